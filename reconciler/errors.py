@@ -1,0 +1,126 @@
+"""Every error a person can see, in one tree.
+
+    ReconcilerError                what went wrong, where, what to do, and whether it is tried again
+    ├── UsageError          2      the command line or the settings cannot be used
+    ├── InputRejected       4      a commit, manifest or file is not acceptable (carries problems)
+    ├── NotConverged        3      the fleet is not (yet) as wanted: paused, held, waiting, deferred
+    ├── TimedOut          124      the given time ran out
+    ├── SourceError         1      Git cannot be read now (retried)
+    ├── StoreError          1      the database cannot be used (retried)
+    │   ├── WrongExpectation       somebody else appended first (the caller plans again)
+    │   ├── EventConflict          an event id was used before with other content (never retried)
+    │   └── LogCorrupt             the log or its blobs do not verify (never retried)
+    └── NodeError           1      one node could not be read or changed
+        ├── NodeUnreachable        no connection (deferred, retried)
+        ├── NodeRefused            the node or its operator said no: host key, login, MCO, hold (on change)
+        └── NodeFault              the node failed while acting: disk full, read-only (retried)
+
+The number is the exit code. Secrets never enter a message: `redacted` cuts the credentials out of a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal
+
+Retry = Literal["never", "later", "on_change"]
+
+
+class ReconcilerError(Exception):
+    """Base of the tree. `where` is a file:line, field or node; `remedy` says what a person can do."""
+
+    exit_code: ClassVar[int] = 1
+    retry: ClassVar[Retry] = "never"
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = redacted(what)
+        self.where = redacted(where)
+        self.remedy = redacted(remedy)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n  → {self.remedy}" if self.remedy else text
+
+
+class UsageError(ReconcilerError):
+    """The command line or the settings cannot be used as given."""
+
+    exit_code = 2
+
+
+class InputRejected(ReconcilerError):
+    """Input is not acceptable; nothing was changed. The message lists every problem."""
+
+    exit_code = 4
+    retry = "on_change"
+
+
+class NotConverged(ReconcilerError):
+    """The fleet is not as wanted and will not become so by waiting for this command."""
+
+    exit_code = 3
+    retry = "on_change"
+
+
+class TimedOut(ReconcilerError):
+    """The time that the caller gave ran out; work goes on at the next cycle."""
+
+    exit_code = 124
+    retry = "later"
+
+
+class SourceError(ReconcilerError):
+    """The Git repository cannot be read now. The fleet is still observed, repaired and rolled out."""
+
+    retry = "later"
+
+
+class StoreError(ReconcilerError):
+    """The database cannot be reached or used."""
+
+    retry = "later"
+
+
+class WrongExpectation(StoreError):
+    """A stream moved on since the caller read it; the caller reads again and decides anew."""
+
+
+class EventConflict(StoreError):
+    """An event id stands in the log with other content, or a batch stands there only in part."""
+
+    retry = "never"
+
+
+class LogCorrupt(StoreError):
+    """The log, its chain or its blobs do not verify. Nothing is appended any more."""
+
+    retry = "never"
+
+
+class NodeError(ReconcilerError):
+    """One node could not be read or changed."""
+
+    retry = "later"
+
+
+class NodeUnreachable(NodeError):
+    """No connection to the node, or it was lost. The step is sent again with the same step id."""
+
+
+class NodeRefused(NodeError):
+    """The node must not be touched: wrong host key, refused login, managed by MCO, held locally."""
+
+    retry = "on_change"
+
+
+class NodeFault(NodeError):
+    """The node could not do what was asked: disk full, read-only file system, missing program."""
+
+
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s/@]*@", re.IGNORECASE)
+
+
+def redacted(text: str) -> str:
+    """`text` without the user and password of any URL in it."""
+    return _CREDENTIALS.sub(lambda found: f"{found['scheme']}***@", text)
