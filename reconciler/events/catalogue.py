@@ -1,0 +1,547 @@
+"""Every type of event, in the past tense, each saying when it happens.
+
+Bodies hold strings, integers, booleans, None, and tuples or string-keyed mappings of these; no floats; times as
+UTC text. A digest names a blob. The fields `node`, `pool`, `resource` and `commit` are also columns of the log.
+Grown only by adding; a changed meaning gets a new `schema_version` and an upcaster in `codec`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Data = Mapping[str, Any]
+CATALOGUE: dict[str, type[Event]] = {}
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all bodies. `scope` chooses the stream: `fleet/F`, `pool/F/P` or `node/F/N`."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "fleet"
+    schema_version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        CATALOGUE[cls.__name__] = cls
+
+    @property
+    def type(self) -> str:
+        return type(self).__name__
+
+
+# --- Git ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FleetConfigured(Event):
+    """The service first saw a fleet, or its source (url without credentials, branch, path) changed."""
+
+    url: str
+    branch: str
+    path: str
+
+
+@dataclass(frozen=True)
+class CommitObserved(Event):
+    """A first-parent commit of the branch was read. First event of the commit's append group."""
+
+    commit: str
+    parent: str | None
+    author: str
+    author_email: str
+    authored_at: str
+    committer: str
+    committer_email: str
+    committed_at: str
+    subject: str
+    message: str
+    pull_request: str | None
+    judged_with: str
+    """Digest of what the judgement depends on besides the commit: validation settings and tool version."""
+
+
+@dataclass(frozen=True)
+class CommitAccepted(Event):
+    """These pools took the commit whole; the group's resource events are the difference."""
+
+    commit: str
+    pools: tuple[str, ...]
+    warnings: tuple[Data, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommitRejected(Event):
+    """These pools (all, when `whole`) refused the commit; their last good state stays."""
+
+    commit: str
+    pools: tuple[str, ...]
+    whole: bool
+    problems: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class MassRemovalDetected(Event):
+    """A commit would take away so much that a person must approve it: the Image, all mirror sets, all CAs,
+    or over a third of the nodes. Nothing of it is taken until ChangeApproved names the commit."""
+
+    commit: str
+    pools: tuple[str, ...]
+    removes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChangeApproved(Event):
+    """A person approved what waits under `subject` (a commit)."""
+
+    subject: str
+    commit: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceUnreachable(Event):
+    """A fetch failed where the one before had worked. Said once, not per attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceRecovered(Event):
+    """A fetch worked again."""
+
+
+@dataclass(frozen=True)
+class HistoryRewritten(Event):
+    """The branch no longer contains the last recorded head (force push). Refused until HistoryAccepted."""
+
+    old_head: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class HistoryAccepted(Event):
+    """A person accepted the rewritten branch; its head is recorded as one group at the next sync."""
+
+    old_head: str
+    commit: str
+    reason: str
+
+
+# --- Desired state --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ResourceAdded(Event):
+    """A resource entered Git's state for these pools ("" stands for: no pool takes its directory).
+
+    `content` is the blob of the canonical JSON document, `text` the blob of the source text, `lines` the blob of
+    the field-to-line map; `meaning` is the digest of its body, by which contents are compared.
+    """
+
+    resource: str
+    pools: tuple[str, ...]
+    commit: str
+    file: str
+    line: int
+    content: str
+    text: str
+    lines: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ResourceChanged(Event):
+    """A resource's document changed in Git's state for these pools."""
+
+    resource: str
+    pools: tuple[str, ...]
+    commit: str
+    file: str
+    line: int
+    content: str
+    text: str
+    lines: str
+    meaning: str
+    previous: str
+
+
+@dataclass(frozen=True)
+class ResourceRemoved(Event):
+    """A resource left Git's state for these pools."""
+
+    resource: str
+    pools: tuple[str, ...]
+    commit: str
+    previous: str
+
+
+@dataclass(frozen=True)
+class PoolConfigured(Event):
+    """A NodePool document was accepted for the first time, or changed. `spec` has every field, defaults included."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    commit: str
+    file: str
+    line: int
+    spec: Data
+
+
+@dataclass(frozen=True)
+class PoolRemoved(Event):
+    """A NodePool left the repository. Its nodes keep their files."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class FilesRendered(Event):
+    """A pool's resources in force were rendered over one base: once per distinct input.
+
+    `node` is empty unless a hold of node scope makes that node differ. `inputs` is the digest of all that decides
+    the bytes, `files` the blob of the file manifest, `disruption` the class against the set rendered before.
+    """
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    node: str
+    base: str
+    inputs: str
+    renderer: str
+    files: str
+    disruption: str
+
+
+# --- Nodes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NodeRegistered(Event):
+    """A Node document was accepted for the first time."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str | None
+    commit: str
+    spec: Data
+
+
+@dataclass(frozen=True)
+class NodeChanged(Event):
+    """A Node's document, or the pool its labels put it in, changed."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str | None
+    commit: str
+    spec: Data
+
+
+@dataclass(frozen=True)
+class NodeRemoved(Event):
+    """A Node left the repository. It keeps its files and is no longer contacted."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class BaselineCaptured(Event):
+    """The files that form the node's base were first read, or one changed before a path of it became ours.
+
+    `files` maps each base path to its blob (None: absent); `base` is the digest of that map.
+    """
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    base: str
+    files: Data
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class NodeReset(Event):
+    """The machine behind a Node is another one (machine-id differs): what was ours there is forgotten."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    old_machine_id: str
+    machine_id: str
+
+
+@dataclass(frozen=True)
+class NodeUnreachable(Event):
+    """A node that answered before could not be reached, or refused us (`refused`: host key, login, MCO, hold)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    reason: str
+    refused: bool
+
+
+@dataclass(frozen=True)
+class NodeRecovered(Event):
+    """A node answers again."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+
+
+# --- Rollback -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """A person took a scope back to the end of the append group at `position`; a hold begins.
+
+    `hold` names it. Each entry: `resource`, `scope` ({kind: fleet|pool|node, name}), `restored` ({content, meaning,
+    text, lines, file, line, commit} or None: absent), `refused` (tuple of {content, meaning}). `files` are the recorded file sets to give
+    back: {pool, node, base, inputs, files}. `replaces` are the holds it inherits from and ends.
+    """
+
+    hold: str
+    position: int
+    pool: str | None
+    node: str | None
+    entries: tuple[Data, ...]
+    files: tuple[Data, ...]
+    replaces: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class HoldLifted(Event):
+    """A hold, or some of its entries (indexes), ended. `cause`: agreed, fixed, resumed or undone."""
+
+    hold: str
+    entries: tuple[int, ...]
+    cause: str
+    commit: str | None
+    reason: str
+
+
+# --- Rollouts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlanBlocked(Event):
+    """A pool's plan cannot start, and why. Said once per reason."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    reason: str
+    subject: str
+
+
+@dataclass(frozen=True)
+class RolloutStarted(Event):
+    """A pool begins to bring its nodes to a new set of files.
+
+    `targets` maps each base (node:NAME for a node of its own) to the files digest; `plan` is the plan digest:
+    per starting digest the files, class and reasons, no times. `canaries` are the nodes that go first.
+    """
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    plan: str
+    targets: Data
+    canaries: tuple[str, ...]
+    nodes: int
+    disruption: str
+    effective: str
+    reasons: tuple[str, ...]
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class RolloutSuperseded(Event):
+    """A newer content replaced the one being rolled out; nodes not begun go straight to the newer."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    by: str
+
+
+@dataclass(frozen=True)
+class RolloutHalted(Event):
+    """The failure threshold was reached. No further node is begun until the content changes."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RolloutCompleted(Event):
+    """Every node of the pool has the content, less those deferred."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    converged: int
+    deferred: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepStarted(Event):
+    """One node is about to be acted on. Its position is the fence; appended expecting the pool's and the node's
+    stream, so that no two replicas spend one budget or act on one node."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    node: str
+    rollout: str
+    step: str
+    purpose: str
+    """rollout or repair"""
+    files: str
+    base: str
+    start: str
+    """Manifest hash of the managed paths that the node must still show."""
+    restore: tuple[str, ...]
+    actions: tuple[str, ...]
+    disruption: str
+    owner: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class StepTakenOver(Event):
+    """The owner's lease ran out; `owner` sends the same step id again with this event's position as fence."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    node: str
+    step: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class StepAbandoned(Event):
+    """A step ended without a receipt of its own: the node refused it (stale start, higher fence) untouched."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeDeferred(Event):
+    """The node could not be reached for its step and is caught up later; it blocks nobody."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class FilesApplied(Event):
+    """The node's receipt shows files written (paths that really changed). Said only when there were any."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    files: str
+    written: tuple[str, ...]
+    restored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RuntimeReloaded(Event):
+    """The runtime was told to reload; `loaded` says whether it was seen to load (None: cannot tell)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    action: str
+    loaded: bool | None
+
+
+@dataclass(frozen=True)
+class NodeConverged(Event):
+    """The node's receipt proves the files of `files` in place and the runtime healthy."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    files: str
+    base: str
+    receipt: Data
+
+
+@dataclass(frozen=True)
+class NodeFailed(Event):
+    """A step failed. `blame` is `content` (healthy before, failed with the files in place) or `node`
+    (disk full, read-only, lost link); `reverted` says whether the old files are proven back."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    files: str
+    blame: str
+    reason: str
+    reverted: bool
+    receipt: Data
+
+
+@dataclass(frozen=True)
+class NodeReverted(Event):
+    """The node put its previous generation back and told the runtime again."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    receipt: Data
+
+
+# --- Drift ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DriftDetected(Event):
+    """Files differ from what the last receipt proved. `differs`: {path, expected, observed, mode} with blobs."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    observed: str
+    differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class DriftRepaired(Event):
+    """The drift is gone: `by` is a step's id, or `outside` when somebody else put the files back."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    by: str
+    differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class StrayFound(Event):
+    """The set of files in certs.d and registries.conf.d that are neither ours nor the base's changed
+    (empty: the last stray is gone)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    paths: tuple[str, ...]
