@@ -1,0 +1,1 @@
+"""The tests, data first: cases/ holds YAML, one runner each."""
