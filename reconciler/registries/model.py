@@ -105,11 +105,16 @@ class Document:
 
     def at(self, path: str) -> Location:
         """Where `path` stands; the nearest parent's place when the field itself is absent."""
-        while path:
-            if path in self.lines:
-                return Location(self.location.file, self.lines[path])
-            path = path.rpartition(".")[0] if path.rpartition(".")[2].find("[") < 0 else path.rpartition("[")[0]
-        return self.location
+        return place(self.location, self.lines, path)
+
+
+def place(location: Location, lines: Mapping[str, int], path: str) -> Location:
+    """Where the field `path` of the document at `location` stands, or the nearest parent that has a line."""
+    while path:
+        if path in lines:
+            return Location(location.file, lines[path])
+        path = path[: max(path.rfind("."), path.rfind("["), 0)]
+    return location
 
 
 def identity(directory: str, kind: str, name: str) -> str:
@@ -135,6 +140,10 @@ class Resource:
     @property
     def identity(self) -> str:
         return identity(self.directory, self.kind, self.name)
+
+    def at(self, path: str) -> Location:
+        """Where `path` stands; the nearest parent's place when the field itself is absent."""
+        return place(self.location, self.lines, path)
 
     @property
     def content(self) -> str:
