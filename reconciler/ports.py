@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from reconciler.errors import NodeError
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.projections.tables import Key, Row, Table
 
@@ -67,9 +68,7 @@ class Source(Protocol):
         """The branch's commit id at the remote; fetches into the mirror only when it moved."""
         ...
 
-    async def commits(
-        self, since: str | None, head: str, *, limit: int | None = None
-    ) -> Sequence[Commit] | None:
+    async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
         """First-parent commits after `since` up to `head`, oldest first; None when `since` is no ancestor.
 
         Without `since`: only `head`, or the last `limit` commits.
@@ -169,9 +168,7 @@ class Snapshot:
 class ReadModel(Protocol):
     """The read tables, written in the append's transaction, read as of any position."""
 
-    async def snapshot(
-        self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None
-    ) -> Snapshot:
+    async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         """The fleet's rows now, or as of the end of the append group at position `at`."""
         ...
 
@@ -342,8 +339,8 @@ class Receipt:
     """The node's proof (≤ 4096 bytes on the wire).
 
     `manifest` is the hash read back over files+restore paths. `written`, `restored`: paths that changed (cut
-    with `more`). `reason`: why not applied (`disk-full`, `read-only`, `symlink`, `reload-failed`, `unhealthy`, `fence`, `log-id`,
-    `hold`, `mco`, `payload`, `missing-program`, …); `detail` is text for people. `healthy_before`: the unit was
+    with `more`). `reason`: why not applied (`disk-full`, `read-only`, `symlink`, `reload-failed`, `unhealthy`,
+    `fence`, `log-id`, `hold`, `mco`, `payload`, `missing-program`, …); `detail` is text for people. `healthy_before`: the unit was
     active before the change. `loaded`: the runtime was seen to load it (None: cannot tell).
     """
 
@@ -369,13 +366,13 @@ class Receipt:
 
     def as_data(self) -> Mapping[str, Any]:
         """As recorded in events: everything but the lists, which have fields of their own there."""
-        return {
-            name: getattr(self, name)
-            for name in (
-                "result", "step", "generation", "machine_id", "boot_id", "manifest", "more", "unit", "active",
-                "healthy_before", "loaded", "action", "reason", "detail",
-            )
-        }  # fmt: skip
+        return {name: getattr(self, name) for name in _RECORDED}
+
+
+_RECORDED = (
+    "result", "step", "generation", "machine_id", "boot_id", "manifest", "more", "unit", "active",
+    "healthy_before", "loaded", "action", "reason", "detail",
+)  # fmt: skip
 
 
 def manifest_hash(states: Mapping[str, tuple[str, int]]) -> str:
@@ -400,3 +397,19 @@ class Transport(Protocol):
     async def revert(self, target: Target, request: RevertRequest) -> Receipt: ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One node to act on, and what to send it."""
+
+    target: Target
+    request: ApplyRequest
+
+
+class Runner(Protocol):
+    """Who carries out node work, many nodes at once. An error of one node is its result, never an exception."""
+
+    async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]: ...
+
+    async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]: ...

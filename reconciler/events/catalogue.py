@@ -8,7 +8,7 @@ Grown only by adding; a changed meaning gets a new `schema_version` and an upcas
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 Data = Mapping[str, Any]
@@ -29,6 +29,10 @@ class Event:
     @property
     def type(self) -> str:
         return type(self).__name__
+
+    def as_data(self) -> dict[str, Any]:
+        """The body's fields by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 # --- Git ------------------------------------------------------------------------------------------------------------
@@ -213,6 +217,8 @@ class FilesRendered(Event):
     inputs: str
     renderer: str
     files: str
+    origins: str
+    """Blob: path → table, key or scope → the resource fields it comes from."""
     disruption: str
 
 
@@ -299,12 +305,14 @@ class NodeRecovered(Event):
 class RolledBack(Event):
     """A person took a scope back to the end of the append group at `position`; a hold begins.
 
-    `hold` names it. Each entry: `resource`, `scope` ({kind: fleet|pool|node, name}), `restored` ({content, meaning,
-    text, lines, file, line, commit} or None: absent), `refused` (tuple of {content, meaning}). `files` are the recorded file sets to give
-    back: {pool, node, base, inputs, files}. `replaces` are the holds it inherits from and ends.
+    `hold` names it. Each entry: `id`, `resource`, `scope` ({kind: fleet|pool|node, name}), `restored` ({content,
+    meaning, text, lines, file, line, commit} or None: absent), `refused` (tuple of {content, meaning}). `files` are
+    the recorded file sets to give back: {pool, node, base, inputs, renderer, files, origins}. `replaces` are the
+    holds it inherits from and ends. `pools` are those whose state in force it touches.
     """
 
     hold: str
+    pools: tuple[str, ...]
     position: int
     pool: str | None
     node: str | None
@@ -316,9 +324,10 @@ class RolledBack(Event):
 
 @dataclass(frozen=True)
 class HoldLifted(Event):
-    """A hold, or some of its entries (indexes), ended. `cause`: agreed, fixed, resumed or undone."""
+    """A hold, or some of its entries (by id), ended. `cause`: agreed, fixed, resumed or undone."""
 
     hold: str
+    pools: tuple[str, ...]
     entries: tuple[int, ...]
     cause: str
     commit: str | None
@@ -502,7 +511,7 @@ class NodeFailed(Event):
 
 @dataclass(frozen=True)
 class NodeReverted(Event):
-    """The node put its previous generation back and told the runtime again."""
+    """The node's receipt shows its previous generation back in place and the runtime told again."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str

@@ -75,6 +75,7 @@ POOLS = Table(
         "warnings": "jsonb",
         "blocked": "text",
         "rollout": "text",
+        "cause": "text",
     },
     "One row per NodePool: settings, the commit its content comes from, what it refused, its current rollout.",
 )
@@ -100,6 +101,7 @@ NODE_STATES = Table(
         "step_owner": "text",
         "step_fence": "bigint",
         "step_data": "jsonb",
+        "step_cause": "text",
         "failed": "jsonb",
         "unreachable": "text",
         "unreachable_since": "timestamptz",
@@ -107,6 +109,7 @@ NODE_STATES = Table(
         "drift": "jsonb",
         "drift_observed": "text",
         "drift_since": "timestamptz",
+        "drift_cause": "text",
         "strays": "jsonb",
     },
     "One row per node: base, what the last receipt proved, the open step, drift, failures.",
@@ -114,7 +117,13 @@ NODE_STATES = Table(
 RENDERS = Table(
     "renders",
     ("fleet", "pool", "node", "base"),
-    {"inputs": "text", "renderer": "text", "files": "text", "disruption": "text"},
+    {
+        "inputs": "text",
+        "renderer": "text",
+        "files": "text",
+        "origins": "text",
+        "disruption": "text",
+    },
     "The files wanted on the nodes of a pool over one base (node: only where a hold makes one node differ).",
 )
 HOLDS = Table(
@@ -148,6 +157,7 @@ ROLLOUTS = Table(
         "started_at": "timestamptz",
         "ended_at": "timestamptz",
         "outcome": "text",
+        "cause": "text",
     },
     "One row per rollout: progressing, completed, halted or superseded.",
 )

@@ -1,0 +1,236 @@
+"""Folds of what is wanted: fleets, resources, pools, rendered file sets, holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from reconciler.events.catalogue import (
+    ChangeApproved,
+    CommitAccepted,
+    CommitObserved,
+    CommitRejected,
+    FilesRendered,
+    FleetConfigured,
+    HistoryAccepted,
+    HistoryRewritten,
+    HoldLifted,
+    MassRemovalDetected,
+    PlanBlocked,
+    PoolConfigured,
+    PoolRemoved,
+    ResourceAdded,
+    ResourceChanged,
+    ResourceRemoved,
+    RolledBack,
+    SourceRecovered,
+    SourceUnreachable,
+)
+from reconciler.events.envelope import StoredEvent
+from reconciler.projections.tables import FLEETS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working
+
+
+def plain(value: Any) -> Any:
+    """JSON's own types: tuples as lists, so that a row reads the same from memory and from jsonb."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _fleet(event: StoredEvent) -> Iterator[Touched]:
+    yield FLEETS, (event.fleet,)
+
+
+def _pool(event: StoredEvent) -> Iterator[Touched]:
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # pool-scoped events have it
+
+
+def _fleet_and_pools(event: StoredEvent) -> Iterator[Touched]:
+    yield FLEETS, (event.fleet,)
+    for pool in event.body.pools:  # type: ignore[attr-defined]  # registered only for events with `pools`
+        yield POOLS, (event.fleet, pool)
+
+
+def _resources(event: StoredEvent) -> Iterator[Touched]:
+    body = event.body
+    for pool in body.pools:  # type: ignore[attr-defined]  # registered only for resource events
+        yield RESOURCES, (event.fleet, pool, body.resource)  # type: ignore[attr-defined]  # as above
+
+
+def _render(event: StoredEvent) -> Iterator[Touched]:
+    body = event.body
+    assert isinstance(body, FilesRendered)  # noqa: S101  registered for this type
+    yield RENDERS, (event.fleet, body.pool, body.node, body.base)
+
+
+def _hold(event: StoredEvent) -> Iterator[Touched]:
+    body = event.body
+    yield HOLDS, (event.fleet, body.hold)  # type: ignore[attr-defined]  # registered only for hold events
+    for replaced in getattr(body, "replaces", ()):
+        yield HOLDS, (event.fleet, replaced)
+    for pool in body.pools:  # type: ignore[attr-defined]  # as above
+        yield POOLS, (event.fleet, pool)
+
+
+def fleet_configured(event: StoredEvent, body: FleetConfigured, rows: Working) -> None:
+    rows.put(FLEETS, (event.fleet,), url=body.url, branch=body.branch, path=body.path)
+
+
+def commit_observed(event: StoredEvent, body: CommitObserved, rows: Working) -> None:
+    clear: dict[str, Any] = {"rejected": None, "problems": None, "waiting": None}
+    rows.put(FLEETS, (event.fleet,), head=body.commit, judged_with=body.judged_with, **clear)
+
+
+def commit_accepted(event: StoredEvent, body: CommitAccepted, rows: Working) -> None:
+    for pool in body.pools:
+        rows.put(
+            POOLS,
+            (event.fleet, pool),
+            commit=body.commit,
+            rejected=None,
+            problems=None,
+            warnings=plain(body.warnings),
+            blocked=None,
+            cause=str(event.correlation_id),
+        )
+
+
+def commit_rejected(event: StoredEvent, body: CommitRejected, rows: Working) -> None:
+    rows.put(FLEETS, (event.fleet,), rejected=body.commit, problems=plain(body.problems))
+    for pool in body.pools:
+        rows.put(POOLS, (event.fleet, pool), rejected=body.commit, problems=plain(body.problems))
+
+
+def mass_removal_detected(event: StoredEvent, body: MassRemovalDetected, rows: Working) -> None:
+    waiting = {"commit": body.commit, "pools": list(body.pools), "removes": list(body.removes)}
+    rows.put(FLEETS, (event.fleet,), waiting=waiting)
+
+
+def change_approved(event: StoredEvent, body: ChangeApproved, rows: Working) -> None:
+    rows.put(FLEETS, (event.fleet,), approved={"subject": body.subject, "reason": body.reason})
+
+
+def source_unreachable(event: StoredEvent, body: SourceUnreachable, rows: Working) -> None:
+    rows.put(FLEETS, (event.fleet,), unreachable=body.reason, unreachable_since=event.recorded_at)
+
+
+def source_recovered(event: StoredEvent, body: SourceRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(FLEETS, (event.fleet,), unreachable=None, unreachable_since=None)
+
+
+def history_rewritten(event: StoredEvent, body: HistoryRewritten, rows: Working) -> None:
+    rows.put(FLEETS, (event.fleet,), rewritten=body.commit)
+
+
+def history_accepted(event: StoredEvent, body: HistoryAccepted, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(FLEETS, (event.fleet,), rewritten=None, head=None)
+
+
+def resource_set(event: StoredEvent, body: ResourceAdded | ResourceChanged, rows: Working) -> None:
+    for pool in body.pools:
+        rows.put(
+            RESOURCES,
+            (event.fleet, pool, body.resource),
+            content=body.content,
+            text=body.text,
+            lines=body.lines,
+            meaning=body.meaning,
+            file=body.file,
+            line=body.line,
+            commit=body.commit,
+            position=event.position,
+        )
+
+
+def resource_removed(event: StoredEvent, body: ResourceRemoved, rows: Working) -> None:
+    for pool in body.pools:
+        rows.drop(RESOURCES, (event.fleet, pool, body.resource))
+
+
+def pool_configured(event: StoredEvent, body: PoolConfigured, rows: Working) -> None:
+    rows.put(POOLS, (event.fleet, body.pool), spec=plain(body.spec), file=body.file, line=body.line)
+
+
+def pool_removed(event: StoredEvent, body: PoolRemoved, rows: Working) -> None:
+    rows.drop(POOLS, (event.fleet, body.pool))
+
+
+def files_rendered(event: StoredEvent, body: FilesRendered, rows: Working) -> None:
+    rows.put(
+        RENDERS,
+        (event.fleet, body.pool, body.node, body.base),
+        inputs=body.inputs,
+        renderer=body.renderer,
+        files=body.files,
+        origins=body.origins,
+        disruption=body.disruption,
+    )
+
+
+def plan_blocked(event: StoredEvent, body: PlanBlocked, rows: Working) -> None:
+    rows.put(POOLS, (event.fleet, body.pool), blocked=body.reason)
+
+
+def rolled_back(event: StoredEvent, body: RolledBack, rows: Working) -> None:
+    for replaced in body.replaces:
+        rows.drop(HOLDS, (event.fleet, replaced))
+    rows.put(
+        HOLDS,
+        (event.fleet, body.hold),
+        pool=body.pool,
+        node=body.node,
+        position=body.position,
+        entries=plain(body.entries),
+        files=plain(body.files),
+        reason=body.reason,
+        actor=event.actor.subject,
+        since=event.recorded_at,
+    )
+    _new_cause(event, body.pools, rows)
+
+
+def hold_lifted(event: StoredEvent, body: HoldLifted, rows: Working) -> None:
+    key = (event.fleet, body.hold)
+    hold = rows.get(HOLDS, *key)
+    if hold is not None:
+        left = [entry for entry in hold["entries"] if entry["id"] not in body.entries]
+        if left:
+            rows.put(HOLDS, key, entries=left)
+        else:
+            rows.drop(HOLDS, key)
+    _new_cause(event, body.pools, rows)
+
+
+def _new_cause(event: StoredEvent, pools: tuple[str, ...], rows: Working) -> None:
+    """What a person decided is the root cause of the rollouts that follow from it."""
+    for pool in pools:
+        rows.put(POOLS, (event.fleet, pool), cause=str(event.correlation_id), blocked=None)
+
+
+def _on(function: Any) -> Any:
+    return lambda event, rows: function(event, event.body, rows)
+
+
+HANDLERS: dict[str, Any] = {
+    "FleetConfigured": (_fleet, _on(fleet_configured)),
+    "CommitObserved": (_fleet, _on(commit_observed)),
+    "CommitAccepted": (_fleet_and_pools, _on(commit_accepted)),
+    "CommitRejected": (_fleet_and_pools, _on(commit_rejected)),
+    "MassRemovalDetected": (_fleet, _on(mass_removal_detected)),
+    "ChangeApproved": (_fleet, _on(change_approved)),
+    "SourceUnreachable": (_fleet, _on(source_unreachable)),
+    "SourceRecovered": (_fleet, _on(source_recovered)),
+    "HistoryRewritten": (_fleet, _on(history_rewritten)),
+    "HistoryAccepted": (_fleet, _on(history_accepted)),
+    "ResourceAdded": (_resources, _on(resource_set)),
+    "ResourceChanged": (_resources, _on(resource_set)),
+    "ResourceRemoved": (_resources, _on(resource_removed)),
+    "PoolConfigured": (_pool, _on(pool_configured)),
+    "PoolRemoved": (_pool, _on(pool_removed)),
+    "FilesRendered": (_render, _on(files_rendered)),
+    "PlanBlocked": (_pool, _on(plan_blocked)),
+    "RolledBack": (_hold, _on(rolled_back)),
+    "HoldLifted": (_hold, _on(hold_lifted)),
+}

@@ -1,0 +1,173 @@
+"""Folds of the inventory and of what each node was proven or seen to have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from reconciler.events.catalogue import (
+    BaselineCaptured,
+    DriftDetected,
+    DriftRepaired,
+    NodeChanged,
+    NodeConverged,
+    NodeDeferred,
+    NodeFailed,
+    NodeRecovered,
+    NodeRegistered,
+    NodeRemoved,
+    NodeReset,
+    NodeUnreachable,
+    StepAbandoned,
+    StepStarted,
+    StepTakenOver,
+    StrayFound,
+)
+from reconciler.events.envelope import StoredEvent
+from reconciler.projections.desired_fold import plain
+from reconciler.projections.tables import NODE_STATES, NODES, Key, Touched, Working
+
+STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause"))
+NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause"))
+REACHABLE: dict[str, Any] = {"unreachable": None, "unreachable_since": None, "refused": False}
+
+
+def _key(event: StoredEvent) -> Key:
+    return event.fleet, event.body.node  # type: ignore[attr-defined]  # every event here has a node
+
+
+def _inventory(event: StoredEvent) -> Iterator[Touched]:
+    yield NODES, _key(event)
+
+
+def _state(event: StoredEvent) -> Iterator[Touched]:
+    yield NODE_STATES, _key(event)
+
+
+def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
+    rows.put(NODES, _key(event), pool=body.pool, spec=plain(body.spec), commit=body.commit)
+
+
+def node_removed(event: StoredEvent, body: NodeRemoved, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.drop(NODES, _key(event))
+
+
+def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), base=body.base, base_files=plain(body.files), machine_id=body.machine_id)
+
+
+def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
+    rows.drop(NODE_STATES, _key(event))
+    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id)
+
+
+def node_unreachable(event: StoredEvent, body: NodeUnreachable, rows: Working) -> None:
+    rows.put(
+        NODE_STATES,
+        _key(event),
+        unreachable=body.reason,
+        unreachable_since=event.recorded_at,
+        refused=body.refused,
+    )
+
+
+def node_recovered(event: StoredEvent, body: NodeRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), **REACHABLE)
+
+
+def step_started(event: StoredEvent, body: StepStarted, rows: Working) -> None:
+    rows.put(
+        NODE_STATES,
+        _key(event),
+        step=body.step,
+        step_owner=body.owner,
+        step_fence=event.position,
+        step_data=plain(body.as_data()),
+        step_cause=str(event.correlation_id),
+    )
+
+
+def step_taken_over(event: StoredEvent, body: StepTakenOver, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), step_owner=body.owner, step_fence=event.position)
+
+
+def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), **STEP_OVER)
+
+
+def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), **STEP_OVER)
+
+
+def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> None:
+    rows.put(
+        NODE_STATES,
+        _key(event),
+        files=body.files,
+        files_base=body.base,
+        converged_at=event.recorded_at,
+        generation=body.receipt.get("generation"),
+        receipt=plain(body.receipt),
+        failed=None,
+        **STEP_OVER,
+        **NO_DRIFT,
+    )
+
+
+def node_failed(event: StoredEvent, body: NodeFailed, rows: Working) -> None:
+    old = rows.get(NODE_STATES, *_key(event))
+    before = (old["failed"] if old else None) or {}
+    attempts = int(before.get("attempts", 0)) + 1 if before.get("files") == body.files else 1
+    failed = {
+        "files": body.files,
+        "blame": body.blame,
+        "reason": body.reason,
+        "reverted": body.reverted,
+        "attempts": attempts,
+        "position": event.position,
+        "at": event.recorded_at.isoformat(),
+    }
+    rows.put(NODE_STATES, _key(event), failed=failed, **STEP_OVER)
+
+
+def drift_detected(event: StoredEvent, body: DriftDetected, rows: Working) -> None:
+    rows.put(
+        NODE_STATES,
+        _key(event),
+        drift=plain(body.differs),
+        drift_observed=body.observed,
+        drift_since=event.recorded_at,
+        drift_cause=str(event.event_id),
+    )
+
+
+def drift_repaired(event: StoredEvent, body: DriftRepaired, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), **NO_DRIFT)
+
+
+def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), strays=list(body.paths) or None)
+
+
+def _on(function: Any) -> Any:
+    return lambda event, rows: function(event, event.body, rows)
+
+
+HANDLERS: dict[str, Any] = {
+    "NodeRegistered": (_inventory, _on(node_set)),
+    "NodeChanged": (_inventory, _on(node_set)),
+    "NodeRemoved": (_inventory, _on(node_removed)),
+    "BaselineCaptured": (_state, _on(baseline_captured)),
+    "NodeReset": (_state, _on(node_reset)),
+    "NodeUnreachable": (_state, _on(node_unreachable)),
+    "NodeRecovered": (_state, _on(node_recovered)),
+    "StepStarted": (_state, _on(step_started)),
+    "StepTakenOver": (_state, _on(step_taken_over)),
+    "StepAbandoned": (_state, _on(step_abandoned)),
+    "NodeDeferred": (_state, _on(node_deferred)),
+    "NodeConverged": (_state, _on(node_converged)),
+    "NodeFailed": (_state, _on(node_failed)),
+    "DriftDetected": (_state, _on(drift_detected)),
+    "DriftRepaired": (_state, _on(drift_repaired)),
+    "StrayFound": (_state, _on(stray_found)),
+}
