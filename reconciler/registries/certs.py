@@ -48,9 +48,7 @@ def check_config_map(document: Document, now: datetime | None) -> tuple[Problem,
         if values is None:
             continue
         if not isinstance(values, Mapping):
-            problems.append(
-                _problem(document, part, "type", "must be a mapping of host[..port] to certificates")
-            )
+            problems.append(_problem(document, part, "type", "must be a mapping of host[..port] to certificates"))
             continue
         for key, value in values.items():
             if _PRIVATE_KEY.search(str(key)):
@@ -114,13 +112,13 @@ def _dangling(image: Resource, name: str) -> Problem:
 
 def _problem(document: Document, field: str, name: str, message: str, remedy: str = "") -> Problem:
     doubtful = name in ("ca-not-ca", "ca-expires")
-    place = document.at(field)
-    return Problem(name, message, place, document.identity, field, remedy, "warning" if doubtful else "error")
+    path = field[:-1].replace("[", ".", 1) if field.endswith("]") else field  # as `Document.lines` has it
+    return Problem(
+        name, message, document.at(path), document.identity, field, remedy, "warning" if doubtful else "error"
+    )
 
 
-def _check_entry(
-    document: Document, part: str, key: str, value: Any, now: datetime | None
-) -> Iterator[Problem]:
+def _check_entry(document: Document, part: str, key: str, value: Any, now: datetime | None) -> Iterator[Problem]:
     field = f"{part}[{key}]"
     yield from _check_key(document, part, key, field)
     if not isinstance(value, str):
@@ -160,9 +158,7 @@ def _private_keys_elsewhere(document: Document) -> Iterator[Problem]:
 
 def _private_key(document: Document, field: str) -> Problem:
     remedy = "remove it from the repository and its history, and replace the key: it must count as known"
-    return _problem(
-        document, field, "private-key", "holds a private key; only certificates belong here", remedy
-    )
+    return _problem(document, field, "private-key", "holds a private key; only certificates belong here", remedy)
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
