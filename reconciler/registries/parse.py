@@ -299,8 +299,8 @@ def _split(path: str, text: str, value: Any, reader: _Reader) -> Iterator[tuple[
     for index, item_value in enumerate(value["items"]):
         item = f"items[{index}]"
         span = reader.spans.get(item, reader.spans[""])
-        lines = fields[item]
-        yield item_value, Location(path, lines.pop("")), lines, _slice(text, span)
+        lines = fields.get(item, {})
+        yield item_value, Location(path, lines.pop("", first)), lines, _slice(text, span)
 
 
 def _slice(text: str, span: tuple[int, int]) -> str:

@@ -31,6 +31,11 @@ SEARCH = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?
 """An entry of unqualified-search-registries that containers/image loads (`anchoredDomainRegexp`)."""
 TAGGED = re.compile(rf"(?P<name>{_HOST}(?:/{_COMPONENT})+)(?P<tag>:{_TAG})?(?P<digest>@{_DIGEST})?")
 """A repository with tag or digest, as the documentation's examples have them in lists."""
+_QUALIFIED_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})+|localhost)(?::[0-9]+)?"
+QUALIFIED = re.compile(rf"{_QUALIFIED_HOST}(?:/{_COMPONENT})*")
+"""A repository or prefix whose host cannot be taken for a path: with a dot, or localhost."""
+POLICY = re.compile(rf"{WILDCARD.pattern}|{QUALIFIED.pattern}(?::{_TAG})?(?:@{_DIGEST})?")
+"""A scope of an image policy (openshift/api types_cluster_image_policy.go)."""
 _ATOMIC = re.compile(r"[^/]*(?:/[^:/]*(?:/[^:/]*(?::[^:/]*)?)?)?")
 
 
