@@ -53,6 +53,22 @@ class RegistriesFile:
     aliases: Mapping[str, str] | None = None
     version_1: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def meaning(self) -> tuple[Any, ...]:
+        """Equal for two files that the runtime cannot tell apart: formatting and order of tables left out.
+
+        Of several tables of one prefix the runtime takes the first.
+        """
+        tables = {registry.scope: registry for registry in reversed(self.registries)}
+        return (
+            tables,
+            self.search or (),
+            self.short_name_mode,
+            self.layer_store_helper,
+            self.credential_helpers or (),
+            self.aliases or {},
+            self.version_1,
+        )
+
 
 def read(content: bytes) -> RegistriesFile:
     """Read a file's bytes. Raises InputRejected for broken TOML and values of the wrong type."""

@@ -1,0 +1,23 @@
+"""MCO's decision about a change of files, in the form of drain.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.registries.disruption import file_policies, mco_decision
+
+
+def answer(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Equal to `expect` but for `first_boot`, and the text of `error`."""
+    policies = (given.get("node_disruption_policy") or {}).get("files") or []
+    old, new = ({path: text.encode() for path, text in given[side].items()} for side in ("old", "new"))
+    decision = mco_decision(old, new, file_policies(policies))
+    found = {
+        "changed": list(decision.changed),
+        "actions": list(decision.actions),
+        "drain": decision.drain,
+        "reboot": decision.reboot,
+        "registries_conf_change_safe": decision.registries_conf_change_safe,
+    }
+    return found | ({"error": decision.error} if decision.error else {})
