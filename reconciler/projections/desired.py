@@ -1,0 +1,176 @@
+"""Desired state as of a snapshot: Git's layer, and the state in force with the holds laid over it (DESIGN §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES, Key, Row
+from reconciler.registries.model import digest
+from reconciler.rollout.pools import Node, Pool, home_of, homes, takers
+
+SCOPE_RANK = {"fleet": 0, "pool": 1, "node": 2}
+
+
+@dataclass(frozen=True)
+class Version:
+    """One content of a resource: blobs `content` (canonical JSON), `text`, `lines`; `meaning` is what is compared.
+
+    `hold` names the hold that keeps it in force against Git, or is empty.
+    """
+
+    resource: str
+    content: str
+    meaning: str
+    text: str
+    lines: str
+    file: str
+    line: int
+    commit: str
+    hold: str = ""
+
+    def as_data(self) -> dict[str, Any]:
+        """As a hold's entry records it."""
+        names = ("content", "meaning", "text", "lines", "file", "line", "commit")
+        return {name: getattr(self, name) for name in names}
+
+
+def version_of(resource: str, row: Mapping[str, Any], hold: str = "") -> Version:
+    return Version(
+        resource,
+        row["content"],
+        row["meaning"],
+        row["text"],
+        row["lines"],
+        row["file"],
+        int(row["line"]),
+        row["commit"],
+        hold,
+    )
+
+
+def meaning(document: Mapping[str, Any]) -> str:
+    """Digest of what a resource says: no comments, labels, annotations or name, and lists whose order does not
+    count are sorted. Two contents with one meaning are one wish (DESIGN §8 'Contents compare by meaning')."""
+    body = {key: value for key, value in document.items() if key not in ("apiVersion", "metadata")}
+    return digest(_sorted_lists(body, ()))
+
+
+_ORDERED = {"containerRuntimeSearchRegistries", "mirrors"}
+"""The lists whose order the runtime can tell."""
+
+
+def _sorted_lists(value: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted_lists(item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_sorted_lists(item, path) for item in value]
+        return items if path and path[-1] in _ORDERED else sorted(items, key=digest)
+    return value
+
+
+class Desired:
+    """What a snapshot's rows of RESOURCES, POOLS, NODES and HOLDS say is wanted."""
+
+    def __init__(self, fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> None:
+        self.fleet = fleet
+        self.pools = {
+            key[1]: Pool(key[1], row["spec"]) for key, row in sorted(rows.get(POOLS.name, {}).items()) if row["spec"]
+        }
+        self.nodes = {
+            key[1]: Node(key[1], row["spec"], None, row["pool"])
+            for key, row in sorted(rows.get(NODES.name, {}).items())
+        }
+        self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))
+        self._git: dict[str, dict[str, Version]] = {}
+        for (_, pool, resource), row in sorted(rows.get(RESOURCES.name, {}).items()):
+            self._git.setdefault(pool, {})[resource] = version_of(resource, row)
+        self._homes = homes(self.pools.values())
+
+    def git(self, pool: str) -> Mapping[str, Version]:
+        """Git's layer: what the pool takes from the last commit it accepted, shadowed ones included."""
+        return self._git.get(pool, {})
+
+    def in_force(self, pool: str, node: str = "") -> dict[str, Version]:
+        """Git's layer with the holds over it; the narrower scope wins, of one scope the newer hold."""
+        versions = dict(self.git(pool))
+        for hold, entry in self._entries(pool, node):
+            restored = entry["restored"]
+            if restored is None:
+                versions.pop(entry["resource"], None)
+            elif pool in self.takers(entry["resource"]):
+                versions[entry["resource"]] = version_of(entry["resource"], restored, hold)
+        return versions
+
+    def held_nodes(self, pool: str) -> list[str]:
+        """The pool's nodes that a hold of node scope makes differ from it."""
+        named = {
+            entry["scope"]["name"]
+            for hold in self.holds
+            for entry in hold["entries"]
+            if entry["scope"]["kind"] == "node"
+        }
+        return sorted(name for name in named if name in self.nodes and self.nodes[name].pool == pool)
+
+    def takers(self, resource: str) -> tuple[str, ...]:
+        """The pools that take a resource's directory."""
+        directory = resource.rpartition(":")[0] or "."
+        return takers(home_of(directory, self._homes), self.pools.values())
+
+    def recorded_files(self, pool: str, node: str, base: str, inputs: str) -> Mapping[str, Any] | None:
+        """The file set that a hold gives back byte for byte, when the inputs are those it was rendered from."""
+        for hold in reversed(self.holds):
+            for files in hold["files"]:
+                if (files["pool"], files["node"], files["base"], files["inputs"]) == (pool, node, base, inputs):
+                    found: Mapping[str, Any] = files
+                    return found
+        return None
+
+    def _entries(self, pool: str, node: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        found = [
+            (SCOPE_RANK[entry["scope"]["kind"]], number, hold["hold"], entry)
+            for number, hold in enumerate(self.holds)
+            for entry in hold["entries"]
+            if _applies(entry["scope"], pool, node)
+        ]
+        for _, _, hold_id, entry in sorted(found, key=lambda item: item[:2]):
+            yield hold_id, entry
+
+
+def _applies(scope: Mapping[str, str], pool: str, node: str) -> bool:
+    if scope["kind"] == "fleet":
+        return True
+    return scope["name"] == (pool if scope["kind"] == "pool" else node)
+
+
+def shadowed_out(versions: Mapping[str, Version], pool: Pool) -> list[Version]:
+    """What the pool really uses: the same kind and name in a later path replaces the earlier whole."""
+    chosen: dict[str, tuple[int, Version]] = {}
+    named = homes([pool])
+    for identity, version in versions.items():
+        home = home_of(identity.rpartition(":")[0] or ".", named)
+        rank = list(pool.paths).index(home) if home is not None else -1
+        kind_and_name = identity.rpartition(":")[2]
+        if kind_and_name not in chosen or chosen[kind_and_name][0] < rank:
+            chosen[kind_and_name] = (rank, version)
+    return sorted((version for _, version in chosen.values()), key=lambda version: version.resource)
+
+
+def render_inputs(pool: Pool, bodies: Iterable[tuple[str, str]], base: str) -> str:
+    """Digest of all that decides a pool's bytes: (identity, body digest) pairs, render settings, base files.
+
+    The renderer's version is no part: what is recorded for these inputs stays until they change (DESIGN §7).
+    """
+    settings = {name: pool.spec[name] for name in ("base", "mirrorSyntax", "releaseImage", "runtime")}
+    return digest({"resources": sorted(bodies), "settings": settings, "base": base})
+
+
+def base_digest(files: Mapping[str, str | None]) -> str:
+    """Identity of a node's base: the digest of its base files' hashes (None: absent)."""
+    return digest(dict(files))
+
+
+def entry_scopes(desired: Desired, pools: Sequence[str]) -> str:
+    """`fleet` when these are all pools of the fleet, else `pool`."""
+    return "fleet" if set(pools) == set(desired.pools) else "pool"

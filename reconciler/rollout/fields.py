@@ -1,0 +1,157 @@
+"""How the fields of NodePool and Node are read: types, defaults, and which values are not supported yet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.registries.model import Document, Problem
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+class BadValue(ValueError):
+    """A field's value is not of its type; the message says what is wanted."""
+
+
+def duration(value: Any) -> int:
+    """Seconds of a Go-style duration (`90s`, `5m`, `1h30m`)."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found or not value:
+        raise BadValue("wants a duration such as 90s, 5m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def integer(least: int, most: int = 1_000_000) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise BadValue(f"wants a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def integer_or_percent(value: Any) -> int | str:
+    """`3` or `10%`, at least 1."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, str) and re.fullmatch(r"(?:[1-9]\d?|100)%", value):
+        return value
+    raise BadValue("wants a whole number from 1, or a percentage such as 10%")
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str) or not value or any(ord(character) < 32 for character in value):
+        raise BadValue("wants a text")
+    return value
+
+
+def optional_text(value: Any) -> str | None:
+    return None if value is None else text(value)
+
+
+def texts(value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise BadValue("wants a list of texts")
+    return [text(item) for item in value]
+
+
+def one_of(*choices: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices:
+            raise BadValue(f"wants one of {', '.join(choices)}")
+        return str(value)
+
+    return read
+
+
+def labels(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise BadValue("wants a mapping of texts to texts")
+    return dict(value)
+
+
+def directories(value: Any) -> list[str]:
+    """Directories below the fleet's path, `.` for all of it."""
+    paths = [path.rstrip("/") or "/" for path in texts(value)]
+    if not paths:
+        raise BadValue("wants at least one directory")
+    if len(set(paths)) != len(paths):
+        raise BadValue("names a directory twice")
+    if any(path.startswith("/") or ".." in path.split("/") for path in paths):
+        raise BadValue("wants directories inside the repository, without '..'")
+    return paths
+
+
+def anything(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field: how it is read, its default, and `later` when only the default is supported so far."""
+
+    read: Callable[[Any], Any]
+    default: Any = None
+    required: bool = False
+    later: bool = False
+
+
+Schema = Mapping[str, "Field | Schema"]
+
+
+def read_fields(document: Document, value: Any, schema: Schema, path: str) -> tuple[dict[str, Any], list[Problem]]:
+    """Every field of `schema` from `value`, defaults filled in, and what is wrong with it."""
+    problems: list[Problem] = []
+    if not isinstance(value, Mapping):
+        return {}, [problem(document, path, "type", "wants a mapping")]
+    for unknown in sorted(set(value) - set(schema)):
+        known = ", ".join(sorted(schema))
+        problems.append(
+            problem(
+                document, f"{path}.{unknown}", "unknown-field", f"unknown field {unknown!r}", f"known here: {known}"
+            )
+        )
+    result: dict[str, Any] = {}
+    for name, field in schema.items():
+        where = f"{path}.{name}"
+        if isinstance(field, Field):
+            result[name] = _read_field(document, value, name, field, where, problems)
+        else:
+            result[name], below = read_fields(document, value.get(name, {}), field, where)
+            problems.extend(below)
+    return result, problems
+
+
+def _read_field(
+    document: Document, value: Mapping[str, Any], name: str, field: Field, where: str, problems: list[Problem]
+) -> Any:
+    if name not in value:
+        if field.required:
+            problems.append(problem(document, where, "required", f"{name} is required"))
+        return field.default
+    try:
+        result = field.read(value[name])
+    except BadValue as error:
+        problems.append(problem(document, where, "type", f"{name} {error}"))
+        return field.default
+    if field.later and result != field.default:
+        problems.append(
+            problem(
+                document,
+                where,
+                "not-supported-yet",
+                f"{name} is not supported by this version except at its default, {field.default!r}",
+                "leave the field out",
+            )
+        )
+        return field.default
+    return result
+
+
+def problem(document: Document, path: str, name: str, message: str, remedy: str = "") -> Problem:
+    """A Problem at a field of `document`."""
+    return Problem(name, message, document.at(path), document.identity, path, remedy)

@@ -1,0 +1,246 @@
+"""NodePool and Node: the inventory documents (group reconciler.dev/v1alpha1), and which pool a node is in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.registries.model import Document, Location, Problem, RenderOptions
+from reconciler.rollout.fields import (
+    Field,
+    Schema,
+    anything,
+    directories,
+    duration,
+    integer,
+    integer_or_percent,
+    labels,
+    one_of,
+    optional_text,
+    problem,
+    read_fields,
+    text,
+    texts,
+)
+
+API_VERSION = "reconciler.dev/v1alpha1"
+INVENTORY_KINDS = ("NodePool", "Node")
+MOST_PARALLEL = 50
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+POOL_SCHEMA: Schema = {
+    "mode": Field(one_of("observe", "enforce"), "observe"),
+    "nodeSelector": {"matchLabels": Field(labels, {})},
+    "priority": Field(integer(-1_000_000), 0),
+    "paths": Field(directories, ["."]),
+    "after": Field(texts, [], later=True),
+    "runtime": Field(one_of("crio", "podman"), "crio"),
+    "base": Field(one_of("host", "openshift"), "host"),
+    "mirrorSyntax": Field(one_of("pull-from-mirror", "mirror-by-digest-only"), "pull-from-mirror"),
+    "maxUnavailable": Field(integer_or_percent, 1, later=True),
+    "maxUnavailableTotal": Field(anything, None, later=True),
+    "maxParallel": Field(integer_or_percent, "10%"),
+    "canary": {"nodes": Field(integer(0, 1000), 1), "soak": Field(duration, 300)},
+    "failureThreshold": Field(integer(1), 1, later=True),
+    "onFailure": Field(one_of("halt", "revert"), "halt", later=True),
+    "approval": Field(one_of("none", "afterCanary", "always"), "none", later=True),
+    "confirm": Field(duration, 0, later=True),
+    "windows": Field(anything, [], later=True),
+    "drain": {
+        "via": Field(one_of("none", "command", "kubernetes"), "none", later=True),
+        "timeout": Field(duration, 600, later=True),
+        "onTimeout": Field(one_of("abort", "skip", "force"), "abort", later=True),
+    },
+    "healthChecks": Field(anything, [], later=True),
+    "drift": Field(anything, "heal", later=True),
+    "strays": Field(anything, "report", later=True),
+    "requiredImages": Field(texts, [], later=True),
+    "reachableRegistries": Field(anything, None, later=True),
+    "releaseImage": Field(optional_text, None),
+    "disruption": {
+        "profile": Field(one_of("default", "minimal"), "default"),
+        "files": Field(anything, [], later=True),
+    },
+}
+NODE_SCHEMA: Schema = {
+    "transport": Field(one_of("ssh", "local", "memory"), "ssh"),
+    "address": Field(text, ""),
+    "port": Field(integer(1, 65535), 22),
+    "user": Field(text, "root"),
+    "become": Field(one_of("", "sudo"), ""),
+    "hostKeys": Field(texts, []),
+    "root": Field(text, ""),
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A NodePool. `spec` has every field, defaults included, durations in seconds (as recorded in the log)."""
+
+    name: str
+    spec: Mapping[str, Any]
+    location: Location | None = None
+
+    @property
+    def enforces(self) -> bool:
+        return bool(self.spec["mode"] == "enforce")
+
+    @property
+    def paths(self) -> Sequence[str]:
+        paths: Sequence[str] = self.spec["paths"]
+        return paths
+
+    @property
+    def runtime(self) -> str:
+        return str(self.spec["runtime"])
+
+    @property
+    def profile(self) -> Literal["default", "minimal", "openshift"]:
+        profile: Literal["default", "minimal", "openshift"] = self.spec["disruption"]["profile"]
+        return profile
+
+    def max_parallel(self, nodes: int) -> int:
+        """Nodes touched at once: at least 1, at most 50; a percentage is rounded down."""
+        value = self.spec["maxParallel"]
+        count = nodes * int(value[:-1]) // 100 if isinstance(value, str) else int(value)
+        return max(1, min(MOST_PARALLEL, count))
+
+    def selects(self, node_labels: Mapping[str, str]) -> bool:
+        wanted = self.spec["nodeSelector"]["matchLabels"]
+        return all(node_labels.get(key) == value for key, value in wanted.items())
+
+    def render_options(self, base_files: Mapping[str, bytes | None]) -> RenderOptions:
+        return RenderOptions(
+            base=self.spec["base"],
+            base_files=base_files if self.spec["base"] == "host" else {},
+            mirror_syntax=self.spec["mirrorSyntax"],
+            release_image=self.spec["releaseImage"],
+        )
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Node. `spec` is as recorded in the log: every field, and the labels."""
+
+    name: str
+    spec: Mapping[str, Any]
+    location: Location | None = None
+    pool: str | None = None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        found: Mapping[str, str] = self.spec["labels"]
+        return found
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The pools and nodes of a commit, each node with its pool, and what is wrong."""
+
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+def is_inventory(document: Document) -> bool:
+    return document.kind in INVENTORY_KINDS or document.api_version.startswith("reconciler.dev/")
+
+
+def read_inventory(documents: Iterable[Document]) -> Inventory:
+    """Pools and nodes from their documents. Any error here rejects a commit for all pools (DESIGN §4)."""
+    pools: dict[str, Pool] = {}
+    nodes: dict[str, Node] = {}
+    problems: list[Problem] = []
+    for document in documents:
+        problems.extend(_check_envelope(document, pools if document.kind == "NodePool" else nodes))
+        spec = document.value.get("spec", {})
+        if document.kind == "NodePool":
+            values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
+            pools[document.name] = Pool(document.name, values, document.location)
+            problems.extend(found)
+        elif document.kind == "Node":
+            node, found = _read_node(document, spec)
+            nodes[document.name] = node
+            problems.extend(found)
+    placed, found = _place(pools, nodes)
+    return Inventory(pools, placed, (*problems, *found))
+
+
+def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> list[Problem]:
+    if document.kind not in INVENTORY_KINDS or document.api_version != API_VERSION:
+        message = f"{document.api_version} {document.kind} is not known; {API_VERSION} has NodePool and Node"
+        return [problem(document, "kind", "unknown-kind", message)]
+    problems: list[Problem] = []
+    if not _NAME.fullmatch(document.name):
+        problems.append(problem(document, "metadata.name", "name", f"{document.name!r} is no DNS name"))
+    problems.extend(
+        problem(document, unknown, "unknown-field", f"unknown field {unknown!r}")
+        for unknown in sorted(set(document.value) - {"apiVersion", "kind", "metadata", "spec", "status"})
+    )
+    if document.name in known:
+        other = known[document.name].location
+        message = f"{document.kind} {document.name} stands twice, the other at {other}"
+        problems.append(problem(document, "metadata.name", "duplicate", message, "remove one of them"))
+    return problems
+
+
+def _read_node(document: Document, spec: Any) -> tuple[Node, list[Problem]]:
+    values, problems = read_fields(document, spec, NODE_SCHEMA, "spec")
+    metadata = document.value.get("metadata", {})
+    try:
+        found_labels = labels(metadata.get("labels", {}))
+    except ValueError as error:
+        found_labels = {}
+        problems.append(problem(document, "metadata.labels", "type", f"labels {error}"))
+    transport, root = values.get("transport"), str(values.get("root", ""))
+    if transport == "ssh" and not values["address"]:
+        problems.append(problem(document, "spec.address", "required", "an ssh node needs an address"))
+    if transport == "local" and (not root.startswith("/") or not root.strip("/.")):
+        message = "a local node needs root, the absolute directory that stands for /, and never / itself"
+        problems.append(problem(document, "spec.root", "required", message))
+    return Node(document.name, {**values, "labels": found_labels}, document.location), problems
+
+
+def _place(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[str, Node], list[Problem]]:
+    """Each node with the matching pool of highest priority; a tie is an error, an empty pool a warning."""
+    placed: dict[str, Node] = {}
+    problems: list[Problem] = []
+    for name, node in nodes.items():
+        matching = [pool for pool in pools.values() if pool.selects(node.labels)]
+        best = max((pool.spec["priority"] for pool in matching), default=0)
+        winners = sorted(pool.name for pool in matching if pool.spec["priority"] == best)
+        if len(winners) > 1:
+            message = f"node {name} is in the pools {', '.join(winners)}, all with priority {best}"
+            remedy = "give one of the pools a higher priority, or narrow a nodeSelector"
+            problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", remedy))
+        placed[name] = Node(name, node.spec, node.location, winners[0] if winners else None)
+    used = {node.pool for node in placed.values()}
+    for pool in pools.values():
+        if pool.name not in used:
+            message = f"pool {pool.name} selects no node"
+            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
+            problems.append(
+                Problem("pool-selects-nothing", message, pool.location, f"NodePool/{pool.name}", "", remedy, "warning")
+            )
+    return placed, problems
+
+
+def homes(pools: Iterable[Pool]) -> tuple[str, ...]:
+    """Every directory that some pool names in `paths`, longest first."""
+    named = {path for pool in pools for path in pool.paths}
+    return tuple(sorted(named, key=lambda path: (path == ".", -len(path), path)))
+
+
+def home_of(directory: str, named: Sequence[str]) -> str | None:
+    """The named directory that `directory` belongs to: the deepest one at or above it (DESIGN §4 'Per site')."""
+    for path in named:
+        if path == "." or directory == path or directory.startswith(path + "/"):
+            return path
+    return None
+
+
+def takers(home: str | None, pools: Iterable[Pool]) -> tuple[str, ...]:
+    """The pools that take what belongs to `home`, sorted."""
+    return tuple(sorted(pool.name for pool in pools if home in pool.paths))
