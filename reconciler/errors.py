@@ -53,33 +53,33 @@ class InputRejected(ReconcilerError):
     """Input is not acceptable; nothing was changed. The message lists every problem."""
 
     exit_code = 4
-    retry = "on_change"
+    retry: ClassVar[Retry] = "on_change"
 
 
 class NotConverged(ReconcilerError):
     """The fleet is not as wanted and will not become so by waiting for this command."""
 
     exit_code = 3
-    retry = "on_change"
+    retry: ClassVar[Retry] = "on_change"
 
 
 class TimedOut(ReconcilerError):
     """The time that the caller gave ran out; work goes on at the next cycle."""
 
     exit_code = 124
-    retry = "later"
+    retry: ClassVar[Retry] = "later"
 
 
 class SourceError(ReconcilerError):
     """The Git repository cannot be read now. The fleet is still observed, repaired and rolled out."""
 
-    retry = "later"
+    retry: ClassVar[Retry] = "later"
 
 
 class StoreError(ReconcilerError):
     """The database cannot be reached or used."""
 
-    retry = "later"
+    retry: ClassVar[Retry] = "later"
 
 
 class WrongExpectation(StoreError):
@@ -89,19 +89,19 @@ class WrongExpectation(StoreError):
 class EventConflict(StoreError):
     """An event id stands in the log with other content, or a batch stands there only in part."""
 
-    retry = "never"
+    retry: ClassVar[Retry] = "never"
 
 
 class LogCorrupt(StoreError):
     """The log, its chain or its blobs do not verify. Nothing is appended any more."""
 
-    retry = "never"
+    retry: ClassVar[Retry] = "never"
 
 
 class NodeError(ReconcilerError):
     """One node could not be read or changed."""
 
-    retry = "later"
+    retry: ClassVar[Retry] = "later"
 
 
 class NodeUnreachable(NodeError):
@@ -111,16 +111,25 @@ class NodeUnreachable(NodeError):
 class NodeRefused(NodeError):
     """The node must not be touched: wrong host key, refused login, managed by MCO, held locally."""
 
-    retry = "on_change"
+    retry: ClassVar[Retry] = "on_change"
 
 
 class NodeFault(NodeError):
     """The node could not do what was asked: disk full, read-only file system, missing program."""
 
 
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@]*:[^\s/@]*@", re.IGNORECASE)
+_CREDENTIALS = re.compile(
+    r"(?P<before>https?://)[^\s/]+@"  # a token may stand alone
+    r"|(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/]*:[^\s/]*@"
+    r"|(?P<query>[?&](?:access_token|private_token|token|password|sslpassword)=)[^\s&#]+",
+    re.IGNORECASE,
+)
 
 
 def redacted(text: str) -> str:
-    """`text` without the user and password of any URL in it."""
-    return _CREDENTIALS.sub(lambda found: f"{found['scheme']}***@", text)
+    """`text` without the user, password and tokens of any URL in it."""
+    return _CREDENTIALS.sub(_starred, text)
+
+
+def _starred(found: re.Match[str]) -> str:
+    return f"{found['query']}***" if found["query"] else f"{found['before'] or found['scheme']}***@"

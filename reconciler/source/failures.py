@@ -1,0 +1,79 @@
+"""What git wrote to standard error, said so that a person knows what to do next."""
+
+from __future__ import annotations
+
+import re
+
+from reconciler.errors import SourceError
+
+_KNOWN: tuple[tuple[str, str, str], ...] = (
+    (
+        r"host key verification failed|remote host identification has changed",
+        "the host key of the Git server is not known or has changed",
+        "compare the key with the server's owner, then put it into known_hosts (ssh-keyscan HOST)",
+    ),
+    (
+        (
+            r"authentication failed|could not read (username|password)|permission denied \(|terminal prompts disabled"
+            r"|access denied|returned error: 40[13]"
+        ),
+        "the Git server refused the login",
+        "check the key, agent or credential helper of the user that runs reconciler; it never asks for a password",
+    ),
+    (
+        r"could not resolve host|name or service not known|temporary failure in name resolution",
+        "the Git server's name does not resolve",
+        "check the URL and the name service",
+    ),
+    (
+        (
+            r"connection refused|connection timed out|operation timed out|no route to host|network is unreachable"
+            r"|connection reset|failed to connect|couldn't connect|connection closed"
+        ),
+        "the Git server cannot be reached",
+        "check the address, the network and HTTPS_PROXY/NO_PROXY",
+    ),
+    (
+        r"ssl certificate problem|certificate verification failed|server certificate",
+        "the Git server's certificate is not trusted",
+        "add its CA to the system store, or name it in git's http.sslCAInfo",
+    ),
+    (
+        r"dubious ownership",
+        "git refuses a repository that belongs to another user",
+        "git config --global --add safe.directory DIRECTORY, as the user that runs reconciler",
+    ),
+    (
+        (
+            r"repository .*not found|does not appear to be a git repository|does not exist|returned error: 404"
+            r"|no such file or directory"
+        ),
+        "there is no Git repository at this URL",
+        "check `url` of the fleet, and that the user may see the repository",
+    ),
+    (
+        r"no space left on device|disk quota exceeded",
+        "no space left for the mirror",
+        "free some space under data_dir",
+    ),
+)
+
+
+def source_error(stderr: str, url: str) -> SourceError:
+    """The error for a git command that failed; `url` is shown without credentials."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for pattern, what, remedy in _KNOWN:
+        for line in lines:
+            if re.search(pattern, line, re.IGNORECASE):
+                return SourceError(f"{what} ({line})", where=url, remedy=remedy)
+    said = next((line for line in lines if line.startswith(("fatal:", "error:"))), "it said nothing")
+    return SourceError(f"git failed: {said}", where=url, remedy="try: git ls-remote URL, as the same user")
+
+
+def timed_out(url: str, timeout: float, doing: str) -> SourceError:
+    """The error when the fleet's `timeout` (seconds) ran out."""
+    return SourceError(
+        f"{doing} took longer than {timeout:g} s",
+        where=url,
+        remedy="check the network and the server; or raise `timeout` of the fleet",
+    )

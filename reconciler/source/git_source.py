@@ -1,0 +1,94 @@
+"""The Source of a fleet: a branch and a path of a Git repository."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from reconciler.errors import InputRejected, UsageError
+from reconciler.ports import Commit, ManifestFile
+from reconciler.source.command import Deadline, Remote
+from reconciler.source.mirror import Mirror
+from reconciler.source.selection import Entry, Ignored, candidates, content_refusal, parse_tree, refusal, relative_path
+
+_BAD_BRANCH = re.compile(r"^-|^/|/$|//|\.\.|@\{|\.lock$|[\x00-\x20\x7f~^:?*\[\\]")
+
+
+class GitSource:
+    """Implements ports.Source. git runs in threads; no call takes longer than `timeout` seconds, and none asks."""
+
+    def __init__(self, url: str, branch: str, path: str, mirror_dir: Path, timeout: float) -> None:
+        """`url`: see Remote.parse. `path`: a directory in the repository. `mirror_dir`: the bare mirror, made when
+        needed; its lock stands beside it. Raises UsageError."""
+        if not branch or _BAD_BRANCH.search(branch):
+            raise UsageError(f"{branch!r} cannot be the name of a branch", where="branch")
+        self._path = relative_path(path)
+        self._timeout = timeout
+        self._mirror = Mirror(Remote.parse(url), branch, mirror_dir.absolute())
+
+    async def head(self) -> str:
+        """See ports.Source."""
+        return await asyncio.to_thread(self._mirror.refresh, self._deadline())
+
+    async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
+        """See ports.Source. With `since`, `limit` keeps the oldest."""
+        return await asyncio.to_thread(self._mirror.commits, self._deadline(), since, head, limit)
+
+    async def manifests(self, commit: str) -> Sequence[ManifestFile]:
+        """See ports.Source. `.reconcilerignore` files that cannot be read are in the answer, refused."""
+        return await asyncio.to_thread(self._manifests, self._deadline(), commit)
+
+    def _deadline(self) -> Deadline:
+        return Deadline(self._timeout)
+
+    def _manifests(self, deadline: Deadline, commit: str) -> Sequence[ManifestFile]:
+        listing = self._mirror.tree(deadline, commit, self._path)
+        if listing is None:
+            raise InputRejected(
+                f"there is no directory {self._path!r} in commit {commit[:12]}",
+                where=self._mirror.remote.url,
+                remedy="put it back, or set `path` of the fleet",
+            )
+        entries = parse_tree(listing)
+        ignored, unusable = self._ignored(deadline, entries)
+        wanted = [entry for entry in candidates(entries) if not ignored(entry)]
+        harmless = self._harmless_links(deadline, commit, wanted)
+        return sorted(
+            [*unusable, *self._read(deadline, [entry for entry in wanted if entry not in harmless])],
+            key=lambda file: file.path,
+        )
+
+    def _read(self, deadline: Deadline, entries: Sequence[Entry]) -> list[ManifestFile]:
+        readable = [entry for entry in entries if not refusal(entry)]
+        contents = self._mirror.contents(deadline, [entry.blob for entry in readable])
+        files = [ManifestFile(entry.path, entry.blob, b"", refusal(entry)) for entry in entries if refusal(entry)]
+        for entry, data in zip(readable, contents, strict=True):
+            why = content_refusal(data)
+            files.append(ManifestFile(entry.path, entry.blob, b"" if why else data, why))
+        return files
+
+    def _ignored(self, deadline: Deadline, entries: Sequence[Entry]) -> tuple[Ignored, list[ManifestFile]]:
+        """The patterns in force, and the ignore files that cannot be used."""
+        usable: dict[str, bytes] = {}
+        refused = []
+        for file in self._read(deadline, [entry for entry in entries if entry.is_ignore_file]):
+            why = file.refused
+            if not why:
+                try:
+                    Ignored({file.path: file.data})
+                except ValueError as problem:
+                    why = f"cannot be read: {problem}"
+            if why:
+                refused.append(ManifestFile(file.path, file.blob, b"", why))
+            else:
+                usable[file.path] = file.data
+        return Ignored(usable), refused
+
+    def _harmless_links(self, deadline: Deadline, commit: str, entries: Sequence[Entry]) -> set[Entry]:
+        """Symbolic links not named like a manifest and not to a directory: nothing would be missed behind them."""
+        links = [entry for entry in entries if entry.is_symlink and not entry.has_suffix and not entry.odd_name]
+        prefix = f"{self._path}/" if self._path else ""
+        leads = self._mirror.leads_to_directory(deadline, commit, [prefix + entry.path for entry in links])
+        return {link for link, directory in zip(links, leads, strict=True) if not directory}

@@ -1,0 +1,204 @@
+"""A bare mirror of one branch: refreshed under a lock, read without one (objects never change)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reconciler.errors import SourceError
+from reconciler.ports import Commit
+from reconciler.source.command import Deadline, GitCommand, Remote
+from reconciler.source.failures import source_error, timed_out
+
+_FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%cn", "%ce", "%ct", "%B")
+_LOCK_POLL = 0.05
+"""Seconds between two looks at a lock that another process holds."""
+
+
+class Mirror:
+    """Blocking; GitSource calls it in threads. Every method may raise SourceError."""
+
+    def __init__(self, remote: Remote, branch: str, directory: Path) -> None:
+        self.remote = remote
+        self.branch = branch
+        self._ref = f"refs/heads/{branch}"
+        self._directory = directory
+        self._git = GitCommand(directory, remote)
+
+    # --- Refresh ----------------------------------------------------------------------------------------------------
+
+    def refresh(self, deadline: Deadline) -> str:
+        """The branch's commit id; fetched only when the remote's head is not the mirror's."""
+        self._prepare(deadline)
+        wanted = self._remote_head(deadline)
+        if self._local_head(deadline) == wanted:
+            return wanted
+        with self._locked(deadline) as lock:
+            if self._local_head(deadline) != wanted:
+                self._fetch(deadline, lock)
+        return self._local_head(deadline)
+
+    def _prepare(self, deadline: Deadline) -> None:
+        if (self._directory / "HEAD").exists() and (self._directory / "config").exists():
+            return
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as problem:
+            raise SourceError(f"the mirror cannot be made: {problem.strerror}", where=str(self._directory)) from None
+        with self._locked(deadline) as lock:
+            arguments = ("init", "--bare", "--quiet", "--template=", "--initial-branch=main", str(self._directory))
+            self._git.run(deadline, *arguments, keep=(lock,))
+
+    def _remote_head(self, deadline: Deadline) -> str:
+        listing = self._git.run(deadline, "ls-remote", "--heads", self.remote.url, self._ref).decode()
+        for line in listing.splitlines():
+            sha, _, ref = line.partition("\t")
+            if ref == self._ref:
+                return sha
+        listing = self._git.run(deadline, "ls-remote", "--heads", self.remote.url).decode()
+        there = [line.partition("\trefs/heads/")[2] for line in listing.splitlines()]
+        raise SourceError(
+            f"there is no branch {self.branch!r}",
+            where=self.remote.url,
+            remedy=f"set `branch` to one of: {', '.join(there[:10])}" if there else "push a first commit",
+        )
+
+    def _local_head(self, deadline: Deadline) -> str:
+        """The mirror's commit, `` if it has none whose objects are there."""
+        answer = self._git.try_run(deadline, "rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
+        return answer.out.decode().strip() if answer.status == 0 else ""
+
+    def _fetch(self, deadline: Deadline, lock: int) -> None:
+        for stale in self._stale_locks():
+            stale.unlink(missing_ok=True)
+        refspec = f"+{self._ref}:{self._ref}"
+        arguments = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+        self._git.run(deadline, *arguments, self.remote.url, refspec, keep=(lock,))
+
+    def _stale_locks(self) -> Iterator[Path]:
+        """Lock files of a git that was killed: while we hold our lock, no other git writes here."""
+        yield from self._directory.glob("*.lock")
+        yield from (self._directory / "refs").rglob("*.lock")
+
+    @contextmanager
+    def _locked(self, deadline: Deadline) -> Iterator[int]:
+        """Hold the mirror's lock; yields its descriptor. git inherits it, so that an orphaned git still holds it."""
+        try:
+            descriptor = os.open(
+                self._directory.with_name(f"{self._directory.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600
+            )
+        except OSError as problem:
+            raise SourceError(f"the mirror cannot be locked: {problem.strerror}", where=str(self._directory)) from None
+        try:
+            while not _try_lock(descriptor):
+                if not deadline.left():
+                    raise timed_out(self.remote.url, deadline.seconds, "waiting for another fetch")
+                time.sleep(_LOCK_POLL)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    # --- Read -------------------------------------------------------------------------------------------------------
+
+    def commits(self, deadline: Deadline, since: str | None, head: str, limit: int | None) -> Sequence[Commit] | None:
+        """See ports.Source.commits."""
+        if since is not None and not self._is_ancestor(deadline, since, head):
+            return None
+        wanted = [f"--max-count={limit or 1}", head] if since is None else [head, f"^{since}"]
+        shape = f"--format=tformat:{'%x00'.join(_FIELDS)}"
+        out = self._git.run(deadline, "log", "-z", "--first-parent", "--reverse", shape, *wanted, "--")
+        fields = out.decode(errors="replace").split("\0")
+        rows = zip(*[iter(fields)] * len(_FIELDS), strict=False)
+        found = [_commit(*row) for row in rows]
+        return found if since is None else found[:limit]
+
+    def _is_ancestor(self, deadline: Deadline, since: str, head: str) -> bool:
+        self._require_commit(deadline, head)
+        answer = self._git.try_run(deadline, "merge-base", "--is-ancestor", since, head)
+        if answer.status > 1 and self._has_commit(deadline, since):
+            raise source_error(answer.err, self.remote.url)
+        return answer.status == 0
+
+    def _has_commit(self, deadline: Deadline, sha: str) -> bool:
+        return self._git.try_run(deadline, "rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}").status == 0
+
+    def _require_commit(self, deadline: Deadline, sha: str) -> None:
+        if not self._has_commit(deadline, sha):
+            raise SourceError(f"commit {sha[:12]} is not in the mirror", where=self.remote.url, remedy="run sync")
+
+    def tree(self, deadline: Deadline, commit: str, path: str) -> bytes | None:
+        """`git ls-tree -r -l -z` of a directory (`` for the whole tree); None when it is no directory there."""
+        self._require_commit(deadline, commit)
+        kind = self._git.try_run(deadline, "cat-file", "-t", f"{commit}:{path}")
+        if kind.status != 0 or kind.out.strip() != b"tree":
+            return None
+        return self._git.run(deadline, "ls-tree", "-r", "-l", "-z", f"{commit}:{path}")
+
+    def contents(self, deadline: Deadline, blobs: Sequence[str]) -> list[bytes]:
+        """The contents of blobs, in the same order, read by one process."""
+        out = self._git.run(
+            deadline, "cat-file", "--batch", "--buffer", given="".join(f"{b}\n" for b in blobs).encode()
+        )
+        found, start = [], 0
+        for blob in blobs:
+            end = out.index(b"\n", start)
+            header = out[start:end].decode(errors="replace").split()
+            if header[1:2] != ["blob"]:
+                raise SourceError(
+                    f"blob {blob[:12]} is not in the mirror",
+                    where=str(self._directory),
+                    remedy="remove this directory; it is only a copy and is made anew",
+                )
+            start = end + 1 + int(header[2]) + 1
+            found.append(out[end + 1 : start - 1])
+        return found
+
+    def leads_to_directory(self, deadline: Deadline, commit: str, links: Sequence[str]) -> list[bool]:
+        """For each symbolic link (path from the repository's root): does it end at a directory of the commit?"""
+        given = "".join(f"{commit}:{link}\n" for link in links).encode()
+        out = self._git.run(deadline, "cat-file", "--batch-check", "--follow-symlinks", given=given)
+        answers = []
+        while out:
+            header, _, out = out.partition(b"\n")
+            words = header.split()
+            if words[0] in (b"dangling", b"symlink", b"loop", b"notdir"):
+                out = out[int(words[1]) + 1 :]  # the target's name follows on a line of its own
+            answers.append(words[1:2] == [b"tree"])
+        return answers
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _commit(sha: str, parents: str, *about: str) -> Commit:
+    author, author_email, authored, committer, committer_email, committed, message = about
+    return Commit(
+        sha=sha,
+        parent=parents.split()[0] if parents else None,
+        author=author,
+        author_email=author_email,
+        authored_at=_utc(authored),
+        committer=committer,
+        committer_email=committer_email,
+        committed_at=_utc(committed),
+        message=message.rstrip("\n"),
+    )
+
+
+def _utc(seconds: str) -> str:
+    """Unix seconds as UTC text. A time that no calendar has becomes 1970, as in git itself."""
+    try:
+        time_ = datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        time_ = datetime.fromtimestamp(0, UTC)
+    return time_.strftime("%Y-%m-%dT%H:%M:%SZ")
