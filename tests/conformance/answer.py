@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.conformance import certs_answer, drain_answer
+from tests.conformance import certs_answer, drain_answer, resolve_answer
 
 HANDLERS: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
     "certs": certs_answer.answer,
     "drain": drain_answer.answer,
+    "resolve": resolve_answer.answer,
 }
 
 
