@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.errors import InputRejected
 
@@ -21,12 +21,10 @@ _DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}
 DOMAIN = re.compile(_DOMAIN)
 """host[:port], to be matched in full."""
 _REFERENCE = re.compile(rf"(?P<name>(?:{_DOMAIN}/)?{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?")
-_NAME = re.compile(rf"(?:(?P<domain>{_DOMAIN})/)?{_PATH}")
 _KNOWN_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """A reference taken apart. `name` holds host and path; `tag` and `digest` are empty when not given."""
 
     name: str
@@ -66,29 +64,34 @@ def _why_invalid(text: str) -> str:
 
 def is_short(name: str) -> bool:
     """True when the part before the first `/` is no host: it has no `.` or `:`, and is not localhost."""
-    found = _NAME.fullmatch(name)
-    domain = (found["domain"] if found else "") or ""
-    return not ("." in domain or ":" in domain or domain == "localhost")
+    head, slash, _ = name.partition("/")
+    return not slash or not _looks_like_host(head) or DOMAIN.fullmatch(head) is None
 
 
 def normalize(text: str) -> Reference:
     """The reference with its host: Docker's names get docker.io and library/. Raises InputRejected."""
     head, slash, rest = text.partition("/")
-    if not slash or not ("." in head or ":" in head or head == "localhost"):
+    if not slash or not _looks_like_host(head):
         head, rest = "docker.io", text
     if head == "index.docker.io":
         head = "docker.io"
     if head == "docker.io" and "/" not in rest:
         rest = f"library/{rest}"
-    repository = rest.partition(":")[0]
-    if repository != repository.lower():
-        raise InputRejected("invalid reference format: repository name must be lowercase")
     return parse(f"{head}/{rest}")
 
 
 def canonical(text: str) -> Reference:
-    """A reference that must be written with host and path already. Raises InputRejected."""
-    reference = normalize(text)
-    if str(reference) != text:
+    """A reference that `normalize` would leave as it is. Raises InputRejected."""
+    head, slash, rest = text.partition("/")
+    if (
+        not slash
+        or not _looks_like_host(head)
+        or head == "index.docker.io"
+        or (head == "docker.io" and "/" not in rest)
+    ):
         raise InputRejected("repository name must be canonical")
-    return reference
+    return parse(text)
+
+
+def _looks_like_host(head: str) -> bool:
+    return "." in head or ":" in head or head == "localhost"

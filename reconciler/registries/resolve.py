@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from reconciler.errors import InputRejected
 from reconciler.registries.references import Reference, canonical, is_short, normalize, parse
 from reconciler.registries.registries_file import Registry
 from reconciler.registries.runtime_config import RuntimeConfig
-from reconciler.registries.scopes import prefix_length
+from reconciler.registries.scopes import is_wildcard, prefix_length
 from reconciler.registries.signature_policy import Policy
 
 Verdict = Literal["pull", "pull_if_signed", "rejected_by_policy", "blocked", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class PullSource:
+class PullSource(NamedTuple):
     """A place that the runtime tries. `insecure`: TLS is not verified, plain HTTP is allowed."""
 
     reference: str
@@ -76,7 +75,8 @@ def _full_names(config: RuntimeConfig, text: str) -> Iterator[Reference]:
     """The name itself with its host, or for a short name its alias, or each search registry's name for it."""
     written = parse(text)
     if not is_short(written.name):
-        yield _pullable(normalize(text))
+        docker = written.name.startswith(("docker.io/", "index.docker.io/"))
+        yield _pullable(normalize(text) if docker else written)
         return
     alias = config.aliases.get(written.name)
     if alias:
@@ -129,8 +129,13 @@ def _sources(config: RuntimeConfig, registry: Registry, name: Reference) -> Iter
         wanted = mirror.pull_from_mirror or ("digest-only" if registry.mirror_by_digest_only else "all")
         if wanted == "all" or (wanted == "digest-only") == bool(name.digest):
             yield _source(config, canonical(mirror.location + kept), mirror=True, insecure=mirror.insecure)
-    own = canonical(registry.location + kept) if registry.location else name
-    yield _source(config, own, mirror=False, insecure=registry.insecure)
+    location = registry.location
+    if not location or (location == registry.prefix and not is_wildcard(location)):
+        # The name stays as it is, and so does its table.
+        yield PullSource(str(name), insecure=registry.insecure, blocked=registry.blocked)
+    else:
+        own = canonical(location + kept)
+        yield _source(config, own, mirror=False, insecure=registry.insecure)
 
 
 def _source(config: RuntimeConfig, name: Reference, *, mirror: bool, insecure: bool) -> PullSource:

@@ -45,11 +45,11 @@ class RuntimeConfig:
         `host` also matches `host:port`; between a wildcard and a host of equal length the wildcard wins.
         """
         tables, best = self.registries, None
-        ends = [len(name), *(index for index in range(len(name) - 1, -1, -1) if name[index] in ":/")]
-        for end in ends:
-            if best := tables.get(name[:end]):
-                break
-        host = name[: ends[-1]]
+        end = len(name)
+        while end >= 0 and not (best := tables.get(name[:end])):
+            end = name.rfind("/", 0, end)
+        host = name.partition("/")[0].partition(":")[0]
+        best = best or tables.get(host)
         dot = host.find(".")
         while dot >= 0 and (best is None or len(host) - dot + 1 >= len(best.prefix)):
             wildcard = tables.get(f"*{host[dot:]}")
