@@ -106,6 +106,18 @@ def covered(scope: str, scopes: Collection[str]) -> str | None:
     return next((outer for outer in enclosing(scope) if outer in scopes), None)
 
 
+def table_lookup(scope: str) -> Iterator[str]:
+    """The scopes of every table in registries.conf that could match names in `scope`, nearest first.
+
+    Unlike for MCO, `host` matches `host:port` too. Source: containers/image `refMatchingPrefix`.
+    """
+    yield scope
+    for index in range(len(scope) - 1, 0, -1):
+        if scope[index] in ":/@":
+            yield scope[:index]
+    yield from (wildcard for wildcard in _wildcards(re.split("[:/@]", scope, maxsplit=1)[0]) if wildcard != scope)
+
+
 def policy_lookup(scope: str) -> Iterator[str]:
     """The scopes that policy.json is asked for, in order: itself, without tag, parents, wildcards, `""`.
 

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.conformance import certs_answer, drain_answer, resolve_answer
+from tests.conformance import certs_answer, drain_answer, render_answer, resolve_answer
 
 HANDLERS: Mapping[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
+    "render": render_answer.answer,
     "certs": certs_answer.answer,
     "drain": drain_answer.answer,
     "resolve": resolve_answer.answer,

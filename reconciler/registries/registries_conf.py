@@ -1,0 +1,227 @@
+"""registries.conf: which tables the resources ask for, laid over the tables of a base.
+
+Source: runtime-utils pkg/registries/registries.go `EditRegistriesConfig`. Every table and mirror looks up the
+scopes that enclose it, so the work grows with the number of tables, not with its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.registries import scopes
+from reconciler.registries.inputs import Entry
+from reconciler.registries.mirrors import MirrorSet
+from reconciler.registries.model import REGISTRIES_CONF, Origin, Problem
+
+PULL_FROM = "pull-from-mirror"
+BY_DIGEST_ONLY = "mirror-by-digest-only"
+
+
+@dataclass(slots=True)
+class Table:
+    """A `[[registry]]` table in the making.
+
+    `captured` is the table as it stands in the base, None for a new one. `mirrors` are TOML tables; `named`
+    says that they come from our resources, not from the base.
+    """
+
+    scope: str
+    captured: Mapping[str, Any] | None = None
+    mirrors: list[dict[str, Any]] = field(default_factory=list)
+    insecure: bool = False
+    blocked: bool = False
+    named: bool = False
+    origins: dict[Origin, None] = field(default_factory=dict)
+    mirror_origins: dict[str, dict[Origin, None]] = field(default_factory=dict)
+
+    @property
+    def location(self) -> str:
+        """Where the runtime contacts the source itself; a wildcard has no location of its own."""
+        if self.captured is None:
+            return "" if scopes.is_wildcard(self.scope) else self.scope
+        return str(self.captured.get("location", "")).rstrip("/")
+
+    def data(self, syntax: str = PULL_FROM) -> dict[str, Any]:
+        """The table as TOML has it. `syntax` is `pull-from-mirror` or the older `mirror-by-digest-only`."""
+        data: dict[str, Any] = dict(self.captured or {})
+        if self.captured is None:
+            data["prefix" if scopes.is_wildcard(self.scope) else "location"] = self.scope
+        if self.insecure:
+            data["insecure"] = True
+        if self.blocked:
+            data["blocked"] = True
+        if self.named:
+            data.pop(BY_DIGEST_ONLY, None)
+            if syntax == BY_DIGEST_ONLY:
+                data[BY_DIGEST_ONLY] = True
+        if self.mirrors:
+            old = self.named and syntax == BY_DIGEST_ONLY
+            data["mirror"] = [{k: v for k, v in m.items() if not (old and k == PULL_FROM)} for m in self.mirrors]
+        return data
+
+    def add_origin(self, *origins: Origin) -> None:
+        self.origins.update(dict.fromkeys(origins))
+
+    def take_mirrors(self, mirrors: MirrorSet) -> None:
+        """Add the mirrors of a set; the first set takes the place of what the base has."""
+        if not self.named:
+            self.named, self.mirrors = True, []
+        limit = "tag-only" if mirrors.by_tag else "digest-only"
+        for location in mirrors.mirrors:
+            self.mirrors.append({"location": location, PULL_FROM: limit})
+            origins = self.mirror_origins.setdefault(location, {})
+            origins.update(dict.fromkeys(mirrors.mirror_origins.get(location, mirrors.origins)))
+        self.blocked = self.blocked or mirrors.never_contact
+        self.add_origin(*mirrors.origins)
+
+
+class Tables:
+    """The tables of one file in order; of several with one scope the first counts, as for the runtime."""
+
+    def __init__(self, captured: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.all: list[Table] = []
+        self._first: dict[str, Table] = {}
+        for data in captured:
+            scope = str(data.get("prefix") or data.get("location") or "").rstrip("/")
+            mirrors = [dict(mirror) for mirror in data.get("mirror", ())]
+            self._append(Table(scope, data, mirrors, bool(data.get("insecure")), bool(data.get("blocked"))))
+
+    def _append(self, table: Table) -> Table:
+        self.all.append(table)
+        return self._first.setdefault(table.scope, table)
+
+    def get(self, scope: str) -> Table:
+        """The table of `scope`, appended when there is none."""
+        return self._first.get(scope) or self._append(Table(scope))
+
+    def find(self, name: str) -> Table | None:
+        """The table that the runtime takes for `name` (without tag and digest): the longest prefix."""
+        matching = [t for t in self.all if scopes.prefix_length(name, t.scope) >= 0]
+        return max(matching, key=lambda table: len(table.scope), default=None)
+
+    def rival(self, table: Table) -> Table | None:
+        """A wildcard of the base that wins against `table`: equally long, and sorted before it."""
+        wildcard = self._first.get(f"*{table.scope[1:]}") if table.scope[1:2] == "." else None
+        foreign = wildcard is not None and wildcard is not table and not (wildcard.origins or wildcard.blocked)
+        return wildcard if foreign else None
+
+
+def edit(
+    tables: Tables, insecure: Sequence[Entry], blocked: Sequence[Entry], sets: Sequence[MirrorSet]
+) -> list[Problem]:
+    """Change `tables` to what the lists and mirror sets (digest sets first, then tag sets) ask for.
+
+    Problem: `wildcard-mirror-nested-scope`, an entry below a wildcard source would need mirrors that no table
+    can express.
+    """
+    for mirror_set in sets:
+        tables.get(mirror_set.source).take_mirrors(mirror_set)
+    for entry in [*blocked, *insecure]:
+        tables.get(entry.text).add_origin(entry.origin)
+    _flag(tables, {entry.text: entry for entry in insecure}, {entry.text: entry for entry in blocked})
+    return list(_inherit(tables, sets))
+
+
+def _flag(tables: Tables, insecure: Mapping[str, Entry], blocked: Mapping[str, Entry]) -> None:
+    for table in tables.all:
+        outer = scopes.covered(table.scope, insecure)
+        if outer is not None:
+            table.insecure = True
+            table.add_origin(insecure[outer].origin)
+        outer = scopes.covered(table.scope, blocked)
+        if outer is not None:
+            table.blocked = True
+            table.add_origin(blocked[outer].origin)
+        for mirror in table.mirrors:
+            outer = scopes.covered(str(mirror.get("location", "")), insecure)
+            if outer is not None:
+                mirror["insecure"] = True
+                table.mirror_origins.setdefault(mirror["location"], {})[insecure[outer].origin] = None
+
+
+def _inherit(tables: Tables, sets: Sequence[MirrorSet]) -> Iterator[Problem]:
+    """Copy the mirrors of a source to the tables below it that have none.
+
+    The first source in order that covers a table gives the mirrors, not the nearest one; the flags of the
+    mirrors are copied as they are.
+    """
+    order: dict[str, int] = {}
+    for mirror_set in sets:
+        order.setdefault(mirror_set.source, len(order))
+    for table in tables.all:
+        sources = [scope for scope in scopes.enclosing(table.scope) if scope in order and scope != table.scope]
+        if table.mirrors or not sources:
+            continue
+        source = tables.get(min(sources, key=order.__getitem__))
+        if scopes.is_wildcard(source.scope):
+            yield _below_wildcard(table, source)
+            continue
+        rest = table.scope[len(source.scope) :]
+        table.named = True
+        table.mirrors = [{**mirror, "location": mirror["location"] + rest} for mirror in source.mirrors]
+        table.mirror_origins = {location + rest: dict(by) for location, by in source.mirror_origins.items()}
+        table.add_origin(*source.origins)
+
+
+def _below_wildcard(table: Table, source: Table) -> Problem:
+    origin = next(iter(table.origins), None) or next(iter(source.origins))
+    return Problem(
+        "wildcard-mirror-nested-scope",
+        f"{table.scope} lies in the mirrored source {source.scope}, whose mirrors cannot be written for it",
+        object=origin.resource,
+        field=origin.field,
+        remedy=f"mirror the hosts below {source.scope} one by one, or remove the entry for {table.scope}",
+    )
+
+
+def fit_base(tables: Tables) -> list[Problem]:
+    """Make the tables of a host's own file fit the ones that resources ask for, so that none widens them.
+
+    A captured table that the runtime would prefer to a blocked one inside its reach is blocked too. Tables of
+    one location must agree on their flags, or the runtime loads none of them. Problem: `base-shadows`, a
+    captured table that would win against one of ours and cannot be fitted.
+    """
+    ours = {table.scope: table for table in tables.all if table.origins}
+    problems: list[Problem] = []
+    for table in tables.all:
+        if table.captured is None or table.blocked:
+            continue
+        outer = next((ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours), None)
+        if outer is not None and outer is not table and outer.blocked:
+            table.blocked = True
+            table.add_origin(*outer.origins)
+    for table in list(ours.values()):
+        rival = tables.rival(table)
+        if rival is not None:
+            problems.append(_shadowed(table, rival))
+    return problems + _agree(tables)
+
+
+def _shadowed(table: Table, rival: Table) -> Problem:
+    origin = next(iter(table.origins))
+    return Problem(
+        "base-shadows",
+        f"the host's own table for {rival.scope} in {REGISTRIES_CONF} would win against {table.scope}",
+        object=origin.resource,
+        field=origin.field,
+        remedy=f"remove the table for {rival.scope} from the host, or say in a resource what it says",
+    )
+
+
+def _agree(tables: Tables) -> list[Problem]:
+    groups: dict[str, list[Table]] = {}
+    for table in tables.all:
+        groups.setdefault(table.location or table.scope, []).append(table)
+    problems: list[Problem] = []
+    for group in groups.values():
+        if len(group) < 2 or not any(table.origins for table in group):
+            continue
+        insecure = any(table.insecure for table in group)
+        blocked = any(table.blocked for table in group)
+        for table in group:
+            if blocked and not table.blocked and table.captured is None:
+                problems.append(_shadowed(table, next(other for other in group if other.blocked)))
+            table.insecure, table.blocked = insecure, blocked
+    return problems

@@ -1,0 +1,216 @@
+"""Resources in, node files out: the same files that OpenShift's Machine Config Operator would put on a node.
+
+Source: machine-config-operator container_runtime_config_controller.go `registriesConfigIgnition`. What differs
+on purpose is `base: host`: the result is laid over the host's own files, and only files that resources call
+for are there. Equal inputs give equal bytes, whatever order the resources come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from reconciler.registries import certs, mirrors, payload, policy_json, registries_conf, sigstore, templates, toml_files
+from reconciler.registries.inputs import Inputs, collect
+from reconciler.registries.model import (
+    POLICY_JSON,
+    REGISTRIES_CONF,
+    SEARCH_REGISTRIES,
+    NodeFile,
+    Origin,
+    Problem,
+    Rendered,
+    RenderOptions,
+    Resource,
+)
+from reconciler.registries.registries_conf import BY_DIGEST_ONLY, Tables
+
+RENDERER_VERSION = "1"
+"""Changes whenever equal inputs give other bytes; part of the render input digest."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """One call of `render` in progress."""
+
+    inputs: Inputs
+    options: RenderOptions
+    lists: payload.Lists
+    signatures: sigstore.Signatures
+    problems: list[Problem]
+    files: list[NodeFile]
+
+    @property
+    def on_host(self) -> bool:
+        return self.options.base == "host"
+
+    def report(self, problems: Iterable[Problem]) -> bool:
+        """Keep `problems`; whether one of them is an error."""
+        found = list(problems)
+        self.problems += found
+        return any(problem.severity == "error" for problem in found)
+
+    def base(self, path: str, template: bytes | None = None) -> bytes | None:
+        return self.options.base_files.get(path) if self.on_host else template
+
+
+def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
+    """The files of a node that takes `resources`, which have passed `validate_document`.
+
+    Errors are those of MCO, in its order (its first is the first here): `release-image`, `insecure-entry`,
+    `blocked-entry`, those of `mirrors.check_rows`, `wildcard-mirror-nested-scope`, those of
+    `policy_json.check`, `mirror-rewrite`; and ours: `duplicate-resource` (two Images), `base-unreadable`,
+    `base-shadows`, `tag-mirrors-need-pull-from-mirror`, those of `certs.cert_files`. With an error there are
+    no files. Raises RenderError when a file does not read back as meant.
+    """
+    inputs = collect(resources)
+    on_openshift = options.base == "openshift"
+    if on_openshift and inputs.image is None:
+        return Rendered(_templates())  # MCO does nothing at all without its Image
+    lists, problems = payload.protect(inputs, options.release_image)
+    signatures, conflicts = sigstore.collect(inputs)
+    work = _Work(inputs, options, lists, signatures, [], [])
+    if not work.report([*_one_image(resources), *problems, *conflicts]):
+        _render_all(work)
+    if not Rendered((), tuple(work.problems)).ok:
+        return Rendered((), tuple(work.problems))
+    missing = _templates() if on_openshift else ()
+    files = {file.path: file for file in [*missing, *work.files]}
+    return Rendered(tuple(files[path] for path in sorted(files)), tuple(work.problems))
+
+
+def _templates() -> tuple[NodeFile, ...]:
+    return NodeFile(POLICY_JSON, templates.POLICY_JSON), NodeFile(REGISTRIES_CONF, templates.REGISTRIES_CONF)
+
+
+def _one_image(resources: Sequence[Resource]) -> Iterable[Problem]:
+    images = sorted((r for r in resources if r.kind == "Image"), key=lambda image: image.identity)
+    for image in images[1:]:
+        message = f"there is a second Image, {images[0].identity} at {images[0].location}"
+        yield Problem("duplicate-resource", message, image.location, image.identity, remedy="remove one of the two")
+
+
+def _render_all(work: _Work) -> None:
+    tables = _registries_conf(work)
+    if not Rendered((), tuple(work.problems)).ok:
+        return
+    if work.report(policy_json.check(work.lists, work.signatures)):
+        return
+    _policies(work, tables)
+    _search(work)
+    files, problems = certs.cert_files(work.inputs.image, work.inputs.config_maps)
+    work.report(problems)
+    work.files += files
+
+
+def _registries_conf(work: _Work) -> Tables | None:
+    """Render registries.conf. The tables in it, None when no resource calls for the file."""
+    inputs, lists = work.inputs, work.lists
+    blocked, insecure = lists.blocked or (), inputs.insecure or ()
+    if inputs.insecure is None and lists.blocked is None and not inputs.has_mirror_sets:
+        return None
+    faults = [
+        *policy_json.check_entries(insecure, "insecure-entry"),
+        *policy_json.check_entries(blocked, "blocked-entry"),
+        *mirrors.check_rows(inputs.rows),
+    ]
+    sets = mirrors.merge(inputs.rows)
+    if work.report([*faults, *_syntax(work, sets)]):
+        return None
+    if work.on_host and not (insecure or blocked or sets):
+        return None
+    path = REGISTRIES_CONF
+    text, data, unreadable = toml_files.read_base(path, work.base(path, templates.REGISTRIES_CONF))
+    if work.report(unreadable):
+        return None
+    tables = Tables(data.get("registry", ()))
+    if work.report(registries_conf.edit(tables, insecure, blocked, sets)):
+        return None
+    if work.on_host and work.report(registries_conf.fit_base(tables)):
+        return None
+    content = toml_files.write_registries(text, data, tables.all, work.options.mirror_syntax)
+    work.files.append(NodeFile(path, content, origins=_origins(tables)))
+    return tables
+
+
+def _syntax(work: _Work, sets: Sequence[mirrors.MirrorSet]) -> Iterable[Problem]:
+    """The older syntax cannot say that a mirror is for tags only."""
+    if work.options.mirror_syntax != BY_DIGEST_ONLY:
+        return
+    for mirror_set in sets:
+        if mirror_set.by_tag:
+            origin = mirror_set.origins[0]
+            yield Problem(
+                "tag-mirrors-need-pull-from-mirror",
+                f"mirrors of {mirror_set.source} for tags cannot be written with mirrorSyntax {BY_DIGEST_ONLY}",
+                object=origin.resource,
+                field=origin.field,
+                remedy="set mirrorSyntax: pull-from-mirror, or give the pool no ImageTagMirrorSet",
+            )
+
+
+def _origins(tables: Tables) -> dict[str, tuple[Origin, ...]]:
+    """By scope; and by `SCOPE mirror LOCATION` for each mirror."""
+    origins: dict[str, tuple[Origin, ...]] = {}
+    for table in tables.all:
+        if table.origins:
+            origins[table.scope] = tuple(sorted(table.origins, key=_in_order))
+        for location, sources in table.mirror_origins.items():
+            origins[f"{table.scope} mirror {location}"] = tuple(sorted(sources, key=_in_order))
+    return origins
+
+
+def _in_order(origin: Origin) -> tuple[str, str]:
+    return origin.resource, origin.field
+
+
+def _policies(work: _Work, tables: Tables | None) -> None:
+    """policy.json, the policies of namespaces, and where signatures are looked for."""
+    lists, signatures = work.lists, work.signatures
+    if lists.policy_blocked is None and lists.allowed is None and not signatures:
+        return
+    base, unreadable = policy_json.read_base(work.base(POLICY_JSON) or templates.POLICY_JSON)
+    if work.report(unreadable):
+        return
+    ours = policy_json.wanted(lists, signatures)
+    called_for = bool(ours.scopes or ours.default)
+    policy = policy_json.over_host(base, ours) if work.on_host else policy_json.over_template(base, ours)
+    if called_for:
+        origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in ours.origins.items()}
+        work.files.append(NodeFile(POLICY_JSON, policy_json.write(policy), origins=origins))
+    for namespace, scopes in signatures.namespaces.items():
+        content = policy_json.write(policy_json.with_namespace(policy if called_for else base, scopes))
+        by = {e.text: (e.origin,) for e in signatures.namespace_scopes if e.text in scopes}
+        work.files.append(NodeFile(f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", content, origins=by))
+    if signatures:
+        content, problems = sigstore.attachments(signatures, tables or _host_tables(work))
+        work.report(problems)
+        work.files.append(NodeFile(sigstore.ATTACHMENTS, content, origins=_attached(signatures)))
+
+
+def _host_tables(work: _Work) -> Tables | None:
+    """The host's own tables: images are pulled from its mirrors too, so signatures are looked for there."""
+    if not work.on_host:
+        return None
+    _, data, unreadable = toml_files.read_base(REGISTRIES_CONF, work.base(REGISTRIES_CONF))
+    return None if work.report(unreadable) else Tables(data.get("registry", ()))
+
+
+def _attached(signatures: sigstore.Signatures) -> dict[str, tuple[Origin, ...]]:
+    origins: dict[str, list[Origin]] = {}
+    for entry in [*signatures.cluster_scopes, *signatures.namespace_scopes]:
+        origins.setdefault(entry.text, []).append(entry.origin)
+    return {scope: tuple(by) for scope, by in origins.items()}
+
+
+def _search(work: _Work) -> None:
+    if work.inputs.search is None:
+        return
+    text, data, unreadable = toml_files.read_base(SEARCH_REGISTRIES, work.base(SEARCH_REGISTRIES))
+    if work.report(unreadable):
+        return
+    content = toml_files.write_search(text, data, [entry.text for entry in work.inputs.search])
+    image = work.inputs.image
+    field = "spec.registrySources.containerRuntimeSearchRegistries"
+    origins = {"unqualified-search-registries": (Origin(image.identity, field),)} if image else {}
+    work.files.append(NodeFile(SEARCH_REGISTRIES, content, origins=origins))

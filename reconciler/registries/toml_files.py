@@ -1,0 +1,139 @@
+"""Reading and writing TOML files of the runtime without losing what is not ours.
+
+A base is kept byte for byte; tables that resources change are edited in place with tomlkit, new ones come
+after it, sorted by scope. Whatever is written is read back with tomllib and compared before it leaves.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from reconciler.registries.model import Problem
+from reconciler.registries.registries_conf import Table
+
+HEADER = "# Managed by reconciler: change the config repository, not this file.\n"
+_SEARCH = "unqualified-search-registries"
+_TYPES: Mapping[str, type] = {
+    "prefix": str,
+    "location": str,
+    "insecure": bool,
+    "blocked": bool,
+    "mirror-by-digest-only": bool,
+    "pull-from-mirror": str,
+    "mirror": list,
+}
+
+
+class RenderError(AssertionError):
+    """A rendered file does not say what was meant: a defect of the renderer, never of the input."""
+
+
+def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], list[Problem]]:
+    """Text and data of a captured TOML file (None: absent, which reads as empty).
+
+    Problem: `base-unreadable`, the runtime would not load the file, or it has the old version 1 form.
+    """
+    if content is None:
+        return "", {}, []
+    try:
+        text = content.decode()
+        data = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
+    if "registries" in data:
+        return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]
+    flaw = _wrong_type(data)
+    return text, data, [unreadable(path, flaw)] if flaw else []
+
+
+def unreadable(path: str, what: str) -> Problem:
+    """The error for a captured file that nothing can be laid over."""
+    remedy = "repair the file on the host (`podman info` must read it), then sync again"
+    return Problem("base-unreadable", f"the host's own {path} {what}", remedy=remedy)
+
+
+def _wrong_type(data: Mapping[str, Any]) -> str:
+    tables = data.get("registry", [])
+    search = data.get(_SEARCH, [])
+    if not (isinstance(search, list) and all(isinstance(name, str) for name in search)):
+        return f"has a value of the wrong type for {_SEARCH}"
+    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
+        return "has a value of the wrong type for registry"
+    for table in tables:
+        mirrors = table.get("mirror", [])
+        rows = [table, *(mirrors if isinstance(mirrors, list) else [mirrors])]
+        for row in rows:
+            if not isinstance(row, dict):
+                return "has a value of the wrong type for mirror"
+            for key, value in row.items():
+                known = _TYPES.get(key.lower())
+                if known is not None and (key != key.lower() or not isinstance(value, known)):
+                    return f"has {key} = {value!r} in a registry table, which is not read safely"
+        if not (table.get("prefix") or table.get("location")):
+            return "has a registry table without prefix and location"
+    return ""
+
+
+def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table], syntax: str) -> bytes:
+    """registries.conf: the base (`text`, and its `data`) with `tables` in the place of its own.
+
+    `tables` must begin with those of the base, in their order. Raises RenderError.
+    """
+    known = [table for table in tables if table.captured is not None]
+    new = sorted((table for table in tables if table.captured is None), key=lambda table: table.scope)
+    wanted: dict[str, Any] = {**data, "registry": [table.data(syntax) for table in [*known, *new]]}
+    if not wanted["registry"]:
+        del wanted["registry"]
+    changed = {i: table.data(syntax) for i, table in enumerate(known) if table.data(syntax) != table.captured}
+    added = tomlkit.dumps({"registry": wanted["registry"][len(known) :]}) if new else ""
+    try:
+        base = _edited(text, changed) if changed else text
+        return _checked(_joined(base, added), wanted)
+    except (RenderError, TOMLKitError):
+        # Inline or scattered tables that cannot be edited in place: the data survives, comments do not.
+        return _checked(_joined("", tomlkit.dumps(wanted)), wanted)
+
+
+def write_search(text: str, data: Mapping[str, Any], search: Sequence[str]) -> bytes:
+    """The search drop-in; other keys of a captured drop-in stay. Raises RenderError."""
+    wanted = {**data, _SEARCH: list(search)}
+    document = tomlkit.parse(text)
+    document[_SEARCH] = list(search)
+    try:
+        return _checked(_joined("", tomlkit.dumps(document)), wanted)
+    except (RenderError, TOMLKitError):
+        return _checked(_joined("", tomlkit.dumps(wanted)), wanted)
+
+
+def _edited(text: str, changed: Mapping[int, Mapping[str, Any]]) -> str:
+    document = tomlkit.parse(text)
+    tables: Any = document["registry"]
+    for index, wanted in changed.items():
+        table = tables[index]
+        for key in [key for key in table if key not in wanted]:
+            del table[key]
+        for key, value in wanted.items():
+            if key not in table or table[key].unwrap() != value:
+                table[key] = value
+    return tomlkit.dumps(document)
+
+
+def _joined(base: str, added: str) -> str:
+    header = "" if base.startswith(HEADER) or added.startswith(HEADER) else HEADER
+    parts = [part.strip("\n") + "\n" for part in (base, added) if part.strip()]
+    return header + "\n".join(parts)
+
+
+def _checked(text: str, wanted: Mapping[str, Any]) -> bytes:
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RenderError(f"a rendered TOML file cannot be read back: {error}") from error
+    if found != wanted:
+        raise RenderError("a rendered TOML file does not say what was meant")
+    return text.encode()
