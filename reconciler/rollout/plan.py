@@ -241,13 +241,13 @@ def _repairs(view: PoolView, owner: str, epoch: int, begun: int) -> list[StepSta
     busy = sum(node.step is not None for node in view.nodes)
     budget = view.pool.max_parallel(len(view.nodes)) - busy - begun
     chosen = drifted[: max(0, budget)]
-    return [_step(view.pool.name, node, "", "repair", owner, epoch, view.version) for node in chosen]
+    return [_step(view, node, "", "repair", owner, epoch) for node in chosen]
 
 
-def _step(pool: str, node: NodeView, rollout: str, purpose: str, owner: str, epoch: int, version: int) -> StepStarted:
-    key = f"step\n{pool}\n{version}\n{node.name}\n{node.target}\n{node.start}"
+def _step(view: PoolView, node: NodeView, rollout: str, purpose: str, owner: str, epoch: int) -> StepStarted:
+    key = f"step\n{view.pool.name}\n{view.version}\n{node.name}\n{node.target}\n{node.start}"
     return StepStarted(
-        pool=pool,
+        pool=view.pool.name,
         node=node.name,
         rollout=rollout,
         step=str(uuid.uuid5(EVENT_NAMESPACE, key)),

@@ -1,0 +1,78 @@
+"""START HERE: one pass over one fleet.
+
+    fetch → record → observe → project → roll
+
+Each stage reads what the one before appended, and appends its own outcome; none keeps state of its own. Killed
+anywhere, the next pass goes on from the log. Observing comes before projecting because `base: host` lays our
+resources over what the node has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from reconciler.errors import WrongExpectation
+from reconciler.faults import fault_point
+from reconciler.stages.context import Context
+from reconciler.stages.observe import Sight, observe
+from reconciler.stages.project import project
+from reconciler.stages.record import fetch, record
+from reconciler.stages.roll import Rolled, roll
+
+T = TypeVar("T")
+ATTEMPTS = 20
+"""How often a stage is begun anew when another replica appended first."""
+
+
+@dataclass
+class Pass:
+    """What one pass found and did."""
+
+    head: str | None = None
+    commits: int = 0
+    sights: Mapping[str, Sight] = field(default_factory=dict)
+    rendered: int = 0
+    pools: list[Rolled] = field(default_factory=list)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Node → why its step failed in this pass."""
+        return {name: why for pool in self.pools for name, why in pool.failed.items()}
+
+    @property
+    def moving(self) -> bool:
+        """Something is under way (a soak, a colleague's step) that another pass will find further on."""
+        return any(pool.moving for pool in self.pools)
+
+
+async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
+    """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head again."""
+    done = Pass()
+    # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
+    if source:
+        done.head = await _again(lambda: fetch(context))
+        fault_point("after-fetch")
+    # After: every commit up to the head is one append group, taken or refused.
+    if done.head is not None:
+        head = done.head
+        done.commits = await _again(lambda: record(context, head, recheck=recheck))
+        fault_point("after-append")
+    # After: every node's base is known, drift and reachability are in the log.
+    done.sights = await _again(lambda: observe(context))
+    # After: each (pool, base) has the file set its inputs in force give.
+    done.rendered = await _again(lambda: project(context))
+    # After: every node that may be acted on now has its files, or its failure is in the log.
+    done.pools = await roll(context, done.sights)
+    return done
+
+
+async def _again(stage: Callable[[], Awaitable[T]]) -> T:
+    """Run a stage; when another replica appended first, read again and decide anew."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await stage()
+        except WrongExpectation:
+            continue
+    return await stage()

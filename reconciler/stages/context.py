@@ -1,0 +1,154 @@
+"""What a pass over one fleet works with: its settings, the ports, and caches that outlive the pass."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.errors import StoreError
+from reconciler.events.catalogue import Event
+from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
+from reconciler.ports import Blobs, Clock, EventLog, Leases, ReadModel, Runner, Snapshot, Source
+from reconciler.projections.desired import Version
+from reconciler.projections.desired_fold import plain
+from reconciler.registries.model import Location, Resource, canonical_json, digest
+from reconciler.rollout.acceptance import ParsedFile
+
+EPOCH = 1
+"""The fence epoch: it orders logs, positions order steps within one. A restored log will need a new one."""
+
+
+@dataclass(frozen=True)
+class FleetSettings:
+    """One fleet as configured. `url` is without credentials: it is recorded."""
+
+    name: str
+    url: str
+    branch: str
+    path: str
+    validation: Literal["default", "strict"] = "default"
+
+
+@dataclass
+class Context:
+    """The ports of one fleet. `owner` is this process's lease name, `actor` whom its events are recorded as."""
+
+    fleet: FleetSettings
+    source: Source
+    log: EventLog
+    blobs: Blobs
+    reads: ReadModel
+    leases: Leases
+    runner: Runner
+    clock: Clock
+    actor: Actor
+    owner: str
+    tool_version: str
+    parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    resources: dict[str, Resource] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.fleet.name
+
+    async def snapshot(self, at: int | None = None) -> Snapshot:
+        return await self.reads.snapshot(self.name, at)
+
+    def events(
+        self,
+        snapshot: Snapshot,
+        bodies: Sequence[Event],
+        *,
+        correlation: str | None = None,
+        causation: str | None = None,
+    ) -> list[NewEvent]:
+        """Envelopes for `bodies`. Without a given root cause the first event is the root of the others."""
+        result: list[NewEvent] = []
+        for body in bodies:
+            stream = stream_of(self.name, body)
+            identity = event_id(stream, snapshot.version(stream), body.type, digest(plain(body.as_data())))
+            root = uuid.UUID(correlation) if correlation else (result[0].event_id if result else identity)
+            cause = uuid.UUID(causation) if causation else (None if root == identity else root)
+            result.append(NewEvent(identity, self.name, stream, body, self.actor, root, cause))
+        return result
+
+    async def append(
+        self, events: Sequence[NewEvent], snapshot: Snapshot, streams: Iterable[str] = ()
+    ) -> Sequence[StoredEvent]:
+        """Append one group, expecting `streams` where `snapshot` saw them."""
+        if not events:
+            return ()
+        return await self.log.append(events, {stream: snapshot.version(stream) for stream in streams})
+
+    async def keep(self, contents: Iterable[bytes]) -> Sequence[str]:
+        """Store blobs and remember their bytes for this pass."""
+        found = list(contents)
+        digests = await self.blobs.put(found)
+        self.contents.update(zip(digests, found, strict=True))
+        return digests
+
+    async def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Blobs by digest, all missing ones in one query."""
+        missing = {name for name in digests if name not in self.contents}
+        if missing:
+            self.contents.update(await self.blobs.get(sorted(missing)))
+        return self.contents
+
+    async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
+        """Versions of resources as the renderer wants them; each content is decoded once."""
+        wanted = list(versions)
+        await self.load(name for version in wanted for name in (version.content, version.text, version.lines))
+        return {version: self._resource(version) for version in wanted}
+
+    def _resource(self, version: Version) -> Resource:
+        key = digest([version.resource, version.content, version.text, version.file, version.line])
+        if key not in self.resources:
+            directory, _, kind_and_name = version.resource.rpartition(":")
+            kind, _, name = kind_and_name.partition("/")
+            self.resources[key] = Resource(
+                directory or ".",
+                kind,
+                name,
+                json.loads(self.contents[version.content]),
+                Location(version.file, version.line),
+                json.loads(self.contents[version.lines]),
+                self.contents[version.text].decode(),
+            )
+        return self.resources[key]
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a file set."""
+
+    path: str
+    mode: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """A file set, as the blob that `files` digests in events name."""
+
+    entries: tuple[FileEntry, ...]
+
+    @property
+    def by_path(self) -> Mapping[str, FileEntry]:
+        return {entry.path: entry for entry in self.entries}
+
+    def encode(self) -> bytes:
+        files = [{"path": e.path, "mode": e.mode, "sha256": e.sha256} for e in self.entries]
+        return canonical_json({"files": files}).encode()
+
+
+def decode_file_set(blob: bytes) -> FileSet:
+    """The inverse of FileSet.encode. Raises StoreError when the blob is no file set."""
+    try:
+        files: Any = json.loads(blob)["files"]
+        return FileSet(tuple(FileEntry(item["path"], int(item["mode"]), item["sha256"]) for item in files))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError("a blob that should be a file set is not one", remedy="run `reconciler log verify`") from error

@@ -1,0 +1,242 @@
+"""Observe: look at every node once, and record what differs from what is known (first sight, drift, reachability).
+
+An equal observation appends nothing: it only moves `last_seen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.errors import NodeError, NodeRefused
+from reconciler.events.catalogue import (
+    BaselineCaptured,
+    DriftDetected,
+    DriftRepaired,
+    Event,
+    NodeRecovered,
+    NodeReset,
+    NodeUnreachable,
+    StrayFound,
+)
+from reconciler.events.envelope import node_stream, pool_stream
+from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
+from reconciler.projections.desired import base_digest
+from reconciler.projections.desired_fold import plain
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
+from reconciler.registries.model import BASE_PATHS, digest
+from reconciler.stages.context import Context, FileSet, decode_file_set
+
+OPENSHIFT_BASE = "openshift"
+"""The base of pools that are laid over MCO's templates: the same for every node."""
+
+
+@dataclass
+class Sight:
+    """What this pass knows of one node: its observation, or why it cannot be acted on (`out`).
+
+    `bodies` and `contents` are the events and blobs that the observation leads to.
+    """
+
+    name: str
+    target: Target
+    pool: str | None
+    state: Row
+    applied: FileSet
+    observation: Observation | None = None
+    out: str = ""
+    bodies: list[Event] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+
+
+async def observe(context: Context, names: Iterable[str] | None = None) -> dict[str, Sight]:
+    """Look at all nodes (or those named), many at once, one round trip each; append what is new."""
+    snapshot = await context.snapshot()
+    sights = await look(context, snapshot, names)
+    for sight in sights.values():
+        _judge(sight)
+    await context.keep(content for sight in sights.values() for content in sight.contents)
+    bodies = [body for sight in sights.values() for body in sight.bodies]
+    await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
+    await context.reads.touch(context.name, [sight.name for sight in sights.values() if sight.observation])
+    return sights
+
+
+def _streams(context: Context, sights: Iterable[Sight]) -> set[str]:
+    """What must not have moved meanwhile. The pool's stream too: a step begun since would look like drift."""
+    changed = [sight for sight in sights if sight.bodies]
+    pools = {pool_stream(context.name, sight.pool) for sight in changed if sight.pool}
+    return pools | {node_stream(context.name, sight.name) for sight in changed}
+
+
+async def look(context: Context, snapshot: Snapshot, names: Iterable[str] | None = None) -> dict[str, Sight]:
+    """Ask the nodes and record nothing (what `diff` and `cat --live` use)."""
+    chosen = None if names is None else set(names)
+    rows = {key[1]: row for key, row in sorted(snapshot.table(NODES).items()) if chosen is None or key[1] in chosen}
+    sets = await file_sets(context, snapshot)
+    sights: list[Sight] = []
+    requests: list[tuple[Target, ObserveRequest]] = []
+    for name, row in rows.items():
+        state = snapshot.one(NODE_STATES, context.name, name) or {}
+        sight = Sight(
+            name,
+            target_of(context.name, name, row["spec"]),
+            row["pool"],
+            state,
+            sets.get(state.get("files") or "", FileSet(())),
+        )
+        known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
+        requests.append((sight.target, ObserveRequest(context.log.log_id, _runtime(snapshot, sight), known)))
+        sights.append(sight)
+    for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
+        if isinstance(answer, NodeError):
+            sight.out = answer.what
+            sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
+        else:
+            sight.observation = answer
+    return {sight.name: sight for sight in sights}
+
+
+async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
+    """Every file set that a node has or should have, by digest."""
+    named = {row["files"] for row in snapshot.table(NODE_STATES).values() if row["files"]}
+    named |= {row["files"] for row in snapshot.table(RENDERS).values()}
+    contents = await context.load(named)
+    return {name: decode_file_set(contents[name]) for name in named}
+
+
+def base_of(snapshot: Snapshot, pool: str | None, state: Mapping[str, Any]) -> str | None:
+    """The base a node's files are rendered over; None before its first observation."""
+    row = snapshot.one(POOLS, snapshot.fleet, pool) if pool else None
+    if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:
+        return OPENSHIFT_BASE if state.get("base") else None
+    base = state.get("base")
+    return str(base) if base else None
+
+
+def wanted_files(snapshot: Snapshot, sight: Sight) -> str | None:
+    """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet."""
+    base = base_of(snapshot, sight.pool, sight.state)
+    if base is None or sight.pool is None:
+        return None
+    for node in (sight.name, ""):
+        row = snapshot.one(RENDERS, snapshot.fleet, sight.pool, node, base)
+        if row is not None:
+            return str(row["files"]) if row["files"] else None
+    return None
+
+
+def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:
+    """How to reach a node, from its recorded spec."""
+    return Target(
+        fleet,
+        name,
+        spec["transport"],
+        spec["address"],
+        spec["port"],
+        spec["user"],
+        spec["become"],
+        tuple(spec["hostKeys"]),
+        spec["root"],
+    )
+
+
+def _runtime(snapshot: Snapshot, sight: Sight) -> str:
+    row = snapshot.one(POOLS, snapshot.fleet, sight.pool) if sight.pool else None
+    return str(row["spec"]["runtime"]) if row and row["spec"] else "crio"
+
+
+def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
+    """Each path to look at, with the hash we have bytes for ("" for none)."""
+    known = {entry.path: "" for entry in wanted.entries}
+    base_files = sight.state.get("base_files") or {}
+    for path in BASE_PATHS:
+        known[path] = (base_files[path] or ABSENT) if path in base_files else ""
+    known.update({entry.path: entry.sha256 for entry in sight.applied.entries})
+    return known
+
+
+def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
+    """Said once per reason."""
+    same = (sight.state.get("unreachable"), bool(sight.state.get("refused"))) == (sight.out, refused)
+    return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
+
+
+def _judge(sight: Sight) -> None:
+    """Turn an observation into the events it deserves."""
+    seen = sight.observation
+    if seen is None:
+        return
+    if sight.state.get("machine_id") and sight.state["machine_id"] != seen.machine_id:
+        sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
+        sight.state, sight.applied = {}, FileSet(())
+    sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
+    sight.out = _not_ours(sight, seen)
+    if sight.out:
+        sight.bodies.extend(_unreachable(sight, refused=True))
+    elif sight.state.get("unreachable"):
+        sight.bodies.append(NodeRecovered(sight.name))
+    if sight.state.get("step"):
+        return  # somebody is at work there: what was seen may be the middle of it
+    _judge_base(sight, seen)
+    _judge_drift(sight, seen)
+    strays = tuple(sorted(path for path in seen.present if path not in sight.applied.by_path))
+    if list(strays) != (sight.state.get("strays") or []):
+        sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
+
+
+def _not_ours(sight: Sight, seen: Observation) -> str:
+    """Why a node that answers must not be written, or nothing."""
+    if seen.mco:
+        return "managed by the Machine Config Operator: use `manage: cluster`, or take the node out of MCO"
+    if seen.hold:
+        return f"held locally: {seen.hold}"
+    for path, file in sorted(seen.files.items()):
+        if file.kind not in ("file", ABSENT):
+            return f"{path} is a {file.kind}; put a plain file there"
+        unread = file.kind == "file" and file.content is None
+        if unread and path in BASE_PATHS and file.sha256 not in _digests_known(sight):
+            return f"{path} was not read: it is over 1 MiB or holds a private key"
+    return ""
+
+
+def _digests_known(sight: Sight) -> set[str]:
+    known = {entry.sha256 for entry in sight.applied.entries}
+    return known | {name for name in (sight.state.get("base_files") or {}).values() if name}
+
+
+def _judge_base(sight: Sight, seen: Observation) -> None:
+    """Paths that are ours keep the base captured before our first write; of the others the present counts."""
+    recorded = sight.state.get("base_files") or {}
+    files: dict[str, str | None] = {}
+    for path in BASE_PATHS:
+        if path in sight.applied.by_path:
+            files[path] = recorded.get(path)
+        else:
+            file = seen.files.get(path)
+            files[path] = file.sha256 if file and file.kind == "file" else None
+    if files != recorded or not sight.state.get("base"):
+        sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id))
+
+
+def _judge_drift(sight: Sight, seen: Observation) -> None:
+    """Compare with what the last receipt proved, path by path."""
+    differs = tuple(
+        {"path": entry.path, "expected": entry.sha256, "observed": _state(file), "mode": file.mode if file else 0}
+        for entry in sight.applied.entries
+        if not _proved(file := seen.files.get(entry.path), entry.sha256, entry.mode)
+    )
+    if differs and digest(plain(differs)) != sight.state.get("drift_observed"):
+        sight.bodies.append(DriftDetected(sight.name, sight.pool or "", digest(plain(differs)), differs))
+    elif not differs and sight.state.get("drift"):
+        before = tuple(sight.state["drift"])
+        sight.bodies.append(DriftRepaired(sight.name, sight.pool or "", "outside", before))
+
+
+def _state(file: ObservedFile | None) -> str:
+    return file.state if file else ABSENT
+
+
+def _proved(file: ObservedFile | None, sha256: str, mode: int) -> bool:
+    return file is not None and file.kind == "file" and file.sha256 == sha256 and file.mode == mode

@@ -1,0 +1,137 @@
+"""Project: render what is in force, once per distinct input, and record which files each base should have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.events.catalogue import Event, FilesRendered, PlanBlocked
+from reconciler.events.envelope import pool_stream
+from reconciler.ports import Snapshot
+from reconciler.projections.desired import Desired, render_inputs, shadowed_out
+from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
+from reconciler.registries.impact import classify
+from reconciler.registries.model import BASE_PATHS, Rendered, RenderOptions, Resource, canonical_json, digest
+from reconciler.registries.render import RENDERER_VERSION, render
+from reconciler.rollout.pools import Pool
+from reconciler.stages.context import Context, FileEntry, FileSet, decode_file_set
+from reconciler.stages.observe import OPENSHIFT_BASE, base_of
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One thing to render: a pool's (or held node's) resources over one base."""
+
+    pool: str
+    node: str
+    base: str
+    base_files: Mapping[str, str | None]
+
+
+async def project(context: Context) -> int:
+    """Append FilesRendered for every unit whose inputs changed; returns how many were rendered."""
+    snapshot = await context.snapshot()
+    desired = Desired(context.name, snapshot.rows)
+    bodies: list[Event] = []
+    rendered = 0
+    for unit in units(snapshot, desired):
+        body = await _project_unit(context, snapshot, desired, unit)
+        if body is not None and body not in bodies:
+            bodies.append(body)
+            rendered += isinstance(body, FilesRendered)
+    for pool in sorted({body.pool for body in bodies if isinstance(body, (FilesRendered, PlanBlocked))}):
+        mine = [body for body in bodies if isinstance(body, (FilesRendered, PlanBlocked)) and body.pool == pool]
+        row = snapshot.one(POOLS, context.name, pool)
+        events = context.events(snapshot, mine, correlation=row["cause"] if row else None)
+        await context.append(events, snapshot, [pool_stream(context.name, pool)])
+    return rendered
+
+
+def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
+    """Every distinct (pool, base) of the fleet's observed nodes, and each node that a hold sets (or set) apart."""
+    own = {(key[1], key[2]) for key in snapshot.table(RENDERS) if key[2]}
+    found: dict[tuple[str, str, str], Unit] = {}
+    for name, node in desired.nodes.items():
+        state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
+        base = base_of(snapshot, node.pool, state)
+        if node.pool is None or base is None or node.pool not in desired.pools:
+            continue
+        files = {} if base == OPENSHIFT_BASE else dict(state["base_files"])
+        found[node.pool, "", base] = Unit(node.pool, "", base, files)
+        if name in desired.held_nodes(node.pool) or (node.pool, name) in own:
+            found[node.pool, name, base] = Unit(node.pool, name, base, files)
+    return [found[key] for key in sorted(found)]
+
+
+async def _project_unit(
+    context: Context, snapshot: Snapshot, desired: Desired, unit: Unit
+) -> FilesRendered | PlanBlocked | None:
+    pool = desired.pools[unit.pool]
+    versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
+    resources = await context.load_resources(versions)
+    chosen = [resources[version] for version in versions]
+    inputs = render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+    row = snapshot.one(RENDERS, context.name, unit.pool, unit.node, unit.base)
+    if row is not None and row["inputs"] == inputs:
+        return None
+    recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
+    if recorded is not None:
+        names = ("renderer", "files", "origins")
+        renderer, files, origins = (str(recorded[name]) for name in names)
+    else:
+        outcome = await _render(context, pool, chosen, unit)
+        if not outcome.ok:
+            return _blocked(snapshot, unit, outcome)
+        renderer = RENDERER_VERSION
+        files, origins = await _keep(context, outcome)
+    old = str(row["files"]) if row else ""
+    disruption = await _disruption(context, pool, unit, old, files)
+    return FilesRendered(unit.pool, unit.node, unit.base, inputs, renderer, files, origins, disruption)
+
+
+async def _render(context: Context, pool: Pool, resources: list[Resource], unit: Unit) -> Rendered:
+    return render(resources, await options_over(context, pool, unit.base_files))
+
+
+async def options_over(context: Context, pool: Pool, base_files: Mapping[str, str | None]) -> RenderOptions:
+    """The pool's render options over captured base files (path → blob digest, None: absent)."""
+    contents = await context.load(name for name in base_files.values() if name)
+    return pool.render_options({path: contents[name] if name else None for path, name in base_files.items()})
+
+
+def _blocked(snapshot: Snapshot, unit: Unit, outcome: Rendered) -> PlanBlocked | None:
+    """The pool keeps what it has; said once per reason."""
+    reason = "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
+    row = snapshot.one(POOLS, snapshot.fleet, unit.pool)
+    return None if row and row["blocked"] == reason else PlanBlocked(unit.pool, reason, f"base {unit.base[:12]}")
+
+
+async def _keep(context: Context, outcome: Rendered) -> tuple[str, str]:
+    """Store the files, their set and their provenance; the digests of the set and of the provenance."""
+    entries = tuple(FileEntry(file.path, file.mode, file.sha256) for file in outcome.files)
+    origins = {
+        file.path: {key: [[o.resource, o.field] for o in found] for key, found in file.origins.items()}
+        for file in outcome.files
+    }
+    await context.keep(file.content for file in outcome.files)
+    kept = await context.keep([FileSet(entries).encode(), canonical_json(origins).encode()])
+    return kept[0], kept[1]
+
+
+async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
+    """Class of the change from the set rendered before (or from the base) to this one."""
+    before = await set_contents(context, old) if old else await _base_contents(context, unit)
+    after = await set_contents(context, new)
+    return classify(before, after, pool.profile).disruption
+
+
+async def set_contents(context: Context, name: str) -> dict[str, bytes | None]:
+    """Path → bytes of a file set."""
+    file_set = decode_file_set((await context.load([name]))[name])
+    contents = await context.load(entry.sha256 for entry in file_set.entries)
+    return {entry.path: contents[entry.sha256] for entry in file_set.entries}
+
+
+async def _base_contents(context: Context, unit: Unit) -> dict[str, bytes | None]:
+    contents = await context.load(name for name in unit.base_files.values() if name)
+    return {path: contents[name] for path in BASE_PATHS if (name := unit.base_files.get(path))}

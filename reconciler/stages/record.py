@@ -1,0 +1,318 @@
+"""Record: each new commit of the branch becomes one append group, taken or refused (DESIGN §4)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from reconciler.errors import InputRejected, SourceError
+from reconciler.events.catalogue import (
+    CommitAccepted,
+    CommitObserved,
+    CommitRejected,
+    Event,
+    FleetConfigured,
+    HistoryRewritten,
+    MassRemovalDetected,
+    NodeChanged,
+    NodeRegistered,
+    NodeRemoved,
+    PoolConfigured,
+    PoolRemoved,
+    ResourceAdded,
+    ResourceChanged,
+    ResourceRemoved,
+    SourceRecovered,
+    SourceUnreachable,
+)
+from reconciler.events.envelope import fleet_stream
+from reconciler.ports import Commit, ManifestFile, Snapshot
+from reconciler.projections.desired import meaning
+from reconciler.projections.desired_fold import plain
+from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, RESOURCES, Row
+from reconciler.registries.model import Problem, Resource, canonical_json, digest
+from reconciler.registries.parse import parse_file
+from reconciler.registries.render import RENDERER_VERSION
+from reconciler.rollout.acceptance import NO_POOL, Judgement, ParsedFile, judge, mass_removals
+from reconciler.stages.context import Context
+
+_PULL_REQUEST = re.compile(r"Merge pull request #(\d+)|\(#(\d+)\)\s*$|See merge request \S*!(\d+)", re.MULTILINE)
+
+
+async def fetch(context: Context) -> str | None:
+    """The branch's head; None when Git cannot be read now, which is recorded once and ends nothing else."""
+    snapshot = await context.snapshot()
+    row = snapshot.one(FLEETS, context.name)
+    unreachable = row["unreachable"] if row else None
+    try:
+        head = await context.source.head()
+    except SourceError as error:
+        if unreachable is None:
+            body = SourceUnreachable(f"{error.where}: {error.what}" if error.where else error.what)
+            await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
+        return None
+    configured = FleetConfigured(context.fleet.url, context.fleet.branch, context.fleet.path)
+    bodies: list[Event] = []
+    if row is None or any(row[name] != value for name, value in configured.as_data().items()):
+        bodies.append(configured)
+    if unreachable is not None:
+        bodies.append(SourceRecovered())
+    await context.append(context.events(snapshot, bodies), snapshot, [fleet_stream(context.name)])
+    return head
+
+
+async def record(context: Context, head: str, *, recheck: bool = False) -> int:
+    """Append every commit up to `head` that is not recorded yet; returns how many groups were appended."""
+    snapshot = await context.snapshot()
+    row = snapshot.one(FLEETS, context.name) or {}
+    if row.get("rewritten"):
+        return 0
+    if row.get("head") == head:
+        return await _judge_again(context, snapshot, row, head, recheck=recheck)
+    commits = await context.source.commits(row.get("head"), head)
+    if commits is None:
+        body = HistoryRewritten(str(row.get("head")), head)
+        await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
+        return 1
+    for commit in commits:
+        await _record_commit(context, await context.snapshot(), commit)
+    return len(commits)
+
+
+async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str, *, recheck: bool) -> int:
+    """A head that was refused, or waits, is judged anew when something it depends on changed."""
+    refused = row["rejected"] == head
+    waiting = row["waiting"] is not None and row["waiting"]["commit"] == head
+    approved = waiting and row["approved"] is not None and row["approved"]["subject"] == head
+    if not approved and not ((refused or waiting) and (recheck or row["judged_with"] != judged_with(context))):
+        return 0
+    commits = await context.source.commits(None, head)
+    for commit in commits or ():
+        await _record_commit(context, snapshot, commit)
+    return 1
+
+
+def judged_with(context: Context) -> str:
+    """Digest of what a judgement depends on besides the commit."""
+    return digest({"validation": context.fleet.validation, "tool": context.tool_version, "renderer": RENDERER_VERSION})
+
+
+async def _record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
+    observed = _observed(commit, judged_with(context))
+    try:
+        judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
+    except InputRejected as error:
+        problem = Problem("unreadable", error.what, None, "", "", error.remedy)
+        rejected = CommitRejected(commit.sha, tuple(_pools(snapshot)), True, (as_data(problem),))
+        bodies: list[Event] = [observed, rejected]
+    else:
+        difference = compare(judgement, snapshot, commit.sha)
+        await context.blobs.put(difference.blobs.values())
+        bodies = [observed, *difference.events]
+    await context.append(context.events(snapshot, bodies), snapshot, [fleet_stream(context.name)])
+
+
+async def parse(context: Context, commit: str) -> list[ParsedFile]:
+    """The files of a commit, parsed once per path and blob id."""
+    files = await context.source.manifests(commit)
+    seen = {}
+    for file in files:
+        key = (file.path, file.blob)
+        seen[key] = context.parsed.get(key) or _parse(file)
+    context.parsed = dict(seen)
+    return list(seen.values())
+
+
+def _parse(file: ManifestFile) -> ParsedFile:
+    if file.refused:
+        problem = Problem("refused-file", f"{file.path}: {file.refused}", None, "", "", "commit a plain file instead")
+        return ParsedFile(file.path, (), (problem,))
+    documents, problems = parse_file(file.path, file.data)
+    return ParsedFile(file.path, documents, problems)
+
+
+@dataclass
+class Difference:
+    """What a judged commit changes: events, and the blobs they name."""
+
+    events: list[Event] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def compare(judgement: Judgement, snapshot: Snapshot, commit: str) -> Difference:
+    """The difference between what is recorded and what the commit says, as far as it is taken."""
+    stranded = _holds_stranded(judgement, snapshot)
+    if stranded or judgement.whole:
+        problems = (*stranded, *judgement.problems)
+        pools = tuple(_pools(snapshot) or judgement.inventory.pools)
+        return Difference([CommitRejected(commit, pools, True, tuple(as_data(p) for p in problems))])
+    removed = _mass_removals(judgement, snapshot, commit)
+    if removed:
+        return Difference([MassRemovalDetected(commit, judgement.accepted, removed)])
+    difference = Difference()
+    if judgement.accepted or not judgement.rejected:
+        warnings = tuple(as_data(problem) for problem in judgement.warnings)
+        difference.events.append(CommitAccepted(commit, judgement.accepted, warnings))
+    if judgement.rejected:
+        problems_data = tuple(as_data(problem) for problem in judgement.problems)
+        difference.events.append(CommitRejected(commit, tuple(sorted(judgement.rejected)), False, problems_data))
+    _compare_pools(judgement, snapshot, commit, difference)
+    _compare_resources(judgement, snapshot, commit, difference)
+    _compare_nodes(judgement, snapshot, commit, difference)
+    return difference
+
+
+def _compare_pools(judgement: Judgement, snapshot: Snapshot, commit: str, difference: Difference) -> None:
+    for name, pool in sorted(judgement.inventory.pools.items()):
+        row = snapshot.one(POOLS, snapshot.fleet, name)
+        if row is None or row["spec"] != plain(pool.spec):
+            place = pool.location
+            file, line = (place.file, place.line) if place else ("", 0)
+            difference.events.append(PoolConfigured(name, commit, file, line, pool.spec))
+    gone = sorted(set(_pools(snapshot)) - set(judgement.inventory.pools))
+    difference.events.extend(PoolRemoved(name, commit) for name in gone)
+
+
+def _compare_resources(judgement: Judgement, snapshot: Snapshot, commit: str, difference: Difference) -> None:
+    """One event per resource and change, naming the pools it is true for."""
+    groups: dict[tuple[str, str, str | None], list[str]] = {}
+    wanted: dict[str, Resource] = {}
+    gone = set(_pools(snapshot)) - set(judgement.inventory.pools)
+    for pool in (*judgement.accepted, NO_POOL, *gone):
+        before = _recorded(snapshot, pool)
+        after = judgement.resources.get(pool, {})
+        for identity in sorted(set(before) | set(after)):
+            resource = after.get(identity)
+            old = before.get(identity)
+            if resource is None and old is not None:
+                groups.setdefault((identity, "", old), []).append(pool)
+            elif resource is not None and resource.content != old:
+                wanted[identity] = resource
+                groups.setdefault((identity, resource.content, old), []).append(pool)
+    for (identity, content, old), pools in sorted(groups.items(), key=lambda item: (item[0][0], item[1])):
+        names = tuple(sorted(pools))
+        if not content:
+            difference.events.append(ResourceRemoved(identity, names, commit, str(old)))
+        else:
+            difference.events.append(_set(wanted[identity], names, commit, old, difference.blobs))
+
+
+def _set(
+    resource: Resource, pools: tuple[str, ...], commit: str, old: str | None, blobs: dict[str, bytes]
+) -> ResourceAdded | ResourceChanged:
+    content = canonical_json(resource.document).encode()
+    lines = canonical_json(dict(resource.lines)).encode()
+    text = resource.text.encode()
+    blobs.update({digest_bytes(blob): blob for blob in (content, text, lines)})
+    place = resource.location
+    added = ResourceAdded(
+        resource=resource.identity,
+        pools=pools,
+        commit=commit,
+        file=place.file,
+        line=place.line,
+        content=resource.content,
+        text=digest_bytes(text),
+        lines=digest_bytes(lines),
+        meaning=meaning(resource.document),
+    )
+    return added if old is None else ResourceChanged(**added.as_data(), previous=old)
+
+
+def _compare_nodes(judgement: Judgement, snapshot: Snapshot, commit: str, difference: Difference) -> None:
+    recorded = {key[1]: row for key, row in snapshot.table(NODES).items()}
+    for name, node in sorted(judgement.inventory.nodes.items()):
+        row = recorded.get(name)
+        if row is None:
+            difference.events.append(NodeRegistered(name, node.pool, commit, node.spec))
+        elif (row["spec"], row["pool"]) != (plain(node.spec), node.pool):
+            difference.events.append(NodeChanged(name, node.pool, commit, node.spec))
+    gone = sorted(set(recorded) - set(judgement.inventory.nodes))
+    difference.events.extend(NodeRemoved(name, commit) for name in gone)
+
+
+def _mass_removals(judgement: Judgement, snapshot: Snapshot, commit: str) -> tuple[str, ...]:
+    row = snapshot.one(FLEETS, snapshot.fleet)
+    if row and row["approved"] and row["approved"]["subject"] == commit:
+        return ()
+    before = {pool: _kinds(_recorded(snapshot, pool)) for pool in (*judgement.accepted, NO_POOL)}
+    after = {pool: _kinds(judgement.resources.get(pool, ())) for pool in (*judgement.accepted, NO_POOL)}
+    nodes = [key[1] for key in snapshot.table(NODES)]
+    gone = [name for name in nodes if name not in judgement.inventory.nodes]
+    return mass_removals(before, after, len(nodes), gone)
+
+
+def _kinds(identities: Iterable[str]) -> list[tuple[str, str]]:
+    return [(kind, name) for kind, _, name in (i.rpartition(":")[2].partition("/") for i in identities)]
+
+
+def _holds_stranded(judgement: Judgement, snapshot: Snapshot) -> tuple[Problem, ...]:
+    """A commit may not take away a pool or node that a hold names (DESIGN §8)."""
+    problems = []
+    for row in snapshot.table(HOLDS).values():
+        scopes = {(entry["scope"]["kind"], entry["scope"].get("name")) for entry in row["entries"]}
+        for kind, name in sorted(scopes - {("fleet", None), ("fleet", "")}):
+            known: Mapping[str, Any] = judgement.inventory.pools if kind == "pool" else judgement.inventory.nodes
+            if kind != "fleet" and name not in known:
+                message = f"the commit removes {kind} {name}, which hold {row['hold']} is about"
+                remedy = f"lift it first: reconciler hold lift {row['hold']}"
+                problems.append(Problem("hold-stranded", message, None, f"{kind}/{name}", "", remedy))
+    return tuple(problems)
+
+
+def _recorded(snapshot: Snapshot, pool: str) -> dict[str, str]:
+    """Identity → content of what the pool has from Git."""
+    return {key[2]: row["content"] for key, row in snapshot.table(RESOURCES).items() if key[1] == pool}
+
+
+def _pools(snapshot: Snapshot) -> list[str]:
+    return sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"] is not None)
+
+
+def _observed(commit: Commit, settings: str) -> CommitObserved:
+    found = _PULL_REQUEST.search(commit.message)
+    return CommitObserved(
+        commit=commit.sha,
+        parent=commit.parent,
+        author=commit.author,
+        author_email=commit.author_email,
+        authored_at=commit.authored_at,
+        committer=commit.committer,
+        committer_email=commit.committer_email,
+        committed_at=commit.committed_at,
+        subject=commit.subject,
+        message=commit.message,
+        pull_request=next((number for number in found.groups() if number), None) if found else None,
+        judged_with=settings,
+    )
+
+
+def as_data(problem: Problem) -> dict[str, Any]:
+    """A problem as events hold it."""
+    place = problem.location
+    return {
+        "name": problem.name,
+        "severity": problem.severity,
+        "file": place.file if place else "",
+        "line": place.line if place else 0,
+        "object": problem.object,
+        "field": problem.field,
+        "message": problem.message,
+        "remedy": problem.remedy,
+    }
+
+
+def digest_bytes(content: bytes) -> str:
+    """A blob's address."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+__all__: Sequence[str] = ("as_data", "compare", "fetch", "judged_with", "parse", "record")

@@ -1,0 +1,228 @@
+"""Roll out: plan each pool, begin its steps by one append, run them, append their outcomes; until nothing is left.
+
+A step is begun by StepStarted, appended expecting the pool's and the node's stream: of two replicas one loses and
+plans again. A step whose owner died is sent again under the same step id (DESIGN §6, §7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.errors import NodeError, WrongExpectation
+from reconciler.events.catalogue import Event, StepStarted, StepTakenOver
+from reconciler.events.envelope import node_stream, pool_stream
+from reconciler.faults import fault_point
+from reconciler.ports import ApplyRequest, FileContent, Job, Receipt, Snapshot
+from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_pool
+from reconciler.rollout.pools import Pool
+from reconciler.stages.changes import Changes
+from reconciler.stages.context import EPOCH, Context, FileSet
+from reconciler.stages.observe import Sight, base_of, file_sets, wanted_files
+from reconciler.stages.outcome import outcome_events
+
+
+@dataclass
+class Rolled:
+    """What a pass did to one pool, and what waits. `moving`: something is under way that will need another pass."""
+
+    pool: str
+    acted: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    waits: Mapping[str, str] = field(default_factory=dict)
+    moving: bool = False
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step to send, and its fence: the position of StepStarted or StepTakenOver."""
+
+    step: StepStarted
+    fence: int
+
+
+async def roll(context: Context, sights: Mapping[str, Sight]) -> list[Rolled]:
+    """Roll all pools at once, each at its own pace."""
+    snapshot = await context.snapshot()
+    names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
+    return list(await asyncio.gather(*(_roll_pool(context, name, sights) for name in names)))
+
+
+async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -> Rolled:
+    done = Rolled(name)
+    tried: set[str] = set()
+    changes = Changes(context)
+    while True:
+        snapshot = await context.snapshot()
+        view = await view_pool(context, snapshot, name, sights, changes, tried)
+        plan = plan_pool(view, context.name, context.owner, EPOCH, context.clock.now())
+        done.waits = plan.waits
+        try:
+            begun = await _begin(context, snapshot, view, plan, tried)
+        except WrongExpectation:
+            done.moving = True
+            await asyncio.sleep(0)
+            continue
+        if not begun:
+            done.moving = _moving(snapshot, view, plan)
+            if plan.events:
+                continue
+            return done
+        tried.update(one.step.node for one in begun)
+        await _run(context, view.pool, begun, sights, done)
+
+
+async def _begin(context: Context, snapshot: Snapshot, view: PoolView, plan: Plan, tried: set[str]) -> Sequence[Begun]:
+    """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
+    taken = await _orphans(context, snapshot, view, tried)
+    bodies: list[Event] = [*plan.events, *(takeover for takeover, _ in taken), *plan.steps]
+    if not bodies:
+        return ()
+    row = snapshot.one(POOLS, context.name, view.pool.name)
+    events = []
+    for body in bodies:
+        cause = row["cause"] if row else None
+        if isinstance(body, StepStarted) and body.purpose == "repair":
+            state = snapshot.one(NODE_STATES, context.name, body.node)
+            cause = state["drift_cause"] if state else cause
+        events += context.events(snapshot, [body], correlation=cause)
+    nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver))]
+    streams = [pool_stream(context.name, view.pool.name), *(node_stream(context.name, node) for node in nodes)]
+    stored = await context.append(events, snapshot, streams)
+    fault_point("after-step-started")
+    fences = {
+        event.body.step: event.position for event in stored if isinstance(event.body, (StepStarted, StepTakenOver))
+    }
+    return [Begun(step, fences[step.step]) for step in (*plan.steps, *(step for _, step in taken))]
+
+
+async def _orphans(
+    context: Context, snapshot: Snapshot, view: PoolView, tried: set[str]
+) -> list[tuple[StepTakenOver, StepStarted]]:
+    """Open steps whose owner's lease ran out, to be sent again as they were."""
+    live = set((await context.leases.live("owner/")).values())
+    found = []
+    for node in view.nodes:
+        state = snapshot.one(NODE_STATES, context.name, node.name)
+        if state is None or state["step"] is None or state["step_owner"] in live or node.name in tried:
+            continue
+        data = {**state["step_data"], "owner": context.owner}
+        step = StepStarted(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        found.append((StepTakenOver(view.pool.name, node.name, step.step, context.owner), step))
+    return found
+
+
+async def _run(context: Context, pool: Pool, begun: Sequence[Begun], sights: Mapping[str, Sight], done: Rolled) -> None:
+    """Send every step, many nodes at once, then append all outcomes as one group."""
+    snapshot = await context.snapshot()
+    sets = await file_sets(context, snapshot)
+    jobs = [await _job(context, pool, one, sets[one.step.files], sights[one.step.node]) for one in begun]
+    answers = await context.runner.apply(jobs)
+    fault_point("before-receipt-recorded")
+    events = []
+    for step, answer in zip((one.step for one in begun), answers, strict=True):
+        state = snapshot.one(NODE_STATES, context.name, step.node) or {}
+        bodies = outcome_events(step, answer, state.get("drift") or ())
+        events += context.events(snapshot, bodies, correlation=state.get("step_cause"))
+        if isinstance(answer, NodeError) or answer.result not in ("applied", "same"):
+            done.failed[step.node] = _reason(answer)
+    await context.append(events, snapshot)
+    done.acted += len(begun)
+    fault_point("between-nodes")
+
+
+def _reason(answer: Receipt | NodeError) -> str:
+    if isinstance(answer, NodeError):
+        return answer.what
+    return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
+
+
+async def _job(context: Context, pool: Pool, begun: Begun, target: FileSet, sight: Sight) -> Job:
+    step = begun.step
+    contents = await context.load(entry.sha256 for entry in target.entries)
+    files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
+    return Job(
+        sight.target,
+        ApplyRequest(
+            context.log.log_id,
+            step.epoch,
+            begun.fence,
+            step.step,
+            pool.runtime,
+            files,
+            step.restore,
+            step.start,
+            step.actions,
+        ),
+    )
+
+
+async def view_pool(
+    context: Context,
+    snapshot: Snapshot,
+    name: str,
+    sights: Mapping[str, Sight],
+    changes: Changes,
+    tried: set[str],
+) -> PoolView:
+    """The planner's view of a pool: rows of the log, and this pass's observations."""
+    row = snapshot.table(POOLS)[context.name, name]
+    pool = Pool(name, row["spec"])
+    sets = await file_sets(context, snapshot)
+    own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
+    nodes = []
+    for sight in sorted(sights.values(), key=lambda sight: sight.name):
+        if sight.pool == name:
+            state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
+            nodes.append(await _view_node(snapshot, pool, replace(sight, state=state), own, sets, changes, tried))
+    rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
+    version = snapshot.version(pool_stream(context.name, name))
+    return PoolView(pool, nodes, version, _rollout(rollout) if rollout else None, row["commit"])
+
+
+def _rollout(row: Row) -> RolloutView:
+    return RolloutView(row["rollout"], row["state"], row["targets"], row["started_at"])
+
+
+async def _view_node(
+    snapshot: Snapshot,
+    pool: Pool,
+    sight: Sight,
+    own: set[str],
+    sets: Mapping[str, FileSet],
+    changes: Changes,
+    tried: set[str],
+) -> NodeView:
+    state = sight.state
+    wanted = wanted_files(snapshot, sight)
+    view = NodeView(
+        name=sight.name,
+        base=base_of(snapshot, pool.name, state) or "",
+        target=wanted,
+        applied=state.get("files"),
+        drifted=bool(state.get("drift")),
+        drift_cause=state.get("drift_cause"),
+        converged_at=state.get("converged_at"),
+        step=state.get("step"),
+        failed=state.get("failed"),
+        out=sight.out or (f"step in progress by {state['step_owner']}" if state.get("step") else ""),
+        tried=sight.name in tried,
+        own=sight.name in own,
+    )
+    if wanted is None or sight.observation is None or not (view.behind or view.drifted) or view.tried:
+        return view
+    target = sets[wanted]
+    applied = sets.get(view.applied or "", FileSet(()))
+    base_files = state.get("base_files") or {}
+    gone = {e.path: base_files.get(e.path) for e in applied.entries if e.path not in target.by_path}
+    start, change = await changes.between(pool, sight.observation, target, gone)
+    return replace(view, start=start, change=change, restore=tuple(sorted(gone)))
+
+
+def _moving(snapshot: Snapshot, view: PoolView, plan: Plan) -> bool:
+    """Whether waiting (a canary's soak, somebody else's step) will change something."""
+    open_steps = any(node.step for node in view.nodes)
+    soaking = any(why.startswith(("canary soaks", "waits for")) for why in plan.waits.values())
+    return open_steps or soaking

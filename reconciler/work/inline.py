@@ -1,0 +1,46 @@
+"""The inline runner: node work as tasks of this process, many at once, each with its own time limit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+from reconciler.errors import NodeError, NodeUnreachable
+from reconciler.ports import Job, Observation, ObserveRequest, Receipt, Target, Transport
+
+T = TypeVar("T")
+
+
+class InlineRunner:
+    """Runs verbs on nodes concurrently. `limit` bounds connections in use at once, `timeout` (seconds) each verb."""
+
+    def __init__(self, transport: Transport, limit: int = 200, timeout: float = 120.0) -> None:
+        self._transport = transport
+        self._slots = asyncio.Semaphore(limit)
+        self._timeout = timeout
+
+    async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]:
+        """Each node's observation, or its error, in the order asked."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.observe(target, request)) for target, request in wanted)
+        )
+
+    async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
+        """Each node's receipt, or its error, in the order given."""
+        return await asyncio.gather(
+            *(self._one(job.target, self._transport.apply(job.target, job.request)) for job in jobs)
+        )
+
+    async def _one(self, target: Target, verb: Awaitable[T]) -> T | NodeError:
+        async with self._slots:
+            try:
+                return await asyncio.wait_for(verb, self._timeout)
+            except NodeError as error:
+                return error
+            except TimeoutError:
+                return NodeUnreachable(
+                    f"no answer within {self._timeout:g} s",
+                    where=f"node {target.name}",
+                    remedy="tried again at the next check",
+                )
