@@ -1,0 +1,141 @@
+"""The settings: their fields, defaults and meaning. docs/reference/settings.md is held to the texts below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic.fields import FieldInfo
+
+from reconciler.settings.kinds import (
+    Address,
+    DatabaseUrl,
+    DirectoryInside,
+    Duration,
+    FilePath,
+    FilePaths,
+    FleetName,
+    NotYet,
+    Period,
+    Text,
+    Verify,
+)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class DatabaseSettings(_Section):
+    """The event log's PostgreSQL."""
+
+    url: DatabaseUrl = ""
+    """`postgresql://USER:PASSWORD@HOST:PORT/DATABASE`; empty: an embedded PostgreSQL under `data_dir`. The variable
+    `DATABASE_URL` wins over the file and over `RECONCILER_DATABASE__URL`."""
+
+
+class FleetSettings(_Section):
+    """A fleet: a branch and a path of a config repository."""
+
+    url: Text
+    """The Git repository: `https://`, `ssh://`, `file://`, `user@host:path` or a path. Required."""
+
+    branch: Text = "main"
+    """The branch whose commits are applied."""
+
+    path: DirectoryInside = "."
+    """The directory of the repository with this fleet's manifests."""
+
+    interval: Period = timedelta(seconds=60)
+    """Time between two looks at the repository and at the nodes."""
+
+    timeout: Period = timedelta(seconds=60)
+    """Longest time that one look at the repository may take."""
+
+    verify: Verify = "none"
+    """Commit signatures: `none`, `warn` or `required`. Only `none` in this version."""
+
+    allowed_signers: NotYet = ""
+    """File of the keys that may sign, as in ssh-keygen(1). Must be empty in this version."""
+
+    validation: Literal["default", "strict"] = "default"
+    """`strict` refuses what today's OpenShift API refuses, such as tags and digests in registry lists."""
+
+
+class SshSettings(_Section):
+    """How nodes are reached over SSH."""
+
+    known_hosts: FilePath = Path("~/.ssh/known_hosts")
+    """Host keys of nodes whose Node document has none."""
+
+    identity_files: FilePaths = ()
+    """Private keys to log in with; empty: the agent's and those of `config_file`."""
+
+    config_file: FilePath = Path("~/.ssh/config")
+    """OpenSSH client configuration to take jump hosts and the like from."""
+
+    connect_timeout: Period = timedelta(seconds=10)
+    """Longest time that connecting to a node may take."""
+
+
+class ServiceSettings(_Section):
+    """The long-running service, `reconciler serve`."""
+
+    listen: Address = "127.0.0.1:8080"
+    """HOST:PORT of `/livez`, `/readyz` and `/metrics`."""
+
+    shutdown_grace: Duration = timedelta(seconds=30)
+    """How long running steps may take to finish after SIGTERM."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host (without brackets, empty for every address) and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class LogSettings(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are shown: `debug`, `info`, `warning` or `error`."""
+
+    format: Literal["text", "json"] = "text"
+    """`text` for people, `json` for collectors: one object per line."""
+
+
+class Settings(_Section):
+    """Everything that can be set. Made by `load`."""
+
+    data_dir: FilePath = Path("~/.local/share/reconciler")
+    """Where mirrors of repositories and the embedded PostgreSQL live."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    fleets: dict[FleetName, FleetSettings] = {}
+    ssh: SshSettings = SshSettings()
+    service: ServiceSettings = ServiceSettings()
+    log: LogSettings = LogSettings()
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def set_origins(self, origins: dict[str, str]) -> None:
+        """Remember where each dotted key was given."""
+        self._origins.update(origins)
+
+    def origin(self, key: str) -> str:
+        """Where a value came from: `flag`, a variable, a file, or `default`."""
+        return self._origins.get(key, "default")
+
+
+def fields(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key with its field, in order; a fleet's name is `*`."""
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from fields(field.annotation, f"{prefix}{name}.")
+        elif name == "fleets":
+            yield from fields(FleetSettings, "fleets.*.")
+        else:
+            yield f"{prefix}{name}", field
