@@ -91,7 +91,7 @@ def _entries(path: str, old: Files, new: Files, profile: Profile, policy: FilePo
     except InputRejected as error:
         changes = (Change(f"{path} {verb} and cannot be parsed ({error.what})", safe=False),)
     if changes == () and profile != "openshift":
-        return [_Entry(f"{path}: formatting only", (NONE,))]
+        return [_Entry(f"{path} says the same to the runtime", (NONE,))]
     described = changes or (Change(f"{path} {verb}", safe=True),)
     if policy is None:
         return [_Entry(f"{path} {verb}, and no policy covers it", (DRAIN, REBOOT))]
