@@ -60,7 +60,7 @@ def read_policy(content: bytes) -> Policy:
     _object(value, ("default", "transports"), "the policy")
     if value.get("default") is None:
         raise InputRejected("Default policy is missing")
-    transports = value.get("transports") or {}
+    transports = value.get("transports", {})
     if not isinstance(transports, dict):
         raise InputRejected("transports must be an object")
     read = {name: _scopes(name, scopes) for name, scopes in transports.items()}
