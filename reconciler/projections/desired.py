@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.pools import Node, Pool, home_of, homes, takers
+
+OPENSHIFT_BASE = "openshift"
+"""The base of pools that are laid over MCO's templates: the same for every node."""
 
 SCOPE_RANK = {"fleet": 0, "pool": 1, "node": 2}
 
@@ -113,6 +116,10 @@ class Desired:
         }
         return sorted(name for name in named if name in self.nodes and self.nodes[name].pool == pool)
 
+    def base_key(self, pool: str, captured: str) -> str:
+        """Under which base a node's files are rendered: its own captured one, or MCO's templates."""
+        return OPENSHIFT_BASE if self.pools[pool].spec["base"] == OPENSHIFT_BASE else captured
+
     def takers(self, resource: str) -> tuple[str, ...]:
         """The pools that take a resource's directory."""
         directory = resource.rpartition(":")[0] or "."
@@ -169,8 +176,3 @@ def render_inputs(pool: Pool, bodies: Iterable[tuple[str, str]], base: str) -> s
 def base_digest(files: Mapping[str, str | None]) -> str:
     """Identity of a node's base: the digest of its base files' hashes (None: absent)."""
     return digest(dict(files))
-
-
-def entry_scopes(desired: Desired, pools: Sequence[str]) -> str:
-    """`fleet` when these are all pools of the fleet, else `pool`."""
-    return "fleet" if set(pools) == set(desired.pools) else "pool"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,6 +32,20 @@ class FleetSettings:
     validation: Literal["default", "strict"] = "default"
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a pass is, for people who wait: `done` of `total` nodes, and what was just found or done."""
+
+    stage: str
+    message: str
+    done: int = 0
+    total: int = 0
+
+
+def _silent(progress: Progress) -> None:
+    """Nobody waits."""
+
+
 @dataclass
 class Context:
     """The ports of one fleet. `owner` is this process's lease name, `actor` whom its events are recorded as."""
@@ -47,6 +61,7 @@ class Context:
     actor: Actor
     owner: str
     tool_version: str
+    progress: Callable[[Progress], None] = _silent
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

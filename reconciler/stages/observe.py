@@ -22,14 +22,11 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
-from reconciler.projections.desired import base_digest
+from reconciler.projections.desired import OPENSHIFT_BASE, base_digest
 from reconciler.projections.desired_fold import plain
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS, digest
-from reconciler.stages.context import Context, FileSet, decode_file_set
-
-OPENSHIFT_BASE = "openshift"
-"""The base of pools that are laid over MCO's templates: the same for every node."""
+from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
 
 
 @dataclass
@@ -59,6 +56,8 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     await context.keep(content for sight in sights.values() for content in sight.contents)
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
+    answered = sum(sight.observation is not None for sight in sights.values())
+    context.progress(Progress("observe", f"{answered} of {len(sights)} nodes answered", answered, len(sights)))
     await context.reads.touch(context.name, [sight.name for sight in sights.values() if sight.observation])
     return sights
 

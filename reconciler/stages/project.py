@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from reconciler.events.catalogue import Event, FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import Desired, render_inputs, shadowed_out
+from reconciler.projections.desired import OPENSHIFT_BASE, Desired, render_inputs, shadowed_out
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Rendered, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileEntry, FileSet, decode_file_set
-from reconciler.stages.observe import OPENSHIFT_BASE, base_of
+from reconciler.stages.observe import base_of
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from reconciler.registries.model import Problem, Resource, canonical_json, diges
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, ParsedFile, judge, mass_removals
-from reconciler.stages.context import Context
+from reconciler.stages.context import Context, Progress
 
 _PULL_REQUEST = re.compile(r"Merge pull request #(\d+)|\(#(\d+)\)\s*$|See merge request \S*!(\d+)", re.MULTILINE)
 
@@ -114,6 +114,8 @@ async def _record_commit(context: Context, snapshot: Snapshot, commit: Commit) -
         await context.blobs.put(difference.blobs.values())
         bodies = [observed, *difference.events]
     await context.append(context.events(snapshot, bodies), snapshot, [fleet_stream(context.name)])
+    verdicts = ", ".join(sorted({body.type for body in bodies if body.type.startswith(("CommitA", "CommitR", "Mass"))}))
+    context.progress(Progress("record", f"{commit.sha[:12]} {commit.subject} ({verdicts})"))
 
 
 async def parse(context: Context, commit: str) -> list[ParsedFile]:

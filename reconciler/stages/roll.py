@@ -12,14 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.errors import NodeError, WrongExpectation
 from reconciler.events.catalogue import Event, StepStarted, StepTakenOver
+from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
 from reconciler.ports import ApplyRequest, FileContent, Job, Receipt, Snapshot
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.stages.changes import Changes
-from reconciler.stages.context import EPOCH, Context, FileSet
+from reconciler.stages.context import EPOCH, Context, FileSet, Progress
 from reconciler.stages.observe import Sight, base_of, file_sets, wanted_files
 from reconciler.stages.outcome import outcome_events
 
@@ -30,6 +32,7 @@ class Rolled:
 
     pool: str
     acted: int = 0
+    total: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     waits: Mapping[str, str] = field(default_factory=dict)
     moving: bool = False
@@ -57,6 +60,7 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
     while True:
         snapshot = await context.snapshot()
         view = await view_pool(context, snapshot, name, sights, changes, tried)
+        done.total = max(done.total, sum(node.behind or node.drifted for node in view.nodes))
         plan = plan_pool(view, context.name, context.owner, EPOCH, context.clock.now())
         done.waits = plan.waits
         try:
@@ -66,7 +70,7 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
             await asyncio.sleep(0)
             continue
         if not begun:
-            done.moving = _moving(snapshot, view, plan)
+            done.moving = _moving(view, plan)
             if plan.events:
                 continue
             return done
@@ -108,8 +112,9 @@ async def _orphans(
         state = snapshot.one(NODE_STATES, context.name, node.name)
         if state is None or state["step"] is None or state["step_owner"] in live or node.name in tried:
             continue
-        data = {**state["step_data"], "owner": context.owner}
-        step = StepStarted(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        data = canonical_json({**state["step_data"], "owner": context.owner})
+        step = decode(StepStarted.__name__, StepStarted.schema_version, data)
+        assert isinstance(step, StepStarted)  # noqa: S101  decoded as such
         found.append((StepTakenOver(view.pool.name, node.name, step.step, context.owner), step))
     return found
 
@@ -130,7 +135,15 @@ async def _run(context: Context, pool: Pool, begun: Sequence[Begun], sights: Map
             done.failed[step.node] = _reason(answer)
     await context.append(events, snapshot)
     done.acted += len(begun)
+    _tell(context, pool.name, begun, done)
     fault_point("between-nodes")
+
+
+def _tell(context: Context, pool: str, begun: Sequence[Begun], done: Rolled) -> None:
+    for one in begun:
+        why = done.failed.get(one.step.node)
+        message = f"{one.step.node}: {why}" if why else f"{one.step.node} converged ({one.step.purpose})"
+        context.progress(Progress(f"pool {pool}", message, done.acted, done.total))
 
 
 def _reason(answer: Receipt | NodeError) -> str:
@@ -221,7 +234,7 @@ async def _view_node(
     return replace(view, start=start, change=change, restore=tuple(sorted(gone)))
 
 
-def _moving(snapshot: Snapshot, view: PoolView, plan: Plan) -> bool:
+def _moving(view: PoolView, plan: Plan) -> bool:
     """Whether waiting (a canary's soak, somebody else's step) will change something."""
     open_steps = any(node.step for node in view.nodes)
     soaking = any(why.startswith(("canary soaks", "waits for")) for why in plan.waits.values())

@@ -1,0 +1,184 @@
+"""How the fleet stands, folded from the rows alone: per node, per pool, and whether all is as wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from reconciler.projections.desired import Desired
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RENDERS, ROLLOUTS, Key, Row
+
+FilesState = Literal[
+    "Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged", "Blocked"
+]
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """One node. `files`: Converged (receipt proves the wanted set), Pending (waits for its turn), Applying, Failed,
+    Drifted, Unadopted (never was ours; pool observes), Unknown (not seen or not rendered yet), Unmanaged (no pool)."""
+
+    name: str
+    pool: str | None
+    ready: bool
+    files: FilesState
+    wanted: str | None
+    applied: str | None
+    reason: str = ""
+    drift: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
+    machine_id: str = ""
+    unreachable_since: datetime | None = None
+    converged_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class PoolStatus:
+    """One pool: counts as `oc get mcp` counts machines, its content and its current rollout."""
+
+    name: str
+    mode: str
+    commit: str | None
+    config: str
+    machines: int
+    ready: int
+    updated: int
+    degraded: int
+    rollout: str
+    outcome: str
+    blocked: str
+    rejected: str | None
+    held: tuple[str, ...]
+    warnings: int
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """One fleet. `exit_code` is what `status` and `sync --wait` exit with: 0 converged, 1 a node failed, 3 not
+    converged, 4 the head was rejected (the last good state stays)."""
+
+    fleet: str
+    source: Mapping[str, Any]
+    nodes: tuple[NodeStatus, ...]
+    pools: tuple[PoolStatus, ...]
+    holds: tuple[str, ...]
+    waiting: Mapping[str, Any] | None
+    rejected: str | None
+    problems: tuple[Mapping[str, Any], ...] = field(default=())
+
+    @property
+    def converged(self) -> bool:
+        return all(node.files in ("Converged", "Unadopted", "Unmanaged") and node.ready for node in self.nodes)
+
+    @property
+    def exit_code(self) -> int:
+        if any(node.files == "Failed" for node in self.nodes):
+            return 1
+        if self.rejected or any(pool.rejected for pool in self.pools):
+            return 4
+        stuck = self.waiting or self.source.get("rewritten") or any(pool.blocked for pool in self.pools)
+        return 0 if self.converged and not stuck else 3
+
+
+def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> FleetStatus:
+    """The status of a fleet from its read tables."""
+    desired = Desired(fleet, rows)
+    row = rows.get(FLEETS.name, {}).get((fleet,), {})
+    nodes = tuple(node_status(fleet, rows, desired, name) for name in desired.nodes)
+    source = {name: row.get(name) for name in ("url", "branch", "path", "head", "rewritten", "unreachable")}
+    return FleetStatus(
+        fleet=fleet,
+        source={**source, "unreachable_since": row.get("unreachable_since")},
+        nodes=nodes,
+        pools=tuple(_pool_status(fleet, rows, desired, name, nodes) for name in desired.pools),
+        holds=tuple(str(hold["hold"]) for hold in desired.holds),
+        waiting=row.get("waiting"),
+        rejected=row.get("rejected"),
+        problems=tuple(row.get("problems") or ()),
+    )
+
+
+def wanted_row(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> Row | None:
+    """The RENDERS row that says what a node should have; None when nothing was rendered for it."""
+    node = desired.nodes[name]
+    state = rows.get(NODE_STATES.name, {}).get((fleet, name))
+    if node.pool is None or node.pool not in desired.pools or state is None or not state["base"]:
+        return None
+    base = desired.base_key(node.pool, state["base"])
+    renders = rows.get(RENDERS.name, {})
+    return renders.get((fleet, node.pool, name, base)) or renders.get((fleet, node.pool, "", base))
+
+
+def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:
+    """The status of one node."""
+    node = desired.nodes[name]
+    state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
+    row = wanted_row(fleet, rows, desired, name)
+    wanted = str(row["files"]) if row else None
+    files, reason = _files(state, wanted, desired, node.pool)
+    return NodeStatus(
+        name=name,
+        pool=node.pool,
+        ready=bool(state) and state.get("unreachable") is None,
+        files=files,
+        wanted=wanted,
+        applied=state.get("files"),
+        reason=reason or state.get("unreachable") or "",
+        drift=tuple(item["path"] for item in state.get("drift") or ()),
+        strays=tuple(state.get("strays") or ()),
+        machine_id=state.get("machine_id") or "",
+        unreachable_since=state.get("unreachable_since"),
+        converged_at=state.get("converged_at"),
+    )
+
+
+def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None) -> tuple[FilesState, str]:
+    if pool is None:
+        return "Unmanaged", "no pool selects this node"
+    if state.get("step"):
+        return "Applying", f"step by {state['step_owner']}"
+    failed = state.get("failed")
+    if failed and failed["files"] == wanted:
+        return "Failed", failed["reason"]
+    if wanted is None:
+        return "Unknown", "" if state else "not observed yet"
+    if state.get("files") is None and not desired.pools[pool].enforces:
+        return "Unadopted", "pool is in observe mode"
+    if state.get("drift"):
+        return "Drifted", ""
+    return ("Converged", "") if state.get("files") == wanted else ("Pending", "")
+
+
+def _pool_status(
+    fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str, nodes: tuple[NodeStatus, ...]
+) -> PoolStatus:
+    row = rows[POOLS.name][fleet, name]
+    mine = [node for node in nodes if node.pool == name]
+    rollout = rows.get(ROLLOUTS.name, {}).get((fleet, name, row["rollout"] or "")) or {}
+    held = sorted(
+        {
+            str(hold["hold"])
+            for hold in desired.holds
+            for entry in hold["entries"]
+            if entry["scope"]["kind"] == "fleet" or entry["scope"]["name"] in (name, *(node.name for node in mine))
+        }
+    )
+    configs = sorted({node.wanted for node in mine if node.wanted})
+    return PoolStatus(
+        name=name,
+        mode=str(row["spec"]["mode"]),
+        commit=row["commit"],
+        config=configs[0][:12] + (f"+{len(configs) - 1}" if len(configs) > 1 else "") if configs else "",
+        machines=len(mine),
+        ready=sum(node.ready for node in mine),
+        updated=sum(node.files == "Converged" for node in mine),
+        degraded=sum(node.files in ("Failed", "Drifted") for node in mine),
+        rollout=rollout.get("state") or "",
+        outcome=rollout.get("outcome") or "",
+        blocked=row["blocked"] or "",
+        rejected=row["rejected"],
+        held=tuple(held),
+        warnings=len(row["warnings"] or ()),
+    )

@@ -1,0 +1,250 @@
+"""What a rollback would restore and refuse, and with which recorded files (DESIGN §8). Appends nothing.
+
+Position P means the end of its append group. A pool's state at P is what was in force then; its nodes get the file set
+recorded for exactly those inputs, byte for byte. Only where none was recorded is something rendered anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.errors import InputRejected, UsageError
+from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged
+from reconciler.ports import EventFilter, Snapshot
+from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
+from reconciler.projections.tables import HOLDS, NODES, POOLS, Key, Row
+from reconciler.registries.model import digest
+from reconciler.registries.render import render
+from reconciler.stages.context import Context
+from reconciler.stages.project import Unit, options_over, units
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How far a rollback reaches: the fleet, one pool, or one node; and one resource, when given."""
+
+    kind: str
+    name: str
+    pools: tuple[str, ...]
+    resource: str | None = None
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """A worked-out rollback: the hold's entries and files, the holds it replaces, and what it means for nodes."""
+
+    position: int
+    scope: Scope
+    entries: tuple[Mapping[str, Any], ...]
+    files: tuple[Mapping[str, Any], ...]
+    replaces: tuple[str, ...]
+    rendered_anew: tuple[str, ...]
+    nodes: tuple[str, ...]
+
+
+def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: str | None) -> Scope:
+    """The scope that the options name. Raises UsageError for a pool or node that is not there."""
+    pools = tuple(sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"]))
+    if pool and node:
+        raise UsageError("--pool and --node exclude each other", remedy="name the narrower one only")
+    if node:
+        row = snapshot.one(NODES, snapshot.fleet, node)
+        if row is None or row["pool"] is None:
+            raise UsageError(f"there is no node {node} in a pool", where="--node", remedy="see `reconciler get nodes`")
+        return Scope("node", node, (row["pool"],), resource)
+    if pool:
+        if pool not in pools:
+            raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
+        return Scope("pool", pool, (pool,), resource)
+    return Scope("fleet", "", pools, resource)
+
+
+async def work_out(context: Context, now: Snapshot, position: int, scope: Scope) -> Rollback:
+    """Everything about a rollback but the append. Raises UsageError or InputRejected where it cannot be."""
+    past = await context.snapshot(position)
+    _refuse_baseline(past, scope, position)
+    desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
+    replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
+    remaining = _without_holds(context.name, now, replaced)
+    refused = await _contents_since(context, position, scope)
+    entries: list[dict[str, Any]] = []
+    for pool in scope.pools:
+        if pool in then.pools:
+            entries += _pool_entries(desired, remaining, then, pool, scope, refused, replaced)
+    merged = _merge(entries, then, scope)
+    after = _with_hold(context.name, now, replaced, merged)
+    files, anew = await _recorded_files(context, now, after, scope)
+    return Rollback(position, scope, merged, files, replaced, anew, _nodes(after, scope))
+
+
+def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
+    known = [pool for pool in scope.pools if (row := past.one(POOLS, past.fleet, pool)) and row["commit"]]
+    if not known:
+        raise UsageError(
+            f"at #{position} no commit had been accepted yet; giving the baseline back is not supported by this version",
+            where="--to",
+            remedy="choose a later position: `reconciler rollback` lists them",
+        )
+
+
+def _covers(scope: Scope, hold: Row) -> bool:
+    """Whether the new hold says everything the old one said, so that it replaces it."""
+    for entry in hold["entries"]:
+        inside = scope.kind == "fleet" or (scope.kind, scope.name) == (entry["scope"]["kind"], entry["scope"]["name"])
+        if not inside or (scope.resource is not None and entry["resource"] != scope.resource):
+            return False
+    return True
+
+
+def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desired:
+    kept: dict[Key, Row] = {key: row for key, row in now.table(HOLDS).items() if row["hold"] not in replaced}
+    return Desired(fleet, {**now.rows, HOLDS.name: kept})
+
+
+def _pool_entries(
+    desired: Desired,
+    remaining: Desired,
+    then: Desired,
+    pool: str,
+    scope: Scope,
+    since: Mapping[tuple[str, str], Sequence[Mapping[str, str]]],
+    replaced: Sequence[str],
+) -> list[dict[str, Any]]:
+    """One entry per resource whose state would otherwise differ from that at P."""
+    node = scope.name if scope.kind == "node" else ""
+    wanted, present = then.in_force(pool, node), desired.in_force(pool, node)
+    underneath, git = remaining.in_force(pool, node), desired.git(pool)
+    entries = []
+    for resource in sorted({*wanted, *present, *underneath, *git}):
+        restored, lies = wanted.get(resource), underneath.get(resource)
+        same = (restored.content if restored else None) == (lies.content if lies else None)
+        if same or (scope.resource is not None and resource != scope.resource):
+            continue
+        contents = [_content(version) for version in (git.get(resource), present.get(resource)) if version]
+        contents += [*since.get((pool, resource), ()), *_inherited(desired, replaced, resource)]
+        refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
+        entries.append(
+            {
+                "pool": pool,
+                "resource": resource,
+                "restored": restored.as_data() if restored else None,
+                "refused": [refused[name] for name in sorted(refused)],
+            }
+        )
+    return entries
+
+
+def _content(version: Version) -> dict[str, str]:
+    return {"content": version.content, "meaning": version.meaning}
+
+
+def _inherited(desired: Desired, replaced: Sequence[str], resource: str) -> Iterable[Mapping[str, str]]:
+    """A later rollback inherits what it replaces."""
+    for hold in desired.holds:
+        for entry in hold["entries"] if hold["hold"] in replaced else ():
+            if entry["resource"] == resource:
+                yield from entry["refused"]
+
+
+async def _contents_since(
+    context: Context, position: int, scope: Scope
+) -> dict[tuple[str, str], list[Mapping[str, str]]]:
+    """(pool, resource) → the contents Git brought into force after P."""
+    types = ("ResourceAdded", "ResourceChanged")
+    found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for event in await context.log.read(EventFilter(context.name, after=position, types=types)):
+        body = event.body
+        if isinstance(body, (ResourceAdded, ResourceChanged)):
+            for pool in set(body.pools) & set(scope.pools):
+                content = {"content": body.content, "meaning": body.meaning}
+                found.setdefault((pool, body.resource), []).append(content)
+    return found
+
+
+def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) -> tuple[Mapping[str, Any], ...]:
+    """Entries with ids and scopes; for the fleet, one entry where all pools that take the resource agree."""
+    merged: list[dict[str, Any]] = []
+    by_resource: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        by_resource.setdefault(entry["resource"], []).append(entry)
+    for resource, found in sorted(by_resource.items()):
+        agree = scope.kind == "fleet" and _all_agree(resource, then)
+        chosen = found[:1] if agree else found
+        refused = {c["content"]: c for entry in found for c in entry["refused"]}
+        for entry in chosen:
+            kind, name = ("fleet", "") if agree else ("pool", entry["pool"])
+            if scope.kind == "node":
+                kind, name = "node", scope.name
+            merged.append(
+                {
+                    "id": len(merged),
+                    "resource": resource,
+                    "scope": {"kind": kind, "name": name},
+                    "restored": entry["restored"],
+                    "refused": [refused[c] for c in sorted(refused)] if agree else entry["refused"],
+                }
+            )
+    return tuple(merged)
+
+
+def _all_agree(resource: str, then: Desired) -> bool:
+    contents = set()
+    for pool in then.takers(resource):
+        version = then.in_force(pool).get(resource)
+        contents.add(version.content if version else None)
+    return len(contents) <= 1
+
+
+def _with_hold(fleet: str, now: Snapshot, replaced: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> Desired:
+    """Desired state with the new hold laid over it."""
+    kept: dict[Key, Row] = {key: row for key, row in now.table(HOLDS).items() if row["hold"] not in replaced}
+    newest = max((row["since"] for row in kept.values()), default=None)
+    if entries:
+        # "~" sorts after every hold's id: of two holds of one time the new one wins
+        kept[fleet, "~new"] = {"hold": "~new", "since": newest, "entries": list(entries), "files": []}
+    return Desired(fleet, {**now.rows, HOLDS.name: kept})
+
+
+async def _recorded_files(
+    context: Context, now: Snapshot, after: Desired, scope: Scope
+) -> tuple[tuple[Mapping[str, Any], ...], tuple[str, ...]]:
+    """The recorded file set per unit, and the units that must be rendered anew (checked to be renderable)."""
+    events = await context.log.read(EventFilter(context.name, types=("FilesRendered",), newest_first=True))
+    recorded: dict[tuple[str, str, str], FilesRendered] = {}
+    for event in events:
+        if isinstance(event.body, FilesRendered):
+            recorded.setdefault((event.body.pool, event.body.base, event.body.inputs), event.body)
+    files, anew = [], []
+    for unit in _units(now, after, scope):
+        pool = after.pools[unit.pool]
+        versions = shadowed_out(after.in_force(unit.pool, unit.node), pool)
+        resources = await context.load_resources(versions)
+        chosen = [resources[version] for version in versions]
+        inputs = render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+        body = recorded.get((unit.pool, unit.base, inputs))
+        if body is not None:
+            names = ("base", "inputs", "renderer", "files", "origins")
+            known = {name: getattr(body, name) for name in names}
+            files.append({"pool": unit.pool, "node": unit.node, **known})
+            continue
+        outcome = render(chosen, await options_over(context, pool, unit.base_files))
+        if not outcome.ok:
+            problems = "\n".join(str(problem) for problem in outcome.problems)
+            raise InputRejected(
+                f"what would be in force does not hold together:\n{problems}", where=f"pool {unit.pool}"
+            )
+        anew.append(f"{unit.pool}{f'/{unit.node}' if unit.node else ''} over base {unit.base[:12]}")
+    return tuple(files), tuple(anew)
+
+
+def _units(now: Snapshot, after: Desired, scope: Scope) -> list[Unit]:
+    found = [unit for unit in units(now, after) if unit.pool in scope.pools]
+    return [unit for unit in found if unit.node == scope.name] if scope.kind == "node" else found
+
+
+def _nodes(after: Desired, scope: Scope) -> tuple[str, ...]:
+    if scope.kind == "node":
+        return (scope.name,)
+    return tuple(name for name, node in after.nodes.items() if node.pool in scope.pools)
