@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from reconciler.errors import InputRejected
 from reconciler.registries import scopes
 from reconciler.registries.inputs import Entry
 from reconciler.registries.model import POLICY_JSON, Origin, Problem
 from reconciler.registries.payload import Lists
+from reconciler.registries.signature_policy import read_policy
 from reconciler.registries.sigstore import Signatures
 from reconciler.registries.toml_files import RenderError, unreadable
 
@@ -188,30 +190,8 @@ def write(policy: Mapping[str, Any]) -> bytes:
 def read_base(content: bytes) -> tuple[dict[str, Any], list[Problem]]:
     """A captured policy.json. Problem: `base-unreadable`, the runtime would refuse it."""
     try:
-        policy = json.loads(content, object_pairs_hook=_without_duplicates)
-    except ValueError as error:
-        return {}, [unreadable(POLICY_JSON, f"is not valid JSON: {error}")]
-    if not _well_formed(policy):
-        return {}, [unreadable(POLICY_JSON, "has not the form of a policy (default, transports, requirements)")]
-    return policy, []
-
-
-def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key stands twice in one object")
-    return found
-
-
-def _well_formed(policy: Any) -> bool:
-    if not isinstance(policy, dict) or not set(policy) <= {"default", "transports"}:
-        return False
-    transports = policy.get("transports", {})
-    if not (isinstance(transports, dict) and all(isinstance(present, dict) for present in transports.values())):
-        return False
-    listed = [policy.get("default"), *(needs for present in transports.values() for needs in present.values())]
-    return all(isinstance(needs, list) and needs and all(map(_is_requirement, needs)) for needs in listed)
-
-
-def _is_requirement(need: Any) -> bool:
-    return isinstance(need, dict) and isinstance(need.get("type"), str)
+        read_policy(content)
+    except InputRejected as error:
+        return {}, [unreadable(POLICY_JSON, f"cannot be loaded: {error.what}")]
+    policy: dict[str, Any] = json.loads(content)
+    return {**policy, "transports": policy.get("transports") or {}}, []

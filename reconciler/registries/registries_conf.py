@@ -45,7 +45,7 @@ class Table:
 
     def data(self, syntax: str = PULL_FROM) -> dict[str, Any]:
         """The table as TOML has it. `syntax` is `pull-from-mirror` or the older `mirror-by-digest-only`."""
-        data: dict[str, Any] = dict(self.captured or {})
+        data: dict[str, Any] = {key: value for key, value in (self.captured or {}).items() if key != "mirror"}
         if self.captured is None:
             data["prefix" if scopes.is_wildcard(self.scope) else "location"] = self.scope
         if self.insecure:
@@ -188,11 +188,15 @@ def fit_base(tables: Tables) -> list[Problem]:
     for table in tables.all:
         if table.captured is None or table.blocked:
             continue
-        outer = next((ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours), None)
-        if outer is not None and outer is not table and outer.blocked:
-            table.blocked = True
-            table.add_origin(*outer.origins)
-    for table in list(ours.values()):
+        nearest = (ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours)
+        outer = next((found for found in nearest if found is not table), None)
+        if outer is None or not outer.blocked:
+            continue
+        table.blocked = True
+        table.add_origin(*outer.origins)
+        if not scopes.nested(table.scope, outer.scope) and not table.named:
+            table.mirrors = []  # `host` blocks `host:port` here, which policy.json does not: nothing may serve it
+    for table in ours.values():
         rival = tables.rival(table)
         if rival is not None:
             problems.append(_shadowed(table, rival))

@@ -13,20 +13,15 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from reconciler.registries import runtime_config
 from reconciler.registries.model import Problem
-from reconciler.registries.registries_conf import Table
+from reconciler.registries.registries_conf import BY_DIGEST_ONLY, PULL_FROM, Table
 
 HEADER = "# Managed by reconciler: change the config repository, not this file.\n"
 _SEARCH = "unqualified-search-registries"
-_TYPES: Mapping[str, type] = {
-    "prefix": str,
-    "location": str,
-    "insecure": bool,
-    "blocked": bool,
-    "mirror-by-digest-only": bool,
-    "pull-from-mirror": str,
-    "mirror": list,
-}
+_KEYS = frozenset(
+    {"registry", "mirror", "prefix", "location", "insecure", "blocked", _SEARCH, PULL_FROM, BY_DIGEST_ONLY}
+)
 
 
 class RenderError(AssertionError):
@@ -47,8 +42,8 @@ def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], li
         return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
     if "registries" in data:
         return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]
-    flaw = _wrong_type(data)
-    return text, data, [unreadable(path, flaw)] if flaw else []
+    flaw = runtime_config.load({path: content}).registries_error or _odd_key(data)
+    return text, data, [unreadable(path, f"cannot be loaded: {flaw}")] if flaw else []
 
 
 def unreadable(path: str, what: str) -> Problem:
@@ -57,26 +52,12 @@ def unreadable(path: str, what: str) -> Problem:
     return Problem("base-unreadable", f"the host's own {path} {what}", remedy=remedy)
 
 
-def _wrong_type(data: Mapping[str, Any]) -> str:
+def _odd_key(data: Mapping[str, Any]) -> str:
+    """The runtime reads keys in any case; to edit them safely, they must be in lower case."""
     tables = data.get("registry", [])
-    search = data.get(_SEARCH, [])
-    if not (isinstance(search, list) and all(isinstance(name, str) for name in search)):
-        return f"has a value of the wrong type for {_SEARCH}"
-    if not (isinstance(tables, list) and all(isinstance(table, dict) for table in tables)):
-        return "has a value of the wrong type for registry"
-    for table in tables:
-        mirrors = table.get("mirror", [])
-        rows = [table, *(mirrors if isinstance(mirrors, list) else [mirrors])]
-        for row in rows:
-            if not isinstance(row, dict):
-                return "has a value of the wrong type for mirror"
-            for key, value in row.items():
-                known = _TYPES.get(key.lower())
-                if known is not None and (key != key.lower() or not isinstance(value, known)):
-                    return f"has {key} = {value!r} in a registry table, which is not read safely"
-        if not (table.get("prefix") or table.get("location")):
-            return "has a registry table without prefix and location"
-    return ""
+    rows = [data, *tables, *(mirror for table in tables for mirror in table.get("mirror", []))]
+    odd = next((key for row in rows for key in row if key != key.lower() and key.lower() in _KEYS), "")
+    return f"the key {odd} is not in lower case" if odd else ""
 
 
 def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table], syntax: str) -> bytes:
