@@ -40,6 +40,7 @@ class Rollback:
     entries: tuple[Mapping[str, Any], ...]
     files: tuple[Mapping[str, Any], ...]
     replaces: tuple[str, ...]
+    replaced_entries: Mapping[str, tuple[int, ...]]
     rendered_anew: tuple[str, ...]
     nodes: tuple[str, ...]
 
@@ -76,14 +77,15 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     merged = _merge(entries, then, scope)
     after = _with_hold(context.name, now, replaced, merged)
     files, anew = await _recorded_files(context, now, after, scope)
-    return Rollback(position, scope, merged, files, replaced, anew, _nodes(after, scope))
+    ids = {str(h["hold"]): tuple(int(e["id"]) for e in h["entries"]) for h in desired.holds if h["hold"] in replaced}
+    return Rollback(position, scope, merged, files, replaced, ids, anew, _nodes(after, scope))
 
 
 def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
     known = [pool for pool in scope.pools if (row := past.one(POOLS, past.fleet, pool)) and row["commit"]]
     if not known:
         raise UsageError(
-            f"at #{position} no commit had been accepted yet; giving the baseline back is not supported by this version",
+            f"at #{position} no commit was accepted yet; giving the baseline back is not supported by this version",
             where="--to",
             remedy="choose a later position: `reconciler rollback` lists them",
         )
@@ -122,8 +124,10 @@ def _pool_entries(
         same = (restored.content if restored else None) == (lies.content if lies else None)
         if same or (scope.resource is not None and resource != scope.resource):
             continue
-        contents = [_content(version) for version in (git.get(resource), present.get(resource)) if version]
-        contents += [*since.get((pool, resource), ()), *_inherited(desired, replaced, resource)]
+        versions = (git.get(resource), present.get(resource))
+        contents: list[Mapping[str, str]] = [_content(version) for version in versions if version]
+        contents.extend(since.get((pool, resource), ()))
+        contents.extend(_inherited(desired, replaced, resource))
         refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
         entries.append(
             {
