@@ -1,0 +1,112 @@
+"""Registry semantics at size: rendering against tomlkit alone, and lookups per second.
+
+`python -m benchmarks.bench_registries` prints a Markdown table. Times are the best of several rounds in one
+process; the ratio of two figures of one run says more than either.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import tomllib
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import tomlkit
+
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Location, RenderOptions, Resource
+from reconciler.registries.render import render
+from reconciler.registries.resolve import resolve
+from reconciler.registries.runtime_config import load
+
+ENTRIES = 5_000
+LOOKUPS = 20_000
+ROUNDS = 5
+SETS = 50
+
+
+def best(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of ROUNDS runs."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def mirror_sets() -> list[Resource]:
+    """ENTRIES sources with one mirror each, in SETS ImageDigestMirrorSets."""
+    return [_mirror_set(number, range(number, ENTRIES, SETS)) for number in range(SETS)]
+
+
+def _mirror_set(number: int, sources: range) -> Resource:
+    rows = [{"source": _source(i), "mirrors": [f"mirror{i % 7}.corp.example:5000/copy/app{i}"]} for i in sources]
+    document = {
+        "apiVersion": "config.openshift.io/v1",
+        "kind": "ImageDigestMirrorSet",
+        "metadata": {"name": f"set-{number}"},
+        "spec": {"imageDigestMirrors": rows},
+    }
+    return Resource(".", "ImageDigestMirrorSet", f"set-{number}", document, Location(f"set-{number}.yaml", 1))
+
+
+def _source(number: int) -> str:
+    return f"r{number % 500}.example.com/team{number // 500}/app{number}"
+
+
+def build_and_dump(data: dict[str, Any]) -> str:
+    """The same document by tomlkit alone, table by table."""
+    document = tomlkit.document()
+    registries = tomlkit.aot()
+    for registry in data["registry"]:
+        table = tomlkit.table()
+        for key, value in registry.items():
+            if key != "mirror":
+                table.add(key, value)
+        mirrors = tomlkit.aot()
+        for mirror in registry.get("mirror", ()):
+            row = tomlkit.table()
+            for key, value in mirror.items():
+                row.add(key, value)
+            mirrors.append(row)
+        table.add("mirror", mirrors)
+        registries.append(table)
+    document.add("registry", registries)
+    return tomlkit.dumps(document)
+
+
+def lookups() -> list[str]:
+    """Names below the sources, half of them by digest."""
+    random = Random(1)
+    suffixes = (":1", "@sha256:" + "9" * 64)
+    return [f"{_source(random.randrange(ENTRIES))}/part{random.choice(suffixes)}" for _ in range(LOOKUPS)]
+
+
+def main() -> None:
+    resources, options = mirror_sets(), RenderOptions()
+    content = next(file.content for file in render(resources, options).files if file.path == REGISTRIES_CONF)
+    data = tomllib.loads(content.decode())
+    assert len(data["registry"]) == ENTRIES
+    assert tomllib.loads(build_and_dump(data)) == data
+    rendering, alone = best(lambda: render(resources, options)), best(lambda: build_and_dump(data))
+
+    scopes = {_source(i): [{"type": "insecureAcceptAnything"}] for i in range(ENTRIES)}
+    policy = json.dumps({"default": [{"type": "reject"}], "transports": {"docker": scopes}}).encode()
+    files = {REGISTRIES_CONF: content, POLICY_JSON: policy}
+    config, names = load(files), lookups()
+    assert all(resolve(config, name).pullable for name in names)
+    loading, looking = best(lambda: load(files)), best(lambda: [resolve(config, name) for name in names])
+
+    print("| what | figure | goal |")
+    print("| --- | --- | --- |")
+    print(f"| render {ENTRIES} mirror entries | {rendering:.2f} s | |")
+    print(f"| tomlkit alone builds and dumps that document | {alone:.2f} s | |")
+    print(f"| ratio | {rendering / alone:.2f} | ≤ 1.3 |")
+    print(f"| load {ENTRIES} tables and {ENTRIES} policy scopes | {loading:.2f} s | |")
+    print(f"| resolve references against them | {LOOKUPS / looking:,.0f}/s | ≥ 20,000/s |")
+
+
+if __name__ == "__main__":
+    main()
