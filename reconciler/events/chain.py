@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -94,6 +95,15 @@ class Verifier:
         self.versions[record.content.stream] = record.version
         self._recorded_at = record.recorded_at
         return problems
+
+    def check_streams(self, recorded: Mapping[str, int]) -> list[str]:
+        """After the last row: whether the streams end where their recorded heads say, so that no tail was cut off."""
+        return [
+            f"stream {stream}: its head is recorded as version {recorded.get(stream, 0)}, "
+            f"but the log ends it at {self.versions.get(stream, 0)}"
+            for stream in sorted(recorded.keys() | self.versions.keys())
+            if recorded.get(stream, 0) != self.versions.get(stream, 0)
+        ]
 
     def _problems(self, record: Record) -> list[str]:
         problems = []

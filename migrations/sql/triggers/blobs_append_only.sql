@@ -1,0 +1,3 @@
+CREATE TRIGGER blobs_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON blobs
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER blobs_append_only ON blobs IS 'Refuses UPDATE, DELETE and TRUNCATE.';

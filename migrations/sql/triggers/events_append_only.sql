@@ -1,0 +1,3 @@
+CREATE TRIGGER events_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+COMMENT ON TRIGGER events_append_only ON events IS 'Refuses UPDATE, DELETE and TRUNCATE.';

@@ -1,0 +1,79 @@
+"""Contents by SHA-256 on PostgreSQL."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from reconciler.store.database import transaction
+from reconciler.store.records import check_blobs
+from reconciler.store.tables import BLOBS
+
+_PAGE = 50
+"""Blobs a verification holds at once."""
+
+
+class PostgresBlobs:
+    """ports.Blobs."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def put(self, contents: Iterable[bytes]) -> Sequence[str]:
+        addressed = [(hashlib.sha256(content).hexdigest(), content) for content in contents]
+        # In one order for everybody, so that two writers of the same blobs never wait for each other.
+        by_digest = dict(sorted(addressed))
+        if by_digest:
+            async with transaction(self._engine) as connection:
+                present = await _present(connection, list(by_digest))
+                missing = {digest: content for digest, content in by_digest.items() if digest not in present}
+                if missing:
+                    await _insert(connection, missing)
+        return [digest for digest, _ in addressed]
+
+    async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        wanted = set(digests)
+        if not wanted:
+            return {}
+        async with transaction(self._engine) as connection:
+            found = await _contents(connection, sorted(wanted))
+        check_blobs(wanted, found)
+        return found
+
+
+async def blob_problems(connection: AsyncConnection) -> tuple[int, list[str]]:
+    """How many blobs there are, and which do not match their address. The hashes are computed here, not there."""
+    count, problems = 0, []
+    result = await connection.stream(
+        sa.select(BLOBS.c.sha256, BLOBS.c.content).order_by(BLOBS.c.sha256), execution_options={"yield_per": _PAGE}
+    )
+    async for digest, content in result:
+        count += 1
+        if hashlib.sha256(content).hexdigest() != digest:
+            problems.append(f"blob {digest}: the content does not match its address")
+    return count, problems
+
+
+async def _present(connection: AsyncConnection, digests: Sequence[str]) -> set[str]:
+    wanted = sa.literal(digests, ARRAY(sa.Text))
+    return set(await connection.scalars(sa.select(BLOBS.c.sha256).where(BLOBS.c.sha256 == sa.any_(wanted))))
+
+
+async def _contents(connection: AsyncConnection, digests: Sequence[str]) -> dict[str, bytes]:
+    wanted = sa.literal(digests, ARRAY(sa.Text))
+    found = await connection.execute(
+        sa.select(BLOBS.c.sha256, BLOBS.c.content).where(BLOBS.c.sha256 == sa.any_(wanted))
+    )
+    return {row.sha256: row.content for row in found}
+
+
+async def _insert(connection: AsyncConnection, contents: Mapping[str, bytes]) -> None:
+    rows = sa.func.unnest(
+        sa.literal(list(contents), ARRAY(sa.Text)), sa.literal(list(contents.values()), ARRAY(BYTEA))
+    ).table_valued("sha256", "content")
+    statement = insert(BLOBS).from_select(["sha256", "content"], sa.select(rows.render_derived()))
+    await connection.execute(statement.on_conflict_do_nothing())

@@ -1,0 +1,257 @@
+"""The event log on PostgreSQL: one append-only table, one order, one writer at a time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from reconciler.errors import StoreError
+from reconciler.events.chain import GENESIS, Content, Record, Verifier
+from reconciler.events.envelope import NewEvent, StoredEvent
+from reconciler.ports import EventFilter, Verification
+from reconciler.store.blobs import blob_problems
+from reconciler.store.database import copy_rows, driver_of, one_view, store_errors, transaction
+from reconciler.store.folding import Fold, fold_group, touched_by
+from reconciler.store.read_rows import current_rows, write_changes
+from reconciler.store.records import (
+    Head,
+    already_appended,
+    chained,
+    check_expectations,
+    check_unused,
+    draft,
+    stored,
+)
+from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
+
+APPEND_LOCK = 0x72656361707064
+"""Key of the advisory lock ("recappd") under which events get their positions."""
+CHANNEL = "reconciler_events"
+"""NOTIFY channel; the payload is the newest position."""
+POLL_SECONDS = 5.0
+"""A follower looks at least this often, in case a notification was lost."""
+PAGE = 1000
+"""Events a follower or a verification reads at once."""
+
+
+class PostgresEventLog:
+    """ports.EventLog. `open` it: it reads who it is once."""
+
+    def __init__(self, engine: AsyncEngine, fold: Fold, tool_version: str, log_id: str, session: str) -> None:
+        self.log_id = log_id
+        self._engine = engine
+        self._fold = fold
+        self._tool_version = tool_version
+        self._session = session
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine, fold: Fold, *, tool_version: str) -> PostgresEventLog:
+        """Raises StoreError where the database cannot be reached or has no schema."""
+        async with transaction(engine) as connection:
+            identity = (await connection.execute(sa.select(LOG.c.log_id, sa.text("session_user")))).one_or_none()
+        if identity is None:
+            raise StoreError("the log has no identity", remedy="restore the database from a backup")
+        return cls(engine, fold, tool_version, str(identity[0]), str(identity[1]))
+
+    async def append(self, events: Sequence[NewEvent], expect: Mapping[str, int]) -> Sequence[StoredEvent]:
+        drafts = [draft(event, self._session, self._tool_version) for event in events]
+        async with transaction(self._engine) as connection:
+            await take_append_lock(connection)
+            # Only now: under READ COMMITTED this statement sees all that was committed before the lock was ours.
+            present = await _records_by_id(connection, [item.content.event_id for item in drafts])
+            if repeated := already_appended(drafts, present):
+                return [stored(record) for record in repeated]
+            versions = await _stream_versions(connection, {*expect, *(item.content.stream for item in drafts)})
+            check_expectations(expect, versions)
+            check_unused(drafts, present)
+            if not drafts:
+                return []
+            head, now = await _head_and_clock(connection)
+            records = chained(drafts, head, versions, now)
+            group = [stored(record) for record in records]
+            await copy_rows(connection, EVENTS.name, EVENT_COLUMNS, (_flat(record) for record in records))
+            await _advance_streams(connection, records)
+            await self._fold_in(connection, group)
+            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(records[-1].position))))
+        return group
+
+    async def _fold_in(self, connection: AsyncConnection, group: Sequence[StoredEvent]) -> None:
+        """The group becomes visible in the read tables with its last event: nobody ever sees a part of it."""
+        rows = await current_rows(connection, touched_by(self._fold, group))
+        await write_changes(connection, fold_group(self._fold, group, rows), group[-1].position)
+
+    async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
+        async with transaction(self._engine) as connection:
+            return [stored(record) for record in await _events_matching(connection, wanted)]
+
+    async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
+        with store_errors(self._engine.url):
+            async with self._engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                driver = await driver_of(connection)
+                # Listening begins before the first read, so what is appended in between wakes us.
+                await driver.execute(f"LISTEN {CHANNEL}")
+                try:
+                    while True:
+                        events = await self.read(EventFilter(after=after, limit=PAGE))
+                        for event in events:
+                            yield event
+                            after = event.position
+                        if len(events) < PAGE:
+                            async for _ in driver.notifies(timeout=POLL_SECONDS, stop_after=1):
+                                pass
+                finally:
+                    await connection.invalidate()  # a connection that listens does not go back to the pool
+
+    async def verify(self) -> Verification:
+        verifier = Verifier()
+        problems: list[str] = []
+        async with one_view(self._engine) as connection:
+            async for record in all_records(connection):
+                problems += verifier.check(record)
+            problems += verifier.check_streams(await _all_stream_versions(connection))
+            blobs, damaged = await blob_problems(connection)
+        return Verification(verifier.events, blobs, verifier.head.hex(), (*problems, *damaged))
+
+
+async def take_append_lock(connection: AsyncConnection) -> None:
+    """Wait until no other transaction appends; held to the end of this one.
+
+    Positions must be given out in the order of commit. A sequence would not do: a transaction may draw 7, another
+    draw 8 and commit first; a follower then reads 8, remembers it, and never sees 7. The hash chain needs one order
+    anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits.
+    """
+    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+
+
+async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:
+    """Every row in order, without holding all of them."""
+    result = await connection.stream(
+        sa.select(*_COLUMNS).order_by(EVENTS.c.position), execution_options={"yield_per": PAGE}
+    )
+    async for page in result.partitions():
+        for row in page:
+            yield _record(row)
+
+
+async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int, datetime | None] | None:
+    """The last position of the append group that `position` is in, and when it was recorded; None: not in the log."""
+    if position == 0:
+        return 0, None
+    own = sa.select(EVENTS.c.append_group, EVENTS.c.recorded_at).where(EVENTS.c.position == position)
+    place = (await connection.execute(own)).one_or_none()
+    if place is None:
+        return None
+    following = (
+        sa.select(EVENTS.c.position)
+        .where(EVENTS.c.position > position, EVENTS.c.append_group != place[0])
+        .order_by(EVENTS.c.position)
+        .limit(1)
+    )
+    after = await connection.scalar(following)
+    end = after - 1 if after is not None else (await newest(connection))[0]
+    return end, place[1].astimezone(UTC)
+
+
+async def newest(connection: AsyncConnection) -> tuple[int, datetime | None]:
+    """The newest position and when it was recorded; (0, None) for an empty log."""
+    newest_event = sa.select(EVENTS.c.position, EVENTS.c.recorded_at).order_by(EVENTS.c.position.desc()).limit(1)
+    row = (await connection.execute(newest_event)).one_or_none()
+    return (0, None) if row is None else (row[0], row[1].astimezone(UTC))
+
+
+_COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
+_PLACE_WIDTH = len(Record._fields) - 1
+
+
+def _record(row: Sequence[Any]) -> Record:
+    position, version, group, recorded_at, previous, own = row[:_PLACE_WIDTH]
+    content = Content(*row[_PLACE_WIDTH:])
+    return Record(position, version, group, recorded_at.astimezone(UTC), previous, own, content)
+
+
+def _flat(record: Record) -> tuple[object, ...]:
+    return (*record[:_PLACE_WIDTH], *record.content)
+
+
+async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
+    found = await connection.execute(
+        sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.literal(ids, ARRAY(sa.Uuid))))
+    )
+    records = (_record(row) for row in found)
+    return {record.content.event_id: record for record in records}
+
+
+async def _stream_versions(connection: AsyncConnection, streams: Iterable[str]) -> dict[str, int]:
+    wanted = sa.literal(sorted(streams), ARRAY(sa.Text))
+    found = await connection.execute(
+        sa.select(STREAMS.c.stream, STREAMS.c.version).where(STREAMS.c.stream == sa.any_(wanted))
+    )
+    return {row.stream: row.version for row in found}
+
+
+async def _all_stream_versions(connection: AsyncConnection) -> dict[str, int]:
+    found = await connection.execute(sa.select(STREAMS.c.stream, STREAMS.c.version))
+    return {row.stream: row.version for row in found}
+
+
+async def _head_and_clock(connection: AsyncConnection) -> tuple[Head, datetime]:
+    clock = sa.select(sa.func.clock_timestamp().label("now")).subquery()
+    last = (
+        sa.select(EVENTS.c.position, EVENTS.c.hash, EVENTS.c.recorded_at)
+        .order_by(EVENTS.c.position.desc())
+        .limit(1)
+        .subquery()
+    )
+    joined = sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
+    now, position, own, recorded_at = (await connection.execute(joined)).one()
+    if position is None:
+        return Head(0, GENESIS, None), now.astimezone(UTC)
+    return Head(position, own, recorded_at.astimezone(UTC)), now.astimezone(UTC)
+
+
+async def _advance_streams(connection: AsyncConnection, records: Sequence[Record]) -> None:
+    """The last record of each stream is its new head: one statement for all."""
+    last = {record.content.stream: record for record in records}
+    heads = sa.func.unnest(
+        sa.literal(list(last), ARRAY(sa.Text)),
+        sa.literal([record.content.fleet for record in last.values()], ARRAY(sa.Text)),
+        sa.literal([record.version for record in last.values()], ARRAY(sa.BigInteger)),
+        sa.literal([record.position for record in last.values()], ARRAY(sa.BigInteger)),
+    ).table_valued("stream", "fleet", "version", "last_position")
+    advance = insert(STREAMS).from_select(
+        ["stream", "fleet", "version", "last_position"], sa.select(heads.render_derived())
+    )
+    await connection.execute(
+        advance.on_conflict_do_update(
+            index_elements=[STREAMS.c.stream],
+            set_={"version": advance.excluded.version, "last_position": advance.excluded.last_position},
+        )
+    )
+
+
+async def _events_matching(connection: AsyncConnection, wanted: EventFilter) -> list[Record]:
+    columns = EVENTS.c
+    conditions = [
+        columns.position > wanted.after,
+        columns.position <= wanted.until if wanted.until is not None else None,
+        columns.fleet == wanted.fleet if wanted.fleet is not None else None,
+        columns.type == sa.any_(sa.literal(list(wanted.types), ARRAY(sa.Text))) if wanted.types is not None else None,
+        columns.node == wanted.node if wanted.node is not None else None,
+        columns.pool == wanted.pool if wanted.pool is not None else None,
+        columns.resource == wanted.resource if wanted.resource is not None else None,
+        columns.commit_sha.startswith(wanted.commit, autoescape=True) if wanted.commit is not None else None,
+        columns.correlation_id == wanted.correlation_id if wanted.correlation_id is not None else None,
+        columns.recorded_at >= wanted.since_time if wanted.since_time is not None else None,
+        columns.recorded_at <= wanted.until_time if wanted.until_time is not None else None,
+    ]
+    order = columns.position.desc() if wanted.newest_first else columns.position.asc()
+    query = sa.select(*_COLUMNS).where(*(condition for condition in conditions if condition is not None))
+    found = await connection.execute(query.order_by(order).limit(wanted.limit))
+    return [_record(row) for row in found]

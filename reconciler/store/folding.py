@@ -1,0 +1,131 @@
+"""One append group folded into changes of the read tables: what every read model does alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from reconciler.events.codec import plain
+from reconciler.events.envelope import StoredEvent
+from reconciler.projections.tables import Key, Row, Table, Touched, Working
+
+Rows = Mapping[str, Mapping[Key, Row]]
+"""Table name → key → the row that holds now."""
+
+
+class Fold(Protocol):
+    """How events become rows; `reconciler.projections.fold` is the one."""
+
+    def touches(self, event: StoredEvent, /) -> Sequence[Touched]:
+        """Every row that `apply` reads or writes."""
+        ...
+
+    def apply(self, event: StoredEvent, working: Working, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row before and after an append group; None: there is none."""
+
+    table: Table
+    key: Key
+    old: Row | None
+    new: Row | None
+
+
+class TouchedRows(Working):
+    """The rows that an append group touches. Reading or writing another one is a fault of the fold."""
+
+    def __init__(self, touched: Sequence[Touched], rows: Rows) -> None:
+        super().__init__({})
+        for table, key in touched:
+            self.rows.setdefault(table.name, {})[key] = rows.get(table.name, {}).get(key)
+
+    def get(self, table: Table, *key: str) -> Row | None:
+        self._check(table, key)
+        return super().get(table, *key)
+
+    def put(self, table: Table, key: Key, **columns: Any) -> None:
+        self._check(table, key)
+        super().put(table, key, **columns)
+
+    def drop(self, table: Table, key: Key) -> None:
+        self._check(table, key)
+        super().drop(table, key)
+
+    def _check(self, table: Table, key: Key) -> None:
+        if key not in self.rows.get(table.name, {}):
+            raise LookupError(f"the fold used the row {key} of {table.name}, which its `touches` does not name")
+
+
+def touched_by(fold: Fold, events: Sequence[StoredEvent]) -> list[Touched]:
+    """Every row that a group touches, once, in order."""
+    named = {(table.name, key): (table, key) for event in events for table, key in fold.touches(event)}
+    return list(named.values())
+
+
+def fold_group(fold: Fold, events: Sequence[StoredEvent], rows: Rows) -> list[Change]:
+    """What an append group changes. `rows` has at least the touched rows that hold now."""
+    touched = touched_by(fold, events)
+    working = TouchedRows(touched, rows)
+    for event in events:
+        fold.apply(event, working)
+    changes = []
+    for table, key in touched:
+        old = rows.get(table.name, {}).get(key)
+        new = working.rows[table.name][key]
+        new = None if new is None or new is old else _as_stored(table, new)
+        if new is not old and new != old:
+            changes.append(Change(table, key, old, new))
+    return changes
+
+
+def _as_stored(table: Table, row: Row) -> Row:
+    """The row with the values that a database gives back: lists for tuples, UTC times for their text."""
+    unknown = row.keys() - table.columns.keys() - set(table.key)
+    if unknown:
+        raise LookupError(f"the fold wrote columns that {table.name} does not have: {sorted(unknown)}")
+    keys = {name: row[name] for name in table.key}
+    return {**keys, **{name: _value(kind, row[name], name) for name, kind in table.columns.items()}}
+
+
+def _value(kind: str, value: Any, name: str) -> Any:
+    if kind == "jsonb":
+        return plain(value, name)
+    if kind == "timestamptz" and value is not None:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.astimezone(UTC)
+    return value
+
+
+@dataclass(frozen=True)
+class PastRow:
+    """A row that held from one position (inclusive) to another (exclusive)."""
+
+    table: Table
+    row: Row
+    valid_from: int
+    valid_to: int
+
+
+class TemporalRows:
+    """All rows that hold now, and since when, while events are replayed."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, dict[Key, Row]] = {}
+        self.since: dict[tuple[str, Key], int] = {}
+
+    def apply(self, changes: Sequence[Change], position: int) -> list[PastRow]:
+        """Take over the changes of a group that ends at `position`; gives back the rows that ended."""
+        past = []
+        for change in changes:
+            place = (change.table.name, change.key)
+            if change.old is not None:
+                past.append(PastRow(change.table, change.old, self.since.pop(place), position))
+                del self.now[change.table.name][change.key]
+            if change.new is not None:
+                self.now.setdefault(change.table.name, {})[change.key] = change.new
+                self.since[place] = position
+        return past

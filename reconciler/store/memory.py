@@ -1,0 +1,232 @@
+"""The store in memory: the same behaviour without a database, for tests, `simulate` and previews."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from reconciler.errors import UsageError
+from reconciler.events.chain import GENESIS, Record, Verifier
+from reconciler.events.envelope import NewEvent, StoredEvent
+from reconciler.ports import Clock, EventFilter, Snapshot, Verification
+from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
+from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
+from reconciler.store.records import (
+    Head,
+    already_appended,
+    chained,
+    check_blobs,
+    check_expectations,
+    check_unused,
+    draft,
+    stored,
+)
+
+
+class MemoryBlobs:
+    """ports.Blobs."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+
+    async def put(self, contents: Iterable[bytes]) -> Sequence[str]:
+        digests = []
+        for content in contents:
+            digest = hashlib.sha256(content).hexdigest()
+            self.contents.setdefault(digest, content)
+            digests.append(digest)
+        return digests
+
+    async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        wanted = set(digests)
+        found = {digest: content for digest, content in self.contents.items() if digest in wanted}
+        check_blobs(wanted, found)
+        return found
+
+
+class MemoryEventLog:
+    """ports.EventLog. `records` are the rows as a database would hold them; tests may tamper with them."""
+
+    def __init__(
+        self,
+        fold: Fold,
+        clock: Clock,
+        *,
+        blobs: MemoryBlobs | None = None,
+        tool_version: str = "",
+        session: str = "memory",
+    ) -> None:
+        self.log_id = str(uuid.uuid4())
+        self.records: list[Record] = []
+        self.versions: dict[str, int] = {}
+        self.rows = TemporalRows()
+        self.past: list[PastRow] = []
+        self._events: list[StoredEvent] = []
+        self._by_id: dict[uuid.UUID, Record] = {}
+        self._fold = fold
+        self._clock = clock
+        self._blobs = blobs or MemoryBlobs()
+        self._tool_version = tool_version
+        self._session = session
+        self._appended = asyncio.Event()
+
+    async def append(self, events: Sequence[NewEvent], expect: Mapping[str, int]) -> Sequence[StoredEvent]:
+        drafts = [draft(event, self._session, self._tool_version) for event in events]
+        present = {event.event_id: self._by_id[event.event_id] for event in events if event.event_id in self._by_id}
+        if repeated := already_appended(drafts, present):
+            return [self._events[record.position - 1] for record in repeated]
+        check_expectations(expect, self.versions)
+        check_unused(drafts, present)
+        if not drafts:
+            return []
+        records = chained(drafts, self._head(), self.versions, self._clock.now())
+        group = [stored(record) for record in records]
+        changes = fold_group(self._fold, group, self.rows.now)
+        # Nothing can fail from here on: the group is in, whole.
+        self.past += self.rows.apply(changes, records[-1].position)
+        self.records += records
+        self._events += group
+        self._by_id |= {record.content.event_id: record for record in records}
+        self.versions |= {record.content.stream: record.version for record in records}
+        appended, self._appended = self._appended, asyncio.Event()
+        appended.set()
+        return group
+
+    def _head(self) -> Head:
+        if not self.records:
+            return Head(0, GENESIS, None)
+        last = self.records[-1]
+        return Head(last.position, last.hash, last.recorded_at)
+
+    async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
+        events = [event for event in self._events[wanted.after : wanted.until] if _matches(event, wanted)]
+        if wanted.newest_first:
+            events.reverse()
+        return events[: wanted.limit]
+
+    async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
+        while True:
+            appended = self._appended
+            while after < len(self._events):
+                after += 1
+                yield self._events[after - 1]
+            await appended.wait()
+
+    async def verify(self) -> Verification:
+        verifier = Verifier()
+        problems = [problem for record in self.records for problem in verifier.check(record)]
+        problems += verifier.check_streams(self.versions)
+        problems += [
+            f"blob {digest}: the content does not match its address"
+            for digest, content in self._blobs.contents.items()
+            if hashlib.sha256(content).hexdigest() != digest
+        ]
+        return Verification(verifier.events, len(self._blobs.contents), verifier.head.hex(), tuple(problems))
+
+    def end_of_group(self, position: int) -> int:
+        """The last position of the append group that `position` is in."""
+        if position > len(self.records):
+            raise UsageError(f"position #{position} is not in the log", remedy=f"the newest is #{len(self.records)}")
+        while 0 < position < len(self.records) and self.records[position].append_group <= position:
+            position += 1
+        return position
+
+    def moment(self, position: int) -> datetime | None:
+        return self.records[position - 1].recorded_at if position else None
+
+    def versions_at(self, position: int) -> Mapping[str, int]:
+        return {record.content.stream: record.version for record in self.records[:position]}
+
+    def replay(self) -> None:
+        """Fold everything again from event 1."""
+        self.rows, self.past = TemporalRows(), []
+        start = 0
+        while start < len(self._events):
+            end = self.end_of_group(start + 1)
+            changes = fold_group(self._fold, self._events[start:end], self.rows.now)
+            self.past += self.rows.apply(changes, end)
+            start = end
+
+
+def _matches(event: StoredEvent, wanted: EventFilter) -> bool:
+    columns = event.columns
+    return (
+        wanted.fleet in (None, event.fleet)
+        and (wanted.types is None or event.type in wanted.types)
+        and wanted.node in (None, columns["node"])
+        and wanted.pool in (None, columns["pool"])
+        and wanted.resource in (None, columns["resource"])
+        and (wanted.commit is None or (columns["commit"] or "").startswith(wanted.commit))
+        and wanted.correlation_id in (None, event.correlation_id)
+        and (wanted.since_time is None or event.recorded_at >= wanted.since_time)
+        and (wanted.until_time is None or event.recorded_at <= wanted.until_time)
+    )
+
+
+class MemoryReadModel:
+    """ports.ReadModel over a MemoryEventLog."""
+
+    def __init__(self, log: MemoryEventLog, clock: Clock) -> None:
+        self._log = log
+        self._clock = clock
+        self._seen: dict[tuple[str, str], datetime] = {}
+
+    async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
+        position = len(self._log.records) if at is None else self._log.end_of_group(at)
+        rows = {table.name: self._rows(table, fleet, position) for table in (TABLES if tables is None else tables)}
+        versions = {
+            stream: version
+            for stream, version in self._log.versions_at(position).items()
+            if stream.split("/")[1] == fleet
+        }
+        return Snapshot(fleet, position, self._log.moment(position), rows, versions)
+
+    def _rows(self, table: Table, fleet: str, position: int) -> Mapping[Key, Row]:
+        now = self._log.rows.now.get(table.name, {})
+        rows = {key: row for key, row in now.items() if self._log.rows.since[table.name, key] <= position}
+        for past in self._log.past:
+            if past.table.name == table.name and past.valid_from <= position < past.valid_to:
+                rows[table.key_of(past.row)] = past.row
+        return {key: row for key, row in rows.items() if row["fleet"] == fleet}
+
+    async def fleets(self) -> Sequence[str]:
+        return sorted(key[0] for key in self._log.rows.now.get(FLEETS.name, {}))
+
+    async def rebuild(self) -> int:
+        self._log.replay()
+        return len(self._log.records)
+
+    async def seen(self, fleet: str) -> Mapping[str, datetime]:
+        return {node: moment for (owner, node), moment in self._seen.items() if owner == fleet}
+
+    async def touch(self, fleet: str, nodes: Iterable[str]) -> None:
+        self._seen |= {(fleet, node): self._clock.now() for node in nodes}
+
+
+class MemoryLeases:
+    """ports.Leases on the given clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._leases: dict[str, tuple[str, datetime]] = {}
+
+    async def acquire(self, name: str, owner: str, seconds: int) -> bool:
+        now = self._clock.now()
+        holder, expires = self._leases.get(name, (owner, now))
+        if holder != owner and expires > now:
+            return False
+        self._leases[name] = (owner, now + timedelta(seconds=seconds))
+        return True
+
+    async def release(self, name: str, owner: str) -> None:
+        if self._leases.get(name, ("",))[0] == owner:
+            del self._leases[name]
+
+    async def live(self, prefix: str = "") -> Mapping[str, str]:
+        now = self._clock.now()
+        return {
+            name: owner for name, (owner, expires) in self._leases.items() if name.startswith(prefix) and expires > now
+        }

@@ -1,0 +1,99 @@
+"""The read tables in PostgreSQL: current rows, rows as of a position, and what an append group changes in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg.types.json import Jsonb
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from reconciler.projections.tables import Key, Row, Table, Touched
+from reconciler.store.database import copy_rows
+from reconciler.store.folding import Change, PastRow, Rows
+from reconciler.store.tables import READ_TABLES
+
+
+async def current_rows(connection: AsyncConnection, touched: Iterable[Touched]) -> Rows:
+    """The touched rows that hold now: one query per table."""
+    return {table.name: await _rows(connection, table, _currently(table, keys)) for table, keys in _by_table(touched)}
+
+
+async def rows_now(connection: AsyncConnection, table: Table, fleet: str) -> dict[Key, Row]:
+    """A fleet's rows that hold now (partial unique index)."""
+    columns = READ_TABLES[table.name].c
+    return await _rows(connection, table, sa.and_(columns.fleet == fleet, columns.valid_to.is_(None)))
+
+
+async def rows_as_of(connection: AsyncConnection, table: Table, fleet: str, position: int) -> dict[Key, Row]:
+    """A fleet's rows that held at a position (GiST index on the range of validity)."""
+    columns = READ_TABLES[table.name].c
+    validity = sa.func.int8range(columns.valid_from, columns.valid_to)
+    held = validity.op("@>", is_comparison=True)(sa.cast(position, sa.BigInteger))
+    return await _rows(connection, table, sa.and_(columns.fleet == fleet, held))
+
+
+async def write_changes(connection: AsyncConnection, changes: Sequence[Change], position: int) -> None:
+    """End the old rows and begin the new ones at a position: at most two statements per table."""
+    ended = [(change.table, change.key) for change in changes if change.old is not None]
+    for table, keys in _by_table(ended):
+        target = READ_TABLES[table.name]
+        await connection.execute(sa.update(target).where(_currently(table, keys)).values(valid_to=position))
+    begun = [(change.table, change.new) for change in changes if change.new is not None]
+    await write_rows(connection, [(table, row, position, None) for table, row in begun])
+
+
+async def write_past_rows(connection: AsyncConnection, rows: Sequence[PastRow]) -> None:
+    """Rows of a replay that have ended."""
+    await write_rows(connection, [(past.table, past.row, past.valid_from, past.valid_to) for past in rows])
+
+
+async def write_rows(connection: AsyncConnection, rows: Sequence[tuple[Table, Row, int, int | None]]) -> None:
+    """Rows with their validity: one COPY per table."""
+    ordered = sorted(rows, key=lambda item: item[0].name)
+    for _, group in groupby(ordered, key=lambda item: item[0].name):
+        of_table = list(group)
+        table = of_table[0][0]
+        names = (*table.key, *table.columns)
+        kinds = [table.columns.get(name, "text") for name in names]
+        lines = (
+            (*(_as_sent(kind, row[name]) for kind, name in zip(kinds, names, strict=True)), valid_from, valid_to)
+            for _, row, valid_from, valid_to in of_table
+        )
+        await copy_rows(connection, table.name, (*names, "valid_from", "valid_to"), lines)
+
+
+async def delete_all(connection: AsyncConnection, tables: Iterable[Table]) -> None:
+    """Empty the read tables, for a rebuild."""
+    for table in tables:
+        await connection.execute(sa.delete(READ_TABLES[table.name]))
+
+
+async def _rows(connection: AsyncConnection, table: Table, condition: sa.ColumnElement[bool]) -> dict[Key, Row]:
+    source = READ_TABLES[table.name]
+    names = (*table.key, *table.columns)
+    found = await connection.execute(sa.select(*(source.c[name] for name in names)).where(condition))
+    width = len(table.key)
+    return {tuple(row[:width]): dict(zip(names, row, strict=True)) for row in found}
+
+
+def _currently(table: Table, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
+    """The row holds now, and its key is one of these."""
+    columns = READ_TABLES[table.name].c
+    lists = (sa.literal([key[index] for key in keys], ARRAY(sa.Text)) for index in range(len(table.key)))
+    wanted = sa.select(sa.func.unnest(*lists).table_valued(*table.key).render_derived(name="wanted"))
+    return sa.and_(columns.valid_to.is_(None), sa.tuple_(*(columns[name] for name in table.key)).in_(wanted))
+
+
+def _by_table(touched: Iterable[Touched]) -> list[tuple[Table, list[Key]]]:
+    tables: dict[str, tuple[Table, list[Key]]] = {}
+    for table, key in touched:
+        tables.setdefault(table.name, (table, []))[1].append(key)
+    return list(tables.values())
+
+
+def _as_sent(kind: str, value: Any) -> Any:
+    return Jsonb(value) if kind == "jsonb" and value is not None else value

@@ -1,0 +1,155 @@
+"""From an event to its row in the log and back: what every event log does alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
+from reconciler.events.catalogue import Event
+from reconciler.events.chain import Content, Record, body_digest, event_hash
+from reconciler.events.codec import canonical, decode, encode
+from reconciler.events.envelope import Actor, NewEvent, StoredEvent
+
+
+class Draft(NamedTuple):
+    """An event ready to be appended: all that can be computed without knowing its place."""
+
+    content: Content
+    digest: bytes
+
+
+class Head(NamedTuple):
+    """The last event of the log."""
+
+    position: int
+    hash: bytes
+    recorded_at: datetime | None
+
+
+def draft(event: NewEvent, session: str, tool_version: str) -> Draft:
+    """Raises InputRejected where the body holds what cannot be recorded."""
+    content = Content(
+        event.event_id,
+        event.fleet,
+        event.stream,
+        event.body.type,
+        event.body.schema_version,
+        encode(event.body),
+        canonical(replace(event.actor, session=session).as_data(), "actor"),
+        tool_version,
+        event.correlation_id,
+        event.causation_id,
+        _column(event.body, "node"),
+        _column(event.body, "pool"),
+        _column(event.body, "resource"),
+        _column(event.body, "commit"),
+    )
+    return Draft(content, body_digest(content))
+
+
+def _column(body: Event, name: str) -> str | None:
+    """The body's field, for queries; an empty one is none."""
+    return getattr(body, name, None) or None
+
+
+def chained(drafts: Sequence[Draft], head: Head, versions: Mapping[str, int], recorded_at: datetime) -> list[Record]:
+    """The rows of one append group, linked to the head. `versions` are the streams' before it."""
+    versions = dict(versions)
+    moment = recorded_at if head.recorded_at is None else max(recorded_at, head.recorded_at)
+    previous, group = head.hash, head.position + 1
+    records = []
+    for position, (content, digest) in enumerate(drafts, group):
+        version = versions[content.stream] = versions.get(content.stream, 0) + 1
+        own = event_hash(previous, position, version, group, moment, digest)
+        records.append(Record(position, version, group, moment, previous, own, content))
+        previous = own
+    return records
+
+
+def stored(record: Record) -> StoredEvent:
+    """The event in a row. The body is the decoded one, so that a live fold and a replay see the very same values."""
+    content = record.content
+    return StoredEvent(
+        position=record.position,
+        event_id=content.event_id,
+        fleet=content.fleet,
+        stream=content.stream,
+        version=record.version,
+        type=content.type,
+        schema_version=content.schema_version,
+        body=decode(content.type, content.schema_version, content.data),
+        text=content.data,
+        actor=Actor(**json.loads(content.actor)),
+        tool_version=content.tool_version,
+        correlation_id=content.correlation_id,
+        causation_id=content.causation_id,
+        group=record.append_group,
+        recorded_at=record.recorded_at,
+        previous_hash=record.previous_hash,
+        hash=record.hash,
+        columns={
+            "node": content.node,
+            "pool": content.pool,
+            "resource": content.resource,
+            "commit": content.commit_sha,
+        },
+    )
+
+
+def already_appended(drafts: Sequence[Draft], present: Mapping[uuid.UUID, Record]) -> list[Record] | None:
+    """The rows of a batch that stands in the log whole and equal; None when it does not.
+
+    Equal is what was decided: fleet, stream, type and data. Who repeats it, and with which version, is no difference.
+    """
+    if not drafts or not all(_same(draft.content, present.get(draft.content.event_id)) for draft in drafts):
+        return None
+    return [present[draft.content.event_id] for draft in drafts]
+
+
+def _same(content: Content, record: Record | None) -> bool:
+    return record is not None and _decision(content) == _decision(record.content)
+
+
+def _decision(content: Content) -> tuple[object, ...]:
+    return content.fleet, content.stream, content.type, content.schema_version, content.data
+
+
+def check_expectations(expect: Mapping[str, int], versions: Mapping[str, int]) -> None:
+    """Raises WrongExpectation naming the streams that moved on."""
+    moved = [
+        f"{stream} is at version {versions.get(stream, 0)}, not {version}"
+        for stream, version in sorted(expect.items())
+        if versions.get(stream, 0) != version
+    ]
+    if moved:
+        raise WrongExpectation(
+            "somebody else appended first: " + "; ".join(moved), remedy="read again and decide anew; this is retried"
+        )
+
+
+def check_unused(drafts: Sequence[Draft], present: Iterable[uuid.UUID]) -> None:
+    """Raises EventConflict when an event id of the batch is taken, or stands in the batch twice."""
+    ids = [draft.content.event_id for draft in drafts]
+    taken = sorted(str(event_id) for event_id in present)
+    if not taken and len(set(ids)) == len(ids):
+        return
+    named = ", ".join(taken) or "one of the batch, twice"
+    raise EventConflict(
+        f"event ids are already used for other content, or for a part of this batch only: {named}",
+        remedy="this is a fault of the caller: an event id stands for one decision",
+    )
+
+
+def check_blobs(wanted: Iterable[str], found: Mapping[str, bytes]) -> None:
+    """Raises LogCorrupt for a content that is missing or is not what its address says."""
+    for digest in wanted:
+        content = found.get(digest)
+        if content is None or hashlib.sha256(content).hexdigest() != digest:
+            fault = "is missing" if content is None else "does not match its address"
+            raise LogCorrupt(f"blob {digest} {fault}", remedy="run `reconciler log verify`; restore from a backup")

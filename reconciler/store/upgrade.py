@@ -1,0 +1,157 @@
+"""`db upgrade` and `db check`: the schema, the roles and their privileges. Blocking: async callers use a thread."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import ProgrammingError
+
+from reconciler.store.database import blocking_engine_for, blocking_transaction, store_errors
+from reconciler.store.schema import migrations_directory
+
+OLDEST_SERVER = 15
+"""Major version of PostgreSQL from which the SQL is good."""
+
+_APPEND_ONLY = ("events", "blobs", "log")
+_CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
+_GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
+
+
+def upgrade(url: str) -> None:
+    """Run the pending migrations, then create roles and grants as far as the login may. Raises StoreError."""
+    engine = blocking_engine_for(url)
+    try:
+        with store_errors(engine.url), engine.connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        with blocking_transaction(engine) as connection:
+            for statement in _missing_roles(connection):
+                _run_if_permitted(connection, statement)
+            for statement in _missing_grants(connection):
+                _run_if_permitted(connection, statement)
+    finally:
+        engine.dispose()
+
+
+def check(url: str) -> list[str]:
+    """What keeps the database from being used as intended, each with its remedy; empty when nothing does."""
+    engine = blocking_engine_for(url)
+    try:
+        with blocking_transaction(engine) as connection:
+            problems = _server_problems(connection)
+            pending = _pending(connection)
+            if pending:
+                return [*problems, *(f"migration {name} is pending: run `reconciler db upgrade`" for name in pending)]
+            roles = [f"a role is missing; a superuser runs: {line}" for line in _missing_roles(connection)]
+            grants = [
+                f"a privilege is missing; the owner runs: {statement}" for statement in _missing_grants(connection)
+            ]
+            return [*problems, *_trigger_problems(connection), *roles, *grants, *_login_problems(connection)]
+    finally:
+        engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _pending(connection: sa.Connection) -> list[str]:
+    """The migrations not yet run, in order. A schema newer than this version has none pending."""
+    scripts = ScriptDirectory.from_config(_config())
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = [script.revision for script in scripts.walk_revisions()]
+    if current is not None and current not in known:
+        return []
+    return known[: known.index(current)][::-1] if current else known[::-1]
+
+
+def _server_problems(connection: sa.Connection) -> list[str]:
+    problems = []
+    version = connection.scalar(sa.text("SELECT current_setting('server_version_num')::int / 10000"))
+    if version < OLDEST_SERVER:
+        problems.append(f"PostgreSQL {version} is too old: use {OLDEST_SERVER} or newer")
+    encoding = connection.scalar(sa.text("SELECT current_setting('server_encoding')"))
+    if encoding != "UTF8":
+        problems.append(f"the database has the encoding {encoding}: create it with ENCODING 'UTF8'")
+    return problems
+
+
+def _trigger_problems(connection: sa.Connection) -> list[str]:
+    """The tables whose append-only trigger somebody dropped or disabled."""
+    enabled = sa.text("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')")
+    present = set(connection.scalars(enabled))
+    return [
+        f"the trigger {table}_append_only is missing or disabled; find out why, then the owner runs: "
+        f"ALTER TABLE {table} ENABLE TRIGGER {table}_append_only;"
+        for table in _APPEND_ONLY
+        if f"{table}_append_only" not in present
+    ]
+
+
+def _login_problems(connection: sa.Connection) -> list[str]:
+    """Whether the login in use may append."""
+    may_append = sa.text("SELECT has_table_privilege('events', 'INSERT')")
+    if connection.scalar(may_append):
+        return []
+    login = connection.scalar(sa.text("SELECT quote_ident(current_user)"))
+    return [f"this login cannot append; a superuser runs: GRANT reconciler_service TO {login};"]
+
+
+def _missing_roles(connection: sa.Connection) -> list[str]:
+    """The statements of sql/privileges/roles.sql for roles that do not exist."""
+    present = set(connection.scalars(sa.text("SELECT rolname FROM pg_roles")))
+    return [line for line in _statements("roles") if _parts(_CREATE_ROLE, line)["role"] not in present]
+
+
+def _missing_grants(connection: sa.Connection) -> list[str]:
+    """The GRANT statements whose role exists but lacks one of the privileges."""
+    missing = []
+    for file in ("reader", "service", "operator", "approver"):
+        for line in _statements(file):
+            grant = _parts(_GRANT, line)
+            tables, privileges = grant["tables"].split(", "), grant["privileges"].split(", ")
+            if not _granted(connection, grant["role"], tables, privileges):
+                missing.append(line)
+    return missing
+
+
+def _granted(connection: sa.Connection, role: str, tables: Iterable[str], privileges: Iterable[str]) -> bool:
+    """True also where the role does not exist: that is said once, as a missing role."""
+    question = sa.text(
+        "SELECT coalesce(bool_and(has_table_privilege(rolname::text, t, p)), true) "
+        "FROM pg_roles, unnest(cast(:tables AS text[])) t, unnest(cast(:privileges AS text[])) p WHERE rolname = :role"
+    )
+    given = {"role": role, "tables": list(tables), "privileges": list(privileges)}
+    return bool(connection.scalar(question, given))
+
+
+def _statements(name: str) -> Iterator[str]:
+    yield from migrations_directory().joinpath("sql", "privileges", f"{name}.sql").read_text().splitlines()
+
+
+def _parts(pattern: re.Pattern[str], statement: str) -> dict[str, str]:
+    found = pattern.match(statement)
+    if found is None:
+        raise ValueError(f"sql/privileges holds a statement of another form: {statement}")
+    return found.groupdict()
+
+
+def _run_if_permitted(connection: sa.Connection, statement: str) -> None:
+    """Run it; a login that may not, and a role that another upgrade makes now, leave it to `check`."""
+    savepoint = connection.begin_nested()
+    try:
+        connection.exec_driver_sql(statement)
+    except ProgrammingError:
+        savepoint.rollback()
+    else:
+        savepoint.commit()

@@ -1,0 +1,87 @@
+"""Fixtures for tests that need a database: a real PostgreSQL, and an empty migrated database for each test.
+
+DATABASE_URL names the server to use (its login must be allowed to create databases); without it, an embedded one
+is started for the session and ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler.errors import StoreError
+from reconciler.store.database import engine_for, parsed
+from reconciler.store.embedded import SUPERUSER, EmbeddedPostgres
+from reconciler.store.upgrade import upgrade
+
+
+@dataclass(frozen=True)
+class Server:
+    """A PostgreSQL for tests. `superuser_url` is empty where the server is not ours to administer."""
+
+    url: str
+    superuser_url: str = ""
+
+    def url_of(self, database: str, *, superuser: bool = False) -> str:
+        url = parsed(self.superuser_url if superuser else self.url).set(database=database)
+        return url.render_as_string(hide_password=False)
+
+    def administer(self, statement: str, *names: str) -> None:
+        """Run a statement about whole databases, which no transaction may hold."""
+        url = make_url(self.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if given := os.environ.get("DATABASE_URL"):
+        yield Server(given)
+        return
+    embedded = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), for_tests=True)
+    try:
+        embedded.start()
+    except StoreError as error:
+        pytest.skip(f"no PostgreSQL: {error}")
+    with embedded:
+        yield Server(embedded.url, embedded.url_for(SUPERUSER))
+
+
+@pytest.fixture(scope="session")
+def template_database(postgres: Server) -> Iterator[str]:
+    """The name of a migrated, empty database."""
+    name = f"reconciler_template_{uuid.uuid4().hex[:12]}"
+    postgres.administer("CREATE DATABASE {}", name)
+    upgrade(postgres.url_of(name))
+    yield name
+    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def database(postgres: Server, template_database: str) -> Iterator[str]:
+    """The name of a database of this test's own."""
+    name = f"reconciler_test_{uuid.uuid4().hex[:12]}"
+    postgres.administer("CREATE DATABASE {} TEMPLATE {}", name, template_database)
+    yield name
+    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture
+def database_url(postgres: Server, database: str) -> str:
+    """A migrated, empty database of this test's own."""
+    return postgres.url_of(database)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = engine_for(database_url)
+    yield engine
+    await engine.dispose()
