@@ -13,7 +13,7 @@ from tests.conformance.load import base, cases
 from tests.conformance.render_answer import answer
 
 CASES = cases("render")
-_ABSENT = ("", False, [], None)
+_ABSENT: tuple[Any, ...] = ("", False, [], None)
 
 
 def _registries(text: str) -> Any:
