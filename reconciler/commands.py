@@ -4,35 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from reconciler.cycle import Pass, run_pass
-from reconciler.errors import TimedOut, UsageError, WrongExpectation
+from reconciler.errors import TimedOut, UsageError
 from reconciler.events.catalogue import ChangeApproved, CommitAccepted, Event, HistoryAccepted, HoldLifted, RolledBack
 from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS
-from reconciler.stages.context import Context
+from reconciler.stages.context import Context, anew
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.rollback import Rollback, scope_of, work_out
 
-T = TypeVar("T")
-ATTEMPTS = 20
 POLL = 1.0
 """Seconds between two passes while something is under way."""
 
 
 async def sync(
-    context: Context, *, wait: bool = False, timeout: float | None = None, recheck: bool = False
+    context: Context, *, wait: bool = False, within: float | None = None, recheck: bool = False
 ) -> tuple[Pass, FleetStatus]:
     """One pass, or with `wait` as many as it takes until nothing moves any more.
 
-    Raises TimedOut after `timeout` seconds; the work begun so far goes on at the next pass.
+    Raises TimedOut after `within` seconds; the work begun so far goes on at the next pass.
     """
-    deadline = None if timeout is None else context.clock.now() + timedelta(seconds=timeout)
+    deadline = None if within is None else context.clock.now() + timedelta(seconds=within)
     while True:
         done = await run_pass(context, recheck=recheck)
         status = await current_status(context)
@@ -77,7 +75,7 @@ async def rollback(
             await context.append(context.events(now, bodies), now, [_stream(context)])
         return _rollback_data(hold if worked_out.entries else None, worked_out)
 
-    return await _again(attempt)
+    return await anew(attempt)
 
 
 def _rollback_events(hold: str, found: Rollback, pool: str | None, node: str | None, reason: str) -> list[Event]:
@@ -140,7 +138,7 @@ async def lift_hold(context: Context, hold: str, *, reason: str) -> dict[str, An
         await context.append(context.events(now, [body]), now, [_stream(context)])
         return {"hold": hold, "entries": list(entries), "pools": list(body.pools)}
 
-    return await _again(attempt)
+    return await anew(attempt)
 
 
 def _pools_of_hold(now: Snapshot, row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -167,7 +165,7 @@ async def approve(context: Context, subject: str | None, *, reason: str) -> dict
         await context.append(context.events(now, [body]), now, [_stream(context)])
         return {"approved": commit, "removes": list(waiting["removes"])}
 
-    return await _again(attempt)
+    return await anew(attempt)
 
 
 async def accept(context: Context, *, reason: str) -> dict[str, Any]:
@@ -182,18 +180,8 @@ async def accept(context: Context, *, reason: str) -> dict[str, Any]:
         await context.append(context.events(now, [body]), now, [_stream(context)])
         return {"accepted": body.commit, "oldHead": body.old_head}
 
-    return await _again(attempt)
+    return await anew(attempt)
 
 
 def _stream(context: Context) -> str:
     return fleet_stream(context.name)
-
-
-async def _again(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Decide anew when somebody else appended first."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await attempt()
-        except WrongExpectation:
-            continue
-    return await attempt()

@@ -9,21 +9,15 @@ resources over what the node has.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-from reconciler.errors import WrongExpectation
 from reconciler.faults import fault_point
-from reconciler.stages.context import Context
+from reconciler.stages.context import Context, anew
 from reconciler.stages.observe import Sight, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
 from reconciler.stages.roll import Rolled, roll
-
-T = TypeVar("T")
-ATTEMPTS = 20
-"""How often a stage is begun anew when another replica appended first."""
 
 
 @dataclass
@@ -52,27 +46,17 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     done = Pass()
     # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
     if source:
-        done.head = await _again(lambda: fetch(context))
+        done.head = await anew(lambda: fetch(context))
         fault_point("after-fetch")
     # After: every commit up to the head is one append group, taken or refused.
     if done.head is not None:
         head = done.head
-        done.commits = await _again(lambda: record(context, head, recheck=recheck))
+        done.commits = await anew(lambda: record(context, head, recheck=recheck))
         fault_point("after-append")
     # After: every node's base is known, drift and reachability are in the log.
-    done.sights = await _again(lambda: observe(context))
+    done.sights = await anew(lambda: observe(context))
     # After: each (pool, base) has the file set its inputs in force give.
-    done.rendered = await _again(lambda: project(context))
+    done.rendered = await anew(lambda: project(context))
     # After: every node that may be acted on now has its files, or its failure is in the log.
     done.pools = await roll(context, done.sights)
     return done
-
-
-async def _again(stage: Callable[[], Awaitable[T]]) -> T:
-    """Run a stage; when another replica appended first, read again and decide anew."""
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return await stage()
-        except WrongExpectation:
-            continue
-    return await stage()

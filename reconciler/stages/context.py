@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from reconciler.errors import StoreError
+from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
 from reconciler.ports import Blobs, Clock, EventLog, Leases, ReadModel, Runner, Snapshot, Source
@@ -16,6 +16,10 @@ from reconciler.projections.desired import Version
 from reconciler.projections.desired_fold import plain
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.acceptance import ParsedFile
+
+T = TypeVar("T")
+ATTEMPTS = 20
+"""How often a decision is made anew because somebody else appended first."""
 
 EPOCH = 1
 """The fence epoch: it orders logs, positions order steps within one. A restored log will need a new one."""
@@ -167,3 +171,13 @@ def decode_file_set(blob: bytes) -> FileSet:
         return FileSet(tuple(FileEntry(item["path"], int(item["mode"]), item["sha256"]) for item in files))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError("a blob that should be a file set is not one", remedy="run `reconciler log verify`") from error
+
+
+async def anew(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Run `attempt`; when another replica appended first, let it read again and decide anew."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await attempt()
+        except WrongExpectation:
+            continue
+    return await attempt()
