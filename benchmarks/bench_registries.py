@@ -90,7 +90,8 @@ def main() -> None:
     data = tomllib.loads(content.decode())
     assert len(data["registry"]) == ENTRIES
     assert tomllib.loads(build_and_dump(data)) == data
-    rendering, alone = best(lambda: render(resources, options)), best(lambda: build_and_dump(data))
+    rendering = best(lambda: render(resources, options))
+    alone, in_one_call = best(lambda: build_and_dump(data)), best(lambda: tomlkit.dumps(data))
 
     scopes = {_source(i): [{"type": "insecureAcceptAnything"}] for i in range(ENTRIES)}
     policy = json.dumps({"default": [{"type": "reject"}], "transports": {"docker": scopes}}).encode()
@@ -102,8 +103,8 @@ def main() -> None:
     print("| what | figure | goal |")
     print("| --- | --- | --- |")
     print(f"| render {ENTRIES} mirror entries | {rendering:.2f} s | |")
-    print(f"| tomlkit alone builds and dumps that document | {alone:.2f} s | |")
-    print(f"| ratio | {rendering / alone:.2f} | ≤ 1.3 |")
+    print(f"| tomlkit alone, `dumps` of the data | {in_one_call:.2f} s, ratio {rendering / in_one_call:.2f} | ≤ 1.3 |")
+    print(f"| tomlkit alone, table by table | {alone:.2f} s, ratio {rendering / alone:.2f} | |")
     print(f"| load {ENTRIES} tables and {ENTRIES} policy scopes | {loading:.2f} s | |")
     print(f"| resolve references against them | {LOOKUPS / looking:,.0f}/s | ≥ 20,000/s |")
 
