@@ -165,6 +165,14 @@ class Snapshot:
         return self.versions.get(stream, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A node's last answer: when, and the runtime's version it told."""
+
+    at: datetime
+    runtime: str
+
+
 class ReadModel(Protocol):
     """The read tables, written in the append's transaction, read as of any position."""
 
@@ -178,12 +186,12 @@ class ReadModel(Protocol):
         """Write the read tables anew from event 1; returns the number of events folded."""
         ...
 
-    async def seen(self, fleet: str) -> Mapping[str, datetime]:
-        """When each node last answered (no part of the log)."""
+    async def seen(self, fleet: str) -> Mapping[str, Seen]:
+        """When each node last answered, and with which runtime version (no part of the log)."""
         ...
 
-    async def touch(self, fleet: str, nodes: Iterable[str]) -> None:
-        """The nodes answered just now (database clock)."""
+    async def touch(self, fleet: str, runtimes: Mapping[str, str]) -> None:
+        """These nodes (name → runtime version) answered just now (database clock)."""
         ...
 
 

@@ -58,7 +58,8 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
     answered = sum(sight.observation is not None for sight in sights.values())
     context.progress(Progress("observe", f"{answered} of {len(sights)} nodes answered", answered, len(sights)))
-    await context.reads.touch(context.name, [sight.name for sight in sights.values() if sight.observation])
+    runtimes = {name: sight.observation.runtime_version for name, sight in sights.items() if sight.observation}
+    await context.reads.touch(context.name, runtimes)
     return sights
 
 

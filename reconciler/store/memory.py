@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from reconciler.errors import UsageError
 from reconciler.events.chain import GENESIS, Record, Verifier
 from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import Clock, EventFilter, Snapshot, Verification
+from reconciler.ports import Clock, EventFilter, Seen, Snapshot, Verification
 from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
 from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
 from reconciler.store.records import (
@@ -172,7 +172,7 @@ class MemoryReadModel:
     def __init__(self, log: MemoryEventLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
-        self._seen: dict[tuple[str, str], datetime] = {}
+        self._seen: dict[tuple[str, str], Seen] = {}
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         position = len(self._log.records) if at is None else self._log.end_of_group(at)
@@ -199,11 +199,11 @@ class MemoryReadModel:
         self._log.replay()
         return len(self._log.records)
 
-    async def seen(self, fleet: str) -> Mapping[str, datetime]:
-        return {node: moment for (owner, node), moment in self._seen.items() if owner == fleet}
+    async def seen(self, fleet: str) -> Mapping[str, Seen]:
+        return {node: seen for (owner, node), seen in self._seen.items() if owner == fleet}
 
-    async def touch(self, fleet: str, nodes: Iterable[str]) -> None:
-        self._seen |= {(fleet, node): self._clock.now() for node in nodes}
+    async def touch(self, fleet: str, runtimes: Mapping[str, str]) -> None:
+        self._seen |= {(fleet, node): Seen(self._clock.now(), runtime) for node, runtime in runtimes.items()}
 
 
 class MemoryLeases:

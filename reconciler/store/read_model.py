@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import UsageError
 from reconciler.events.envelope import StoredEvent
-from reconciler.ports import Snapshot
+from reconciler.ports import Seen, Snapshot
 from reconciler.projections.tables import FLEETS, TABLES, Table
 from reconciler.store.database import one_view, transaction
 from reconciler.store.event_log import all_records, end_of_group, newest, take_append_lock
@@ -77,19 +77,22 @@ class PostgresReadModel:
             )
         return folded
 
-    async def seen(self, fleet: str) -> Mapping[str, datetime]:
-        query = sa.select(LAST_SEEN.c.node, LAST_SEEN.c.seen_at).where(LAST_SEEN.c.fleet == fleet)
+    async def seen(self, fleet: str) -> Mapping[str, Seen]:
+        query = sa.select(LAST_SEEN.c.node, LAST_SEEN.c.seen_at, LAST_SEEN.c.runtime).where(LAST_SEEN.c.fleet == fleet)
         async with transaction(self._engine) as connection:
-            return {node: seen_at.astimezone(UTC) for node, seen_at in await connection.execute(query)}
+            rows = await connection.execute(query)
+            return {node: Seen(seen_at.astimezone(UTC), runtime) for node, seen_at, runtime in rows}
 
-    async def touch(self, fleet: str, nodes: Iterable[str]) -> None:
-        names = sa.literal(sorted(set(nodes)), ARRAY(sa.Text))
-        answered = sa.select(sa.literal(fleet), sa.func.unnest(names), sa.func.clock_timestamp())
-        record = insert(LAST_SEEN).from_select(["fleet", "node", "seen_at"], answered)
+    async def touch(self, fleet: str, runtimes: Mapping[str, str]) -> None:
+        names, told = (sa.literal(list(column), ARRAY(sa.Text)) for column in (runtimes.keys(), runtimes.values()))
+        moment = sa.func.clock_timestamp()
+        answered = sa.select(sa.literal(fleet), sa.func.unnest(names), moment, sa.func.unnest(told))
+        record = insert(LAST_SEEN).from_select(["fleet", "node", "seen_at", "runtime"], answered)
         async with transaction(self._engine) as connection:
             await connection.execute(
                 record.on_conflict_do_update(
-                    index_elements=[LAST_SEEN.c.fleet, LAST_SEEN.c.node], set_={"seen_at": record.excluded.seen_at}
+                    index_elements=[LAST_SEEN.c.fleet, LAST_SEEN.c.node],
+                    set_={"seen_at": record.excluded.seen_at, "runtime": record.excluded.runtime},
                 )
             )
 

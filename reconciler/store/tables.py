@@ -68,6 +68,7 @@ LAST_SEEN = sa.Table(
     sa.Column("fleet", sa.Text, primary_key=True),
     sa.Column("node", sa.Text, primary_key=True),
     sa.Column("seen_at", sa.DateTime(timezone=True)),
+    sa.Column("runtime", sa.Text),
 )
 
 _TYPES: dict[ColumnType, TypeEngine[Any]] = {

@@ -283,13 +283,14 @@ class ReadModelConformance:
         assert row["waiting"] == ["b", "c", "d"]
 
     async def test_last_seen_is_no_part_of_the_log(self, store: Store) -> None:
-        await store.reads.touch(FLEET, ["a", "b", "a"])
+        await store.reads.touch(FLEET, {"a": "1.33", "b": "1.34"})
         first = await store.reads.seen(FLEET)
-        await store.reads.touch(FLEET, ["a"])
-        await store.reads.touch(FLEET, [])
+        await store.reads.touch(FLEET, {"a": "1.34"})
+        await store.reads.touch(FLEET, {})
         second = await store.reads.seen(FLEET)
         assert second.keys() == {"a", "b"}
-        assert second["a"] > first["a"]
+        assert second["a"].at > first["a"].at
+        assert second["a"].runtime == "1.34"
         assert second["b"] == first["b"]
         assert await store.reads.seen("other") == {}
         assert await store.log.read(EventFilter()) == []
