@@ -90,6 +90,9 @@ class ServiceSettings(_Section):
     shutdown_grace: Duration = timedelta(seconds=30)
     """How long running steps may take to finish after SIGTERM."""
 
+    lease: Period = timedelta(seconds=15)
+    """After this long without a sign of life from a process, others take its steps over."""
+
     @property
     def address(self) -> tuple[str, int]:
         """Host (without brackets, empty for every address) and port of `listen`."""

@@ -40,6 +40,16 @@ def upgrade(url: str) -> None:
         engine.dispose()
 
 
+def pending(url: str) -> list[str]:
+    """The names of the migrations that `upgrade` would run, in order. Raises StoreError."""
+    engine = blocking_engine_for(url)
+    try:
+        with blocking_transaction(engine) as connection:
+            return _pending(connection)
+    finally:
+        engine.dispose()
+
+
 def check(url: str) -> list[str]:
     """What keeps the database from being used as intended, each with its remedy; empty when nothing does."""
     engine = blocking_engine_for(url)
