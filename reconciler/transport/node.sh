@@ -1,0 +1,1441 @@
+# node.sh: shows and changes the registry configuration of one host. Form, answers and state directory:
+# docs/reference/node-protocol.md.
+#
+#   sh node.sh 1 observe|apply|revert LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out
+#   sh node.sh status|revert|baseline|hold REASON|resume     for an operator on the host
+#
+# POSIX sh (dash, busybox ash, bash); needs coreutils, gzip and flock. Up to the last line there are only functions,
+# so a copy cut short by a lost connection does nothing. No here-documents: some shells put them on disk.
+# The working directory stands for /: every path is written with a dot before it. Words are split at blanks only
+# (IFS), file names are expanded only between `set +f` and `set -f`. Results are returned in global variables.
+
+main() {
+    LC_ALL=C
+    export LC_ALL
+    umask 077
+    set -fu
+    newline='
+'
+    IFS=' '
+    state=./var/lib/reconciler
+    journal=$state/journal
+    by_operator=no
+    forget_request
+    case ${1-} in
+        status | revert | baseline | hold | resume) operator "$@" ;;
+        *) request "$@" ;;
+    esac
+}
+
+# Sets every variable of a request and its outcome to nothing.
+forget_request() {
+    log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
+    result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
+    manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
+}
+
+# --- Requests --------------------------------------------------------------------------------------------------------
+
+request() {
+    protocol=${1-} verb=${2-} length=${3-} digest=${4-} root=${5-}
+    [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
+    case $verb in
+        observe | apply | revert) ;;
+        *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
+    esac
+    enter_root
+    read_payload
+    trap '' PIPE HUP INT TERM
+    read_owner
+    if [ "$verb" = observe ]; then
+        [ ! -d "$state" ] || lock || refuse "$reason" "$detail"
+    elif managed_by_mco; then
+        parse_header "$header" || refuse "$reason" "$detail"
+        decline refused mco 'the Machine Config Operator manages this node'
+    else
+        try mkdir -p "$state" && lock || refuse "$reason" "$detail"
+    fi
+    recover
+    forget_request
+    parse_header "$header" || refuse "$reason" "$detail"
+    "$verb"
+}
+
+# refuse REASON DETAIL: the answer to a request that cannot be taken at all.
+refuse() {
+    [ "$by_operator" = no ] || fail "$1: $2"
+    quote "$2"
+    printf '{"protocol":1,"error":"%s","detail":"%s"}\n' "$1" "$quoted"
+    exit 0
+}
+
+# Makes the root the working directory and finds the programs that are used.
+enter_root() {
+    case $root in
+        '' | /*) ;;
+        *) refuse root "the root '$root' is no absolute path" ;;
+    esac
+    for program in base64 cat chmod chown cp date dd flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
+        sync tail timeout tr uniq wc; do
+        command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
+    done
+    uid=$(id -u)
+    if [ -z "$root" ]; then
+        cd / || refuse root 'cannot enter /'
+        [ "$uid" = 0 ] || refuse not-root 'needs root on the host; set spec.become: sudo'
+    else
+        cd -P "$root" 2>/dev/null || refuse root "no directory '$root'"
+        root=$PWD
+        [ "$root" != / ] || refuse root '/ cannot be a root'
+        PATH=$root/usr/local/bin:$PATH
+    fi
+    find_program systemctl && systemctl=$program_path
+    find_program journalctl && journalctl=$program_path
+}
+
+# find_program NAME: sets $program_path. Below a root only that root's own programs count, never the host's.
+systemctl='' journalctl=''
+find_program() {
+    if [ -n "$root" ]; then
+        program_path=$root/usr/local/bin/$1
+        [ -x "$program_path" ]
+    else
+        program_path=$(command -v "$1" 2>/dev/null)
+    fi
+}
+
+# Reads the whole payload and sets $packed (base64 of the gzip) and $header (its header lines, then `end`).
+read_payload() {
+    case $length in
+        '' | *[!0-9]* | 0?* | ?????????*) refuse payload "payload length '$length'" ;;
+    esac
+    packed=''
+    [ "$length" = 0 ] || packed=$(dd bs="$length" count=1 iflag=fullblock 2>/dev/null | base64)
+    seen=$(unpack | sha256sum)
+    [ "${seen%% *}" = "$digest" ] || refuse payload 'the payload did not arrive whole'
+    header=$(unpack | gzip -dc 2>/dev/null | header_lines)
+}
+
+unpack() {
+    printf '%s\n' "$packed" | base64 -d 2>/dev/null
+}
+
+header_lines() {
+    while IFS= read -r line; do
+        [ -n "$line" ] || { printf 'end\n'; return; }
+        printf '%s\n' "$line"
+    done
+}
+
+# parse_header LINES: sets the variables of a request, or $reason and $detail.
+parse_header() {
+    reason=payload detail='the header has no end' ended=no
+    IFS=$newline
+    for line in $1; do
+        IFS=' '
+        [ "$ended" = no ] && header_line $line || { detail="header line '$line'"; return 1; }
+    done
+    IFS=' '
+    [ "$ended" = yes ] || return 1
+    detail='the same path twice'
+    [ -z "$(printf '%s' "$wanted" | path_lines | sort | uniq -d)" ] || return 1
+    detail='log_id, step or runtime is missing'
+    [ -n "$log_id" ] && [ -n "$runtime" ] || return 1
+    [ -n "$step" ] || [ "$verb" = observe ] || return 1
+    reason='' detail=''
+}
+
+header_line() {
+    case $#:$1 in
+        2:log_id) is_word "$2" && log_id=$2 ;;
+        2:epoch) is_number "$2" && epoch=$2 ;;
+        2:fence) is_number "$2" && fence=$2 ;;
+        2:step) is_word "$2" && step=$2 ;;
+        2:runtime) { [ "$2" = crio ] || [ "$2" = podman ]; } && runtime=$2 ;;
+        2:start) is_digest "$2" && start=$2 ;;
+        2:action) [ "$2" = reload:crio.service ] && actions="$actions${actions:+ }$2" ;;
+        3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
+        6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
+        2:restore) want "$2" restore ;;
+        1:end) ended=yes ;;
+        *) return 1 ;;
+    esac
+}
+
+# want PATH WHAT: one more managed path; $wanted keeps `PATH WHAT` lines.
+want() {
+    is_managed "$1" || { reason=path; return 1; }
+    paths="$paths${paths:+ }$1"
+    wanted="$wanted$1 $2$newline"
+}
+
+path_lines() {
+    while read -r path rest; do printf '%s\n' "$path"; done
+}
+
+is_managed() {
+    case $1 in
+        */../* | */.. | */./* | */. | *//* | */ | *.key | *.reconciler | *[!]A-Za-z0-9/._:@%+,=~[-]*) return 1 ;;
+    esac
+    [ "${#1}" -le 512 ] || return 1
+    case $1 in
+        /etc/containers/?* | /etc/docker/certs.d/?* | /etc/crio/policies/?*) return 0 ;;
+    esac
+    return 1
+}
+
+is_word() {
+    case $1 in
+        [!A-Za-z0-9]* | *[!A-Za-z0-9._-]*) return 1 ;;
+    esac
+    [ "${#1}" -le 64 ]
+}
+
+is_number() {
+    case $1 in
+        '' | *[!0-9]* | 0?* | ?????????????????*) return 1 ;;
+    esac
+}
+
+is_digest() {
+    case $1 in
+        *[!0-9a-f]*) return 1 ;;
+    esac
+    [ "${#1}" = 64 ]
+}
+
+is_mode() {
+    case $1 in
+        0[0-7][0-7][0-7]) ;;
+        *) return 1 ;;
+    esac
+}
+
+# --- observe ---------------------------------------------------------------------------------------------------------
+
+observe() {
+    survey $paths || refuse unreadable "$detail"
+    runtime_facts
+    machine_facts
+    read_owner
+    present=$(list_present | base64 | tr -d '\n')
+    effective=$(list_effective | base64 | tr -d '\n')
+    hold=''
+    [ ! -f "$state/hold" ] || hold=$(head -n 1 "$state/hold")
+    printf '{"protocol":1,"machine_id":"%s","boot_id":"%s"' "$machine_id" "$boot_id"
+    quote "$os"
+    printf ',"os":"%s"' "$quoted"
+    quote "$runtime_version"
+    printf ',"runtime_version":"%s","unit":"%s","active":"%s"' "$quoted" "$unit" "$active"
+    if [ -n "$owner_log" ]; then
+        printf ',"owner":{"log_id":"%s","epoch":%s,"fence":%s,"generation":%s,"step":"%s"}' \
+            "$owner_log" "$owner_epoch" "$owner_fence" "$owner_generation" "$owner_step"
+    else
+        printf ',"owner":null'
+    fi
+    managed_by_mco && mco=true || mco=false
+    quote "$hold"
+    printf ',"mco":%s,"hold":"%s","present":"%s","effective":"%s"' "$mco" "$quoted" "$present" "$effective"
+    print_files
+    printf '}\n'
+}
+
+print_files() {
+    printf ',"files":['
+    separator='' rest=$wanted
+    IFS=$newline
+    for line in $surveyed; do
+        IFS=' '
+        known=${rest%%"$newline"*} rest=${rest#*"$newline"}
+        print_file "${known#* }" $line
+    done
+    IFS=' '
+    printf ']'
+}
+
+# print_file KNOWN KIND SHA256 MODE UID GID SIZE MTIME PATH
+print_file() {
+    printf '%s{"path":"%s","kind":"%s"' "$separator" "$9" "$2"
+    separator=','
+    if [ "$2" = file ]; then
+        printf ',"sha256":"%s","mode":"%s","uid":%s,"gid":%s,"size":%s,"mtime":%s' "$3" "$4" "$5" "$6" "$7" "$8"
+        [ "$1" = "$3" ] || [ "$7" -ge 1048576 ] || print_content "$9"
+    fi
+    printf '}'
+}
+
+# What is checked for a private key is what is sent: the file is read once.
+print_content() {
+    content=$(base64 <".$1" 2>/dev/null | tr -d '\n')
+    { text=$(printf '%s\n' "$content" | base64 -d); } 2>/dev/null
+    case $text in
+        *'PRIVATE KEY'*) ;;
+        *) printf ',"content":"%s"' "$content" ;;
+    esac
+}
+
+# Every entry of certs.d and registries.conf.d that is not managed, each ended by NUL. Names only.
+list_present() {
+    set +f
+    set -- ./etc/docker/certs.d/*/* ./etc/docker/certs.d/*/.[!.]* \
+        ./etc/containers/registries.conf.d/* ./etc/containers/registries.conf.d/.[!.]*
+    set -f
+    for entry; do
+        { [ -e "$entry" ] || [ -L "$entry" ]; } && is_foreign "${entry#.}" && printf '%s\0' "${entry#.}"
+    done
+}
+
+is_foreign() {
+    case $1 in
+        *.reconciler) return 1 ;;
+    esac
+    case " $paths " in
+        *" $1 "*) return 1 ;;
+    esac
+}
+
+# `SHA256 PATH` ended by NUL for every further file that the runtime would read; `unread` for private keys.
+list_effective() {
+    find_homes
+    set +f
+    set -- ./etc/containers/registries.conf ./etc/containers/policy.json ./etc/containers/registries.conf.d/*.conf \
+        ./etc/containers/registries.conf.d/.[!.]*.conf ./etc/containers/registries.d/*.yaml \
+        ./etc/containers/certs.d/*/* ./etc/crio/crio.conf ./etc/crio/crio.conf.d/* ./etc/crio/policies/*.json \
+        ./etc/sysconfig/crio ./etc/default/crio ./etc/systemd/system/crio.service.d/*.conf
+    IFS=$newline
+    for home in $homes; do
+        set -- "$@" "$home"/.config/containers/registries.conf "$home"/.config/containers/policy.json \
+            "$home"/.config/containers/registries.conf.d/*.conf "$home"/.config/containers/registries.d/*.yaml \
+            "$home"/.config/containers/certs.d/*/*
+    done
+    IFS=' '
+    set -f
+    for file; do
+        shift
+        [ -f "$file" ] && is_foreign "${file#.}" || continue
+        case $file in
+            *.key) printf 'unread %s\0' "${file#.}" ;;
+            *) set -- "$@" "$file" ;;
+        esac
+    done
+    [ $# = 0 ] || print_sums "$@"
+}
+
+# Root's home and those of users whose services run without a login.
+find_homes() {
+    homes=./root
+    [ -d ./var/lib/systemd/linger ] && [ -r ./etc/passwd ] || return 0
+    while IFS=: read -r name password number group gecos home shell; do
+        case $home in
+            /?*) [ ! -e "./var/lib/systemd/linger/$name" ] || homes="$homes$newline.$home" ;;
+        esac
+    done <./etc/passwd
+}
+
+print_sums() {
+    if sums=$(sha256sum "$@" 2>/dev/null); then
+        for file; do
+            sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
+            sum=${sum#\\}
+            printf '%s %s\0' "${sum%% *}" "${file#.}"
+        done
+    else
+        for file; do
+            sum=$(sha256sum <"$file") 2>/dev/null || sum=unread
+            printf '%s %s\0' "${sum%% *}" "${file#.}"
+        done
+    fi
+}
+
+managed_by_mco() {
+    [ -e ./etc/machine-config-daemon/currentconfig ]
+}
+
+machine_facts() {
+    machine_id='' boot_id='' os=''
+    [ ! -r ./etc/machine-id ] || read -r machine_id <./etc/machine-id || :
+    boot_file=./proc/sys/kernel/random/boot_id
+    [ -r "$boot_file" ] || boot_file=/proc/sys/kernel/random/boot_id
+    [ ! -r "$boot_file" ] || read -r boot_id <"$boot_file" || :
+    is_word "$machine_id" || machine_id=''
+    is_word "$boot_id" || boot_id=''
+    [ -r ./etc/os-release ] || return 0
+    while IFS= read -r line; do
+        case $line in
+            PRETTY_NAME=*) os=${line#PRETTY_NAME=} os=${os#[\"\']} os=${os%[\"\']} ;;
+        esac
+    done <./etc/os-release
+}
+
+runtime_facts() {
+    runtime_version=''
+    if find_program "$runtime"; then
+        runtime_version=$(timeout -s KILL 20 "$program_path" --version 2>/dev/null </dev/null)
+        runtime_version=${runtime_version%%"$newline"*}
+    fi
+    unit_state
+}
+
+# Sets $unit and $active; both are empty where the runtime is no service or nobody can tell.
+unit_state() {
+    unit='' active=''
+    [ "$runtime" = crio ] || return 0
+    unit=crio.service
+    [ -n "$systemctl" ] || return 0
+    active=$(timeout -s KILL 20 "$systemctl" is-active "$unit" 2>/dev/null </dev/null)
+    active=${active%%"$newline"*}
+    [ -n "$active" ] && is_word "$active" || active=unknown
+}
+
+is_healthy() {
+    case $active in
+        active | reloading | '') return 0 ;;
+    esac
+    return 1
+}
+
+# --- apply and revert ------------------------------------------------------------------------------------------------
+
+apply() {
+    admit
+    plan_apply || decline "$result" "$reason" "$detail"
+    carry_out extract_new
+}
+
+revert() {
+    list_previous
+    admit
+    [ -f "$state/previous/plan" ] || decline refused no-previous 'no generation before this one is kept'
+    plan_revert || decline "$result" "$reason" "$detail"
+    carry_out copy_previous
+}
+
+# What every writing verb asks first.
+admit() {
+    read_owner
+    stamp=$owner_log
+    [ -n "$stamp" ] || [ ! -f "$state/baseline/log_id" ] || read -r stamp <"$state/baseline/log_id"
+    [ -z "$stamp" ] || [ "$stamp" = "$log_id" ] ||
+        decline refused log-id "this node belongs to the log $stamp"
+    if [ -f "$state/receipts/$step" ]; then
+        cat "$state/receipts/$step"
+        exit 0
+    fi
+    if [ "$epoch" -lt "$owner_epoch" ] || { [ "$epoch" = "$owner_epoch" ] && [ "$fence" -lt "$owner_fence" ]; }; then
+        decline refused fence "this node has seen epoch $owner_epoch, fence $owner_fence"
+    fi
+    [ ! -f "$state/hold" ] || [ "$verb" = host-revert ] || decline refused hold "$(head -n 1 "$state/hold")"
+    [ -z "$actions" ] || [ -n "$systemctl" ] || [ -n "$root" ] ||
+        decline failed missing-program 'this host has no systemctl'
+}
+
+# Compares the node with the request: sets $new_plan and $old_plan, whose lines are
+# `NUMBER write|remove MODE UID GID SHA256 file|restore PATH`; only paths that differ have one.
+plan_apply() {
+    result=failed
+    survey $paths || { reason=unreadable; return 1; }
+    manifest_of_survey
+    if [ -n "$start" ] && [ "$start" != "$manifest" ]; then
+        result=stale reason='' detail='the files are not those that the plan started from'
+        return 1
+    fi
+    load_baseline
+    number=0 rest=$wanted
+    IFS=$newline
+    for line in $surveyed; do
+        IFS=' '
+        want=${rest%%"$newline"*} rest=${rest#*"$newline"} number=$((number + 1))
+        target ${want#* } && differs $line && plan_change $line
+    done
+    IFS=' '
+}
+
+# target file MODE SHA256 LENGTH | target restore: sets what $want asks for; fails when it asks for nothing.
+target() {
+    tag=$1 op=write mode=${2-} owner=0 group=0 sha=${3-}
+    [ "$tag" = restore ] || return 0
+    in_baseline "${want%% *}" || return 1 # never written by us: what is there is the baseline
+    target_baseline $baseline_line
+}
+
+target_baseline() {
+    mode=$3 owner=$4 group=$5 sha=$2
+    [ "$1" = file ] || op=remove
+}
+
+# differs KIND SHA256 MODE …
+differs() {
+    case $op:$1 in
+        remove:absent) return 1 ;;
+        write:file) [ "$sha $mode" != "$2 $3" ] ;;
+    esac
+}
+
+# plan_change KIND SHA256 MODE UID GID SIZE MTIME PATH
+plan_change() {
+    new_plan="$new_plan$number $op $mode $owner $group $sha $tag $8$newline"
+    case $1 in
+        file) old_plan="$old_plan$number write $3 $4 $5 $2 $tag $8$newline" ;;
+        *) old_plan="$old_plan$number remove - - - - $tag $8$newline" ;;
+    esac
+    case $tag in
+        file) written="$written${written:+ }$8" ;;
+        *) restored="$restored${restored:+ }$8" ;;
+    esac
+}
+
+list_previous() {
+    [ -f "$state/previous/paths" ] || return 0
+    paths=$(tr '\n' ' ' <"$state/previous/paths")
+    paths=${paths% }
+}
+
+plan_revert() {
+    result=failed
+    previous=$(cat "$state/previous/plan")
+    survey $paths || { reason=unreadable; return 1; }
+    manifest_of_survey
+    IFS=$newline
+    for entry in $previous; do
+        IFS=' '
+        plan_back $entry
+    done
+    IFS=' '
+}
+
+# plan_back NUMBER OP MODE UID GID SHA256 TAG PATH
+plan_back() {
+    number=$1 op=$2 mode=$3 owner=$4 group=$5 sha=$6 tag=restore
+    IFS=$newline
+    for line in $surveyed; do
+        IFS=' '
+        [ "${line##* }" != "$8" ] || { differs $line && plan_change $line; }
+    done
+    IFS=' '
+}
+
+# carry_out FILLER: from a plan to the answer. FILLER puts the new bytes into journal.new/new.
+carry_out() {
+    unit_state
+    is_healthy || healthy_before=false
+    if [ -z "$new_plan" ]; then
+        result=same
+        finish
+        answer
+    fi
+    find_obstacles || decline refused "$reason" "$detail"
+    [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
+    claim "$owner_generation" && keep_program && keep_baseline && stage "$1" || decline failed "$reason" "$detail"
+    result=''
+    perform
+    [ -n "$result" ] || decline failed "$reason" "$detail"
+    answer
+}
+
+# Symlinks, mounts and things that are no plain file are somebody else's arrangement.
+find_obstacles() {
+    mounts=$newline
+    IFS=$newline
+    for line in $(cat /proc/self/mountinfo 2>/dev/null); do
+        IFS=' '
+        add_mount $line
+    done
+    IFS=$newline
+    for line in $new_plan; do
+        IFS=' '
+        find_obstacle "${line##* }" || return 1
+    done
+    IFS=' '
+}
+
+add_mount() {
+    case $5 in
+        "$root"/etc/*) mounts="$mounts${5#"$root"}$newline" ;;
+    esac
+}
+
+find_obstacle() {
+    walked=/etc rest=${1#/etc/}
+    while [ -n "$rest" ]; do
+        walked=$walked/${rest%%/*}
+        case $rest in
+            */*) rest=${rest#*/} ;;
+            *) rest='' ;;
+        esac
+        detail=$walked
+        [ ! -L ".$walked" ] || { reason=symlink; return 1; }
+        case $mounts in
+            *"$newline$walked$newline"*) reason=mount; return 1 ;;
+        esac
+        [ -e ".$walked" ] || break
+        if [ -n "$rest" ]; then
+            [ -d ".$walked" ] || { reason=not-a-directory; return 1; }
+        else
+            [ -f ".$walked" ] || { reason=not-a-file; return 1; }
+        fi
+    done
+    reason='' detail=''
+}
+
+# decline RESULT REASON DETAIL: the receipt of a request that changed nothing; not stored, so it may be tried again.
+decline() {
+    result=$1 reason=$2 detail=$3 written='' restored='' action='' loaded=null
+    build_receipt
+    answer
+}
+
+answer() {
+    if [ "$by_operator" = yes ]; then
+        printf '%s (generation %s)%s\n' "$result" "${generation-$owner_generation}" "${reason:+: $reason: $detail}"
+        [ "$result" = reverted ] || [ "$result" = same ]
+        exit
+    fi
+    printf '%s\n' "$receipt"
+    exit 0
+}
+
+# --- State directory -------------------------------------------------------------------------------------------------
+
+lock() {
+    if (: >>"$state/lock") 2>/dev/null; then
+        exec 9>>"$state/lock"
+    elif [ -r "$state/lock" ]; then
+        exec 9<"$state/lock" # read-only file system: looking is still possible
+    elif [ "$verb" = observe ]; then
+        return 0
+    else
+        try write "$state/lock" '' || return 1
+    fi
+    turns=0
+    until flock -n 9; do
+        turns=$((turns + 1))
+        [ "$turns" -lt 300 ] || { reason=busy detail='another request holds the lock'; return 1; }
+        pause
+    done
+}
+
+pause() {
+    sleep 0.2 2>/dev/null || sleep 1
+}
+
+# try COMMAND…: on failure sets $reason and $detail from what it said.
+try() {
+    detail=$("$@" 2>&1 >/dev/null) && { detail=''; return 0; }
+    case $detail in
+        *'No space left'* | *'quota exceeded'*) reason=disk-full ;;
+        *'Read-only file system'*) reason=read-only ;;
+        *'ermission denied'* | *'not permitted'*) reason=permission ;;
+        *'resource busy'*) reason=mount ;;
+        *) reason=write-failed ;;
+    esac
+    return 1
+}
+
+# cat names the cause of a failed write, which printf does not in every shell.
+write() {
+    printf '%s\n' "$2" | cat >"$1"
+}
+
+flush() {
+    sync "$@" 2>/dev/null || sync
+}
+
+# Everything written below the state directory.
+flush_state() {
+    sync -f "$state" 2>/dev/null || sync
+}
+
+# save FILE TEXT: replaces a file of the state directory at once and durably.
+save() {
+    try write "$1.new" "$2" || return 1
+    flush "$1.new"
+    try mv -f "$1.new" "$1" || return 1
+    flush "${1%/*}"
+}
+
+read_owner() {
+    owner_log='' owner_epoch=0 owner_fence=0 owner_generation=0 owner_step=''
+    [ -r "$state/owner" ] || return 0
+    while read -r key value; do
+        case $key in
+            log_id) owner_log=$value ;;
+            epoch) owner_epoch=$value ;;
+            fence) owner_fence=$value ;;
+            generation) owner_generation=$value ;;
+            step) owner_step=$value ;;
+        esac
+    done <"$state/owner"
+}
+
+# claim GENERATION [STEP]: stamps the node with this request's log, epoch and fence.
+claim() {
+    owner_generation=$1 owner_step=${2-$owner_step}
+    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
+    owner_text="$owner_text${newline}step $owner_step"
+    save "$state/owner" "$owner_text"
+}
+
+# Leaves this program on the host for its operator.
+keep_program() {
+    program=${node_sh-}
+    [ -n "$program" ] || [ ! -f "$0" ] || program=$(cat "$0")
+    [ -f "$state/node.sh" ] && [ "$program" = "$(cat "$state/node.sh")" ] || save "$state/node.sh" "$program"
+}
+
+# The baseline's manifest has lines `PATH KIND SHA256 MODE UID GID`; it only ever grows.
+load_baseline() {
+    baseline=$newline
+    [ ! -f "$state/baseline/manifest" ] || baseline="$newline$(cat "$state/baseline/manifest")$newline"
+}
+
+in_baseline() {
+    baseline_line=${baseline#*"$newline$1 "}
+    [ "$baseline_line" != "$baseline" ] || return 1
+    baseline_line=${baseline_line%%"$newline"*}
+}
+
+# Copies every path that is about to be changed for the first time.
+keep_baseline() {
+    try mkdir -p "$state/baseline/files" || return 1
+    [ -f "$state/baseline/log_id" ] || save "$state/baseline/log_id" "$log_id" || return 1
+    load_baseline
+    added=''
+    IFS=$newline
+    for line in $old_plan; do
+        IFS=' '
+        in_baseline "${line##* }" || add_baseline $line || return 1
+    done
+    IFS=' '
+    [ -n "$added" ] || return 0
+    flush_state
+    lines=${baseline#"$newline"}$added
+    save "$state/baseline/manifest" "${lines%"$newline"}"
+}
+
+# add_baseline NUMBER OP MODE UID GID SHA256 TAG PATH
+add_baseline() {
+    if [ "$2" = remove ]; then
+        added="$added$8 absent - 0000 0 0$newline"
+        return 0
+    fi
+    kept=$state/baseline/files$8
+    try mkdir -p "${kept%/*}" && try cp -p ".$8" "$kept" || return 1
+    sum=$(sha256sum <"$kept")
+    [ "${sum%% *}" = "$6" ] || { reason=changed-meanwhile detail=$8; return 1; }
+    added="$added$8 file $6 $3 $4 $5$newline"
+}
+
+# stage FILLER: builds the whole journal aside and makes it valid with one rename.
+stage() {
+    staging=$state/journal.new
+    machine_facts
+    try mkdir -p "$staging/new" "$staging/old" || return 1
+    request_text="verb $verb${newline}log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}step $step"
+    request_text="$request_text${newline}runtime $runtime${newline}actions $actions"
+    path_text=''
+    for path in $paths; do path_text="$path_text$path$newline"; done
+    try write "$staging/request" "$request_text" && try write "$staging/old/request" "$request_text" &&
+        try write "$staging/old/paths" "${path_text%"$newline"}" &&
+        try write "$staging/new/plan" "${new_plan%"$newline"}" &&
+        try write "$staging/old/plan" "${old_plan%"$newline"}" &&
+        try write "$staging/generation" "$owner_generation" && try write "$staging/boot" "$boot_id" &&
+        try write "$staging/state" staged && try "$1" && try copy_old &&
+        try dd if=/dev/zero of="$staging/reserve" bs=4096 count=16 &&
+        verify "$staging/new" "$new_plan" && verify "$staging/old" "$old_plan" || { rm -rf "$staging"; return 1; }
+    flush_state
+    try mv "$staging" "$journal" && flush "$state"
+}
+
+extract_new() {
+    unpack | gzip -dc 2>/dev/null | {
+        while IFS= read -r line && [ -n "$line" ]; do :; done
+        number=0
+        IFS=$newline
+        for line in $wanted; do
+            IFS=' '
+            number=$((number + 1))
+            extract_one $line || exit 1
+        done
+    }
+}
+
+# extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore
+extract_one() {
+    into=/dev/null
+    case "$newline$new_plan" in
+        *"$newline$number write "*) into=$staging/new/$number ;;
+    esac
+    if [ "$2" = restore ]; then
+        [ "$into" = /dev/null ] || cp "$state/baseline/files$1" "$into"
+    elif [ "$5" = 0 ]; then
+        : >"$into"
+    else
+        dd bs="$5" count=1 iflag=fullblock of="$into"
+    fi
+}
+
+copy_previous() {
+    copy_writes "$new_plan" "$state/previous" "$staging/new"
+}
+
+copy_old() {
+    IFS=$newline
+    for line in $old_plan; do
+        IFS=' '
+        copy_one $line || return 1
+    done
+    IFS=' '
+}
+
+copy_one() {
+    [ "$2" = remove ] || cp -p ".$8" "$staging/old/$1"
+}
+
+copy_writes() {
+    copy_from=$2 copy_to=$3
+    IFS=$newline
+    for line in $1; do
+        IFS=' '
+        case $line in
+            *' write '*) cp "$copy_from/${line%% *}" "$copy_to/${line%% *}" || return 1 ;;
+        esac
+    done
+    IFS=' '
+}
+
+# verify DIRECTORY PLAN: the bytes of a set are what its plan says.
+verify() {
+    expected='' verified=$1
+    IFS=$newline
+    for line in $2; do
+        IFS=' '
+        expect $line
+    done
+    IFS=' '
+    [ -n "$expected" ] || return 0
+    set --
+    for pair in $expected; do set -- "$@" "$verified/${pair%%:*}"; done
+    sums=$(sha256sum "$@" 2>/dev/null)
+    for pair in $expected; do
+        sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
+        [ "${sum%% *}" = "${pair#*:}" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
+    done
+}
+
+expect() {
+    [ "$2" = remove ] || expected="$expected${expected:+ }$1:$6"
+}
+
+# --- Changing the files ----------------------------------------------------------------------------------------------
+
+# Carries the journal from `staged` to its end. Sets $result, or only $reason when nothing could be changed.
+perform() {
+    enter placing
+    if ! place new; then
+        blocked=$reason blocked_detail=$detail
+        place old && remove_late old && close_journal
+        reason=$blocked detail=$blocked_detail
+        return 0
+    fi
+    rm -f "$journal/reserve"
+    mark_log
+    enter placed
+    act_and_settle
+}
+
+act_and_settle() {
+    act
+    enter "acted $acted" "$action"
+    settle
+}
+
+# After the action: keep the new files, or put the old ones back and tell the runtime again.
+settle() {
+    if check; then
+        remove_late new
+        result=applied
+        [ "$verb" = apply ] || result=reverted
+        finish
+    else
+        save "$journal/failure" "$reason $detail"
+        fall_back
+    fi
+}
+
+fall_back() {
+    read -r cause cause_detail <"$journal/failure"
+    enter reverting
+    result=''
+    place old || return 0 # the journal stays: the next verb goes on from here
+    mark_log
+    act
+    remove_late old
+    check || cause_detail="$cause_detail; after the old files were put back: $reason $detail"
+    reason=$cause detail=$cause_detail
+    result=reverted
+    [ "$verb" = apply ] || result=failed
+    finish
+}
+
+# enter STATE [ACTION]
+enter() {
+    save "$journal/state" "$1${2:+ $2}" || :
+}
+
+close_journal() {
+    rm -rf "$state/journal.done"
+    mv "$journal" "$state/journal.done" && rm -rf "$state/journal.done"
+}
+
+# place SET: makes the files of journal/SET stand at their paths, loadable at every moment: first all copies beside
+# their targets, then the renames by rank. What already is as it should be is not touched.
+place() {
+    placing=$journal/$1
+    plan=$(cat "$placing/plan")
+    select_todo || return 1
+    set --
+    directories=''
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        prepare $line || return 1
+    done
+    IFS=' '
+    for path in $copies; do set -- "$@" "$path"; done
+    [ $# = 0 ] || flush "$@"
+    for rank in 1 2 3 4 5 6; do
+        place_rank "$rank" || return 1
+    done
+    flush_directories
+}
+
+# Sets $todo to the plan's lines that the node does not show yet.
+select_todo() {
+    todo='' copies=''
+    set --
+    IFS=$newline
+    for line in $plan; do
+        set -- "$@" "${line##* }"
+    done
+    IFS=' '
+    survey "$@" || { reason=unreadable; return 1; }
+    rest=$plan$newline
+    IFS=$newline
+    for line in $surveyed; do
+        IFS=' '
+        entry=${rest%%"$newline"*} rest=${rest#*"$newline"}
+        compare $entry && differs $line && todo="$todo$entry$newline"
+    done
+    IFS=' '
+}
+
+compare() {
+    op=$2 mode=$3 sha=$6
+}
+
+# prepare NUMBER OP MODE UID GID SHA256 TAG PATH: the copy beside the target, ready to be renamed.
+prepare() {
+    directory=${8%/*}
+    copy=.$directory/.${8##*/}.reconciler
+    rm -f "$copy" 2>/dev/null
+    [ "$2" = write ] || return 0
+    make_directory "$directory" || return 1
+    copies="$copies${copies:+ }$copy"
+    try cp "$placing/$1" "$copy" && try chmod "$3" "$copy" || return 1
+    [ "$uid" != 0 ] || try chown "$4:$5" "$copy" || return 1
+    if [ -e /sys/fs/selinux/enforce ] && [ -e ".$8" ] && command -v chcon >/dev/null 2>&1; then
+        chcon --reference=".$8" "$copy" 2>/dev/null || :
+    fi
+    sum=$(sha256sum <"$copy")
+    [ "${sum%% *}" = "$6" ] || { reason=write-failed detail="$copy did not keep its bytes"; return 1; }
+}
+
+# make_directory PATH: with its parents; those we make are written down first, so that they can go again.
+make_directory() {
+    missing=''
+    walked=$1
+    while [ ! -d ".$walked" ]; do
+        missing="$walked $missing"
+        walked=${walked%/*}
+    done
+    for walked in $missing; do
+        load_made
+        case $made in
+            *"$newline$walked$newline"*) ;;
+            *) made=${made#"$newline"} && save "$state/baseline/directories" "$made$walked" || return 1 ;;
+        esac
+        try mkdir ".$walked" && try chmod 0755 ".$walked" || return 1
+    done
+}
+
+load_made() {
+    made=$newline
+    [ ! -f "$state/baseline/directories" ] || made="$newline$(cat "$state/baseline/directories")$newline"
+}
+
+# sweep NUMBER OP MODE UID GID SHA256 TAG PATH: removes a copy left beside the target; where the target is gone,
+# also the directory that we made for it, if it is empty, and its parents alike.
+sweep() {
+    dropped=${8%/*}
+    copy=.$dropped/.${8##*/}.reconciler
+    [ ! -e "$copy" ] || rm -f "$copy"
+    [ ! -e ".$8" ] || return 0
+    while :; do
+        case $made in
+            *"$newline$dropped$newline"*) rmdir ".$dropped" 2>/dev/null || return 0 ;;
+            *) return 0 ;;
+        esac
+        dropped=${dropped%/*}
+    done
+}
+
+# CAs first, then what a policy needs, the policy, registries.conf, its drop-ins, the rest; CAs go after the action.
+rank_of() {
+    case $1:$2 in
+        write:/etc/docker/certs.d/* | write:/etc/containers/certs.d/*) ranked=1 ;;
+        remove:/etc/docker/certs.d/* | remove:/etc/containers/certs.d/*) ranked=late ;;
+        write:/etc/containers/registries.d/*) ranked=2 ;;
+        *:/etc/containers/policy.json | *:/etc/crio/policies/*) ranked=3 ;;
+        *:/etc/containers/registries.conf) ranked=4 ;;
+        *:/etc/containers/registries.conf.d/*) ranked=5 ;;
+        *) ranked=6 ;;
+    esac
+}
+
+place_rank() {
+    wanted_rank=$1
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        place_one $line || return 1
+    done
+    IFS=' '
+}
+
+place_one() {
+    rank_of "$2" "$8"
+    [ "$ranked" = "$wanted_rank" ] || return 0
+    directory=.${8%/*}
+    directories="$directories${directories:+ }$directory"
+    if [ "$2" = write ]; then
+        try mv -f "$directory/.${8##*/}.reconciler" ".$8"
+    else
+        try rm -f ".$8"
+    fi
+}
+
+flush_directories() {
+    set --
+    last=''
+    for directory in $directories; do
+        [ "$directory" = "$last" ] || set -- "$@" "$directory"
+        last=$directory
+    done
+    [ $# = 0 ] || flush "$@"
+}
+
+# remove_late SET: the CAs that the set does not have, once the runtime knows the rest, and what else is left over.
+remove_late() {
+    directories='' todo="$(cat "$journal/$1/plan")$newline"
+    place_rank late || :
+    flush_directories
+    load_made
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        sweep $line
+    done
+    IFS=' '
+}
+
+# --- The runtime -----------------------------------------------------------------------------------------------------
+
+# Tells the runtime. Sets $action and $acted (`ok`, `skipped`, or the exit status of what failed).
+act() {
+    action='' acted=ok
+    for wish in $actions; do
+        action=$wish
+        if [ -z "$systemctl" ]; then
+            action='skipped: no systemctl in root' acted=skipped
+            return 0
+        fi
+        timeout -s KILL 60 "$systemctl" reload "${wish#reload:}" >/dev/null 2>&1 </dev/null || acted=$?
+    done
+}
+
+# Remembers where the runtime's log ends, so that only what the action brings is read.
+mark_log() {
+    [ -n "$journalctl" ] && [ -n "$actions" ] || return 0
+    mark=--since=@$(date +%s)
+    said=$(timeout -s KILL 20 "$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
+    case $said in
+        *'-- cursor: '*) mark=${said##*'-- cursor: '} mark=--after-cursor=${mark%%"$newline"*} ;;
+    esac
+    save "$journal/mark" "$mark" || :
+}
+
+# check: did the runtime load the files and does it live? Sets $loaded, $active, and $reason where not.
+check() {
+    loaded=null reason='' detail=''
+    unit_state
+    case $acted in
+        skipped) return 0 ;;
+        ok) ;;
+        *) reason=reload-failed detail="systemctl reload failed with status $acted"; return 1 ;;
+    esac
+    [ -z "$action" ] || check_log || return 1
+    turns=0
+    until is_healthy; do
+        turns=$((turns + 1))
+        [ "$turns" -lt 10 ] || { reason=unhealthy detail="$unit is $active"; return 1; }
+        pause
+        unit_state
+    done
+}
+
+# A reload's exit status proves nothing: only the runtime's own log says whether it took the files.
+check_log() {
+    [ -n "$journalctl" ] && [ -f "$journal/mark" ] || return 0
+    read -r mark <"$journal/mark" || :
+    turns=0
+    while :; do
+        said=$(timeout -s KILL 20 "$journalctl" -u crio.service "$mark" -o cat -q --no-pager 2>/dev/null </dev/null)
+        case $said in
+            *'Unable to reload configuration'*)
+                detail=${said##*'Unable to reload configuration'}
+                loaded=false reason=reload-failed detail="Unable to reload configuration${detail%%"$newline"*}"
+                return 1
+                ;;
+            *'Applied new registry configuration'*)
+                loaded=true
+                return 0
+                ;;
+        esac
+        turns=$((turns + 1))
+        [ "$turns" -lt 10 ] || return 0
+        pause
+        unit_state
+        is_healthy || return 0
+    done
+}
+
+# --- The end of a step, and unfinished ones --------------------------------------------------------------------------
+
+# The stored receipt is the point of no return: from here on the step counts as finished.
+finish() {
+    case $result in
+        applied) generation=$((owner_generation + 1)) ;;
+        reverted) [ "$verb" = apply ] && generation=$owner_generation || generation=$((owner_generation + 1)) ;;
+        *) generation=$owner_generation ;;
+    esac
+    owner_before=$owner_generation owner_generation=$generation
+    build_receipt
+    owner_generation=$owner_before
+    try mkdir -p "$state/receipts"
+    save "$state/receipts/$step" "$receipt" || :
+    conclude "$generation"
+    prune_receipts
+}
+
+# conclude GENERATION: may be repeated after a crash.
+conclude() {
+    if [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
+        rm -rf "$state/previous"
+        mv "$journal/old" "$state/previous"
+    fi
+    claim "$1" "$step" || :
+    [ ! -d "$journal" ] || close_journal
+    flush "$state"
+}
+
+prune_receipts() {
+    IFS=$newline
+    for name in $(ls -t "$state/receipts" | tail -n +65); do
+        rm -f "$state/receipts/$name"
+    done
+    IFS=' '
+}
+
+# Finishes or undoes what an earlier call left behind.
+recover() {
+    [ -d "$state" ] && ! managed_by_mco || return 0
+    rm -rf "$state/journal.new" "$state/journal.done" 2>/dev/null
+    [ -d "$journal" ] || return 0
+    requested=$verb
+    load_journal
+    if [ -f "$state/receipts/$step" ]; then
+        case $(cat "$state/receipts/$step") in
+            *'"generation":'"$((owner_generation + 1)),"*) conclude "$((owner_generation + 1))" ;;
+            *) conclude "$owner_generation" ;;
+        esac
+    else
+        case $phase in
+            placed) act_and_settle ;;
+            acted) settle ;;
+            reverting) fall_back ;;
+            *) undo ;;
+        esac
+    fi
+    verb=$requested
+    [ ! -d "$journal" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
+}
+
+load_journal() {
+    verb='' actions='' paths='' phase='' acted=ok action=''
+    while read -r key value; do
+        case $key in
+            verb) verb=$value ;;
+            log_id) log_id=$value ;;
+            epoch) epoch=$value ;;
+            fence) fence=$value ;;
+            step) step=$value ;;
+            runtime) runtime=$value ;;
+            actions) actions=$value ;;
+        esac
+    done <"$journal/request"
+    read -r owner_generation <"$journal/generation"
+    read -r phase acted action <"$journal/state" || :
+    [ ! -f "$journal/old/paths" ] || paths=$(tr '\n' ' ' <"$journal/old/paths")
+    [ ! -f "$journal/new/plan" ] || list_changed
+}
+
+list_changed() {
+    IFS=$newline
+    for line in $(cat "$journal/new/plan"); do
+        IFS=' '
+        case $line in
+            *' file '*) written="$written${written:+ }${line##* }" ;;
+            *) restored="$restored${restored:+ }${line##* }" ;;
+        esac
+    done
+    IFS=' '
+}
+
+# Back to the generation before. The runtime knows nothing yet, unless the host was started again meanwhile.
+undo() {
+    place old || return 0
+    machine_facts
+    read -r staged_boot <"$journal/boot" || staged_boot=''
+    if [ -n "$todo" ] && [ "$staged_boot" != "$boot_id" ]; then act; fi
+    remove_late old
+    close_journal
+}
+
+# --- Looking at files ------------------------------------------------------------------------------------------------
+
+# survey PATH…: sets $surveyed to one line `KIND SHA256 MODE UID GID SIZE MTIME PATH` per path, in order.
+survey() {
+    turns=0
+    until survey_once "$@"; do
+        turns=$((turns + 1))
+        [ "$turns" -lt 3 ] || { detail='a file could not be read'; return 1; }
+    done
+}
+
+survey_once() {
+    kinds='' stats='' sums='' surveyed=''
+    for path; do
+        shift
+        kind_of ".$path"
+        kinds="$kinds$kind $path$newline"
+        [ "$kind" != file ] || set -- "$@" ".$path"
+    done
+    if [ $# -gt 0 ]; then
+        stats=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null) && sums=$(sha256sum "$@" 2>/dev/null) || return 1
+    fi
+    IFS=$newline
+    for entry in $kinds; do
+        IFS=' '
+        case $entry in
+            file\ *)
+                line_of "${sums%% *}" ${stats%%"$newline"*}
+                stats=${stats#*"$newline"} sums=${sums#*"$newline"}
+                ;;
+            *) surveyed="$surveyed${entry%% *} - 0000 0 0 0 0 ${entry#* }$newline" ;;
+        esac
+    done
+    IFS=' '
+}
+
+# line_of SHA256 MODE UID GID SIZE MTIME
+line_of() {
+    mode=$2
+    while [ "${#mode}" -lt 4 ]; do mode=0$mode; done
+    surveyed="${surveyed}file $1 $mode $3 $4 $5 $6 ${entry#* }$newline"
+}
+
+kind_of() {
+    if [ -L "$1" ]; then
+        kind=symlink
+    elif [ -f "$1" ]; then
+        kind=file
+    elif [ -d "$1" ]; then
+        kind=directory
+    elif [ -e "$1" ]; then
+        kind=other
+    else
+        kind=absent
+    fi
+}
+
+# Sets $manifest: SHA-256 over `STATE MODE PATH` lines sorted by path; STATE is the hash, or the kind.
+manifest_of_survey() {
+    lines=''
+    IFS=$newline
+    for line in $surveyed; do
+        IFS=' '
+        add_state $line
+    done
+    IFS=' '
+    manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
+    manifest=${manifest%% *}
+}
+
+add_state() {
+    [ "$1" = file ] && lines="$lines$2 $3 $8$newline" || lines="$lines$1 0000 $8$newline"
+}
+
+# --- Answers ---------------------------------------------------------------------------------------------------------
+
+# Sets $receipt: at most 4096 bytes; the lists of paths are cut to fit.
+build_receipt() {
+    quote "$action"
+    action_quoted=$quoted
+    quote "$detail"
+    detail_quoted=$quoted manifest=''
+    survey $paths && manifest_of_survey
+    machine_facts
+    unit_state
+    head="{\"protocol\":1,\"result\":\"$result\",\"step\":\"$step\",\"log_id\":\"$log_id\",\"epoch\":$epoch"
+    head="$head,\"fence\":$fence,\"generation\":$owner_generation,\"machine_id\":\"$machine_id\""
+    head="$head,\"boot_id\":\"$boot_id\",\"manifest\":\"$manifest\""
+    tail=",\"unit\":\"$unit\",\"active\":\"$active\",\"healthy_before\":$healthy_before,\"loaded\":$loaded"
+    tail="$tail,\"action\":\"$action_quoted\",\"reason\":\"$reason\",\"detail\":\"$detail_quoted\"}"
+    fixed=$(printf '%s' "$head$tail" | wc -c)
+    room=$((4096 - fixed - 64)) more=0
+    fit $written
+    written_json=$fitted
+    fit $restored
+    receipt="$head,\"written\":[$written_json],\"restored\":[$fitted],\"more\":$more$tail"
+}
+
+# fit PATH…: as many as there is $room for; counts the others in $more.
+fit() {
+    fitted=''
+    for path; do
+        if [ $((${#path} + 3)) -le "$room" ]; then
+            fitted="$fitted${fitted:+,}\"$path\"" room=$((room - ${#path} - 3))
+        else
+            more=$((more + 1)) room=0
+        fi
+    done
+}
+
+# quote TEXT: sets $quoted, fit for a JSON string: cut, control characters as blanks, bytes above 127 as they are.
+quote() {
+    text=$1
+    case $text in
+        *[!\ -~]*) text=$(printf '%s' "$text" | tr '\000-\037\177' ' ') ;;
+    esac
+    [ "${#text}" -le 300 ] || text=$(printf '%s' "$text" | head -c 300)
+    quoted=''
+    while :; do
+        case $text in
+            *[\\\"]*) ;;
+            *) break ;;
+        esac
+        plain=${text%%[\\\"]*}
+        text=${text#"$plain"}
+        after=${text#?}
+        quoted="$quoted$plain\\${text%"$after"}"
+        text=$after
+    done
+    quoted=$quoted$text
+}
+
+# --- For an operator on the host -------------------------------------------------------------------------------------
+
+operator() {
+    verb=$1
+    case $0 in
+        */var/lib/reconciler/node.sh) root=${0%/var/lib/reconciler/node.sh} ;;
+        *) root='' ;;
+    esac
+    shift
+    by_operator=yes
+    enter_root
+    [ -d "$state" ] || [ "$verb" = hold ] || fail 'nothing was ever changed here'
+    case $verb in
+        status) operator_status ;;
+        baseline) operator_baseline ;;
+        *) operator_write "$@" ;;
+    esac
+}
+
+fail() {
+    printf 'node.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+operator_status() {
+    read_owner
+    runtime=crio
+    unit_state
+    printf 'log         %s\n' "${owner_log:-none}"
+    printf 'generation  %s (step %s, epoch %s, fence %s)\n' "$owner_generation" "${owner_step:-none}" "$owner_epoch" \
+        "$owner_fence"
+    printf 'hold        %s\n' "$([ ! -f "$state/hold" ] && printf none || head -n 1 "$state/hold")"
+    phase=none
+    [ ! -f "$journal/state" ] || read -r phase acted <"$journal/state"
+    printf 'unfinished  %s\n' "$phase"
+    printf 'crio        %s\n' "${active:-cannot tell}"
+    managed_by_mco && mco='yes: nothing is written' || mco=no
+    printf 'MCO         %s\n' "$mco"
+}
+
+operator_baseline() {
+    [ -f "$state/baseline/manifest" ] || fail 'no baseline: no file was ever written here'
+    while read -r path kind sha mode owner group; do
+        case $kind in
+            file) printf '%s\t%s %s:%s\t%s\n' "$path" "$mode" "$owner" "$group" "${state#.}/baseline/files$path" ;;
+            *) printf '%s\tabsent\n' "$path" ;;
+        esac
+    done <"$state/baseline/manifest"
+}
+
+operator_write() {
+    try mkdir -p "$state" && lock || fail "$reason: $detail"
+    trap '' PIPE HUP INT TERM
+    case $verb in
+        hold)
+            [ -n "${1-}" ] || fail 'give a reason: node.sh hold REASON'
+            save "$state/hold" "$*" || fail "$reason: $detail"
+            printf 'held: no file is written on this host until: sh %s/node.sh resume\n' "${state#.}"
+            ;;
+        resume)
+            rm -f "$state/hold"
+            printf 'resumed\n'
+            ;;
+        revert) operator_revert ;;
+    esac
+}
+
+operator_revert() {
+    read_owner
+    managed_by_mco && fail 'the Machine Config Operator manages this host'
+    recover
+    read_owner
+    [ -f "$state/previous/plan" ] || fail 'no generation before this one is kept'
+    forget_request
+    while read -r key value; do
+        case $key in
+            runtime) runtime=$value ;;
+            actions) actions=$value ;;
+        esac
+    done <"$state/previous/request"
+    verb=host-revert log_id=$owner_log epoch=$owner_epoch fence=$owner_fence step=host-$(date +%s)-$$
+    printf 'The service puts its files back at its next check, unless this host is held.\n' >&2
+    revert
+}
+
+main "$@"

@@ -1,0 +1,308 @@
+"""The node protocol, version 1: requests as bytes for node.sh, its one-line answers as values.
+
+Pure but for reading node.sh from the package. The form is described in docs/reference/node-protocol.md; nodes in the
+field keep programs and receipts of this version, so it never changes: another form is another protocol number.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+from reconciler.errors import NodeError, NodeFault, NodeRefused, NodeUnreachable
+from reconciler.ports import (
+    ABSENT,
+    PROTOCOL,
+    ApplyRequest,
+    Observation,
+    ObservedFile,
+    ObserveRequest,
+    Owner,
+    Receipt,
+    ReceiptResult,
+    RevertRequest,
+    Target,
+)
+
+Verb = Literal["observe", "apply", "revert"]
+
+RECEIPT_LIMIT = 4096
+"""Bytes of a receipt on the wire, its newline included."""
+
+CONTENT_LIMIT = 1024 * 1024
+"""Bytes from which a file's content is no longer sent by observe."""
+
+PAYLOAD_LIMIT = 99_999_999
+"""Bytes of a packed payload."""
+
+PATHS = re.compile(r"/etc/(?:containers|docker/certs\.d|crio/policies)/[\]A-Za-z0-9/._:@%+,=~\[-]+")
+_DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
+
+FAILURES = frozenset({"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed"})
+"""Reasons of an `error` answer that time may cure; any other one waits for a person."""
+
+_BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval "$node_sh"'
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request ready to be sent: run `argv`, give it `stdin`, read one line."""
+
+    verb: Verb
+    payload: bytes
+    stdin: bytes
+
+    def argv(self, root: str = "", shell: Sequence[str] = ("sh",)) -> list[str]:
+        """The command and its arguments; `root` is the directory that stands for / on the node."""
+        command = _BOOTSTRAP.format(length=len(packed_program()))
+        digest = hashlib.sha256(self.payload).hexdigest()
+        arguments = [str(PROTOCOL), self.verb, str(len(self.payload)), digest]
+        return [*shell, "-c", command, "node.sh", *arguments, *([root] if root else [])]
+
+    def command(self, prefix: str = "") -> str:
+        """The same as one line for a remote login shell; `prefix` is for sudo."""
+        return prefix + shlex.join(self.argv())
+
+
+@cache
+def program() -> bytes:
+    """node.sh as shipped with the package."""
+    return files("reconciler.transport").joinpath("node.sh").read_bytes()
+
+
+@cache
+def packed_program() -> bytes:
+    return gzip.compress(program(), mtime=0)
+
+
+# --- Requests -------------------------------------------------------------------------------------------------------
+
+
+def observe_call(request: ObserveRequest) -> Call:
+    """Raises NodeRefused for a path that no node would accept."""
+    lines = [f"log_id {request.log_id}", f"runtime {request.runtime}"]
+    lines += [f"observe {known or '-'} {checked(path)}" for path, known in sorted(request.known.items())]
+    return _call("observe", lines, b"")
+
+
+def apply_call(request: ApplyRequest) -> Call:
+    """Raises NodeRefused for a path that no node would accept."""
+    lines = _heading(request)
+    if request.start:
+        lines.append(f"start {request.start}")
+    bodies = bytearray()
+    for file in sorted(request.files, key=lambda file: file.path):
+        size = len(file.content)
+        lines.append(f"file {file.mode:04o} {file.sha256} {len(bodies)} {size} {checked(file.path)}")
+        bodies += file.content
+    lines += [f"restore {checked(path)}" for path in sorted(request.restore)]
+    return _call("apply", lines, bytes(bodies))
+
+
+def revert_call(request: RevertRequest) -> Call:
+    return _call("revert", _heading(request), b"")
+
+
+def _heading(request: ApplyRequest | RevertRequest) -> list[str]:
+    return [
+        f"log_id {request.log_id}",
+        f"epoch {request.epoch}",
+        f"fence {request.fence}",
+        f"step {request.step}",
+        f"runtime {request.runtime}",
+        *(f"action {action}" for action in request.actions),
+    ]
+
+
+def _call(verb: Verb, lines: Sequence[str], bodies: bytes) -> Call:
+    header = "".join(f"{line}\n" for line in lines) + "\n"
+    payload = gzip.compress(header.encode() + bodies, mtime=0)
+    if len(payload) > PAYLOAD_LIMIT:
+        raise NodeRefused(f"the files are too large to send: {len(payload)} bytes")
+    return Call(verb, payload, packed_program() + payload)
+
+
+def checked(path: str) -> str:
+    """`path`, if node.sh accepts it as a managed path; else raises NodeRefused."""
+    if (
+        not PATHS.fullmatch(path)
+        or len(path) > 512
+        or path.endswith((".key", ".reconciler"))
+        or _DOTS.search(path.removeprefix("/"))
+    ):
+        raise NodeRefused(f"{path!r} is not a path that may be managed")
+    return path
+
+
+# --- Answers --------------------------------------------------------------------------------------------------------
+
+
+def decode_observation(output: bytes, request: ObserveRequest, target: Target, host_key: str = "") -> Observation:
+    """Raises NodeRefused or NodeFault for an `error` answer, NodeFault for anything that is no answer."""
+    answer = _Answer(output, target)
+    if answer.error:
+        raise answer.refusal()
+    found = {file.path: file for file in (_file(answer.at(item)) for item in answer.items("files"))}
+    if found.keys() != request.known.keys():
+        raise answer.malformed("files")
+    owner = answer.inner("owner")
+    return Observation(
+        machine_id=answer.text("machine_id"),
+        boot_id=answer.text("boot_id"),
+        runtime_version=answer.text("runtime_version"),
+        unit=answer.text("unit"),
+        active=answer.text("active"),
+        owner=_owner(owner) if owner else None,
+        mco=answer.flag("mco"),
+        hold=answer.text("hold"),
+        files=found,
+        present=tuple(sorted(answer.names("present"))),
+        effective=dict(sorted(_effective(answer))),
+        os=answer.text("os"),
+        host_key=host_key,
+    )
+
+
+def decode_receipt(output: bytes, request: ApplyRequest | RevertRequest, target: Target) -> Receipt:
+    """The receipt; an `error` answer becomes one that is `failed` or `refused`. Raises NodeFault for no answer."""
+    answer = _Answer(output, target)
+    if answer.error:
+        return unheard(request, "failed" if answer.error in FAILURES else "refused", answer.error, answer.text("detail"))
+    result = answer.text("result")
+    if result not in get_args(ReceiptResult) or answer.text("step") != request.step or len(output) > RECEIPT_LIMIT:
+        raise answer.malformed("result")
+    return Receipt(
+        result=result,
+        **{name: answer.text(name) for name in ("step", "log_id", "machine_id", "boot_id", "manifest")},
+        **{name: answer.number(name) for name in ("epoch", "fence", "generation", "more")},
+        **{name: answer.text(name) for name in ("unit", "active", "action", "reason", "detail")},
+        written=answer.paths("written"),
+        restored=answer.paths("restored"),
+        healthy_before=answer.flag("healthy_before"),
+        loaded=answer.flag("loaded") if answer.data.get("loaded") is not None else None,
+    )
+
+
+def unheard(request: ApplyRequest | RevertRequest, result: ReceiptResult, reason: str, detail: str) -> Receipt:
+    """The receipt of a request that the node could not take: nothing about the node is known."""
+    return Receipt(
+        result, request.step, request.log_id, request.epoch, request.fence, 0, "", "", "", reason=reason, detail=detail
+    )
+
+
+def no_answer(target: Target, status: int | None, output: bytes, complaint: bytes) -> NodeError | None:
+    """What is wrong when a call ended with this status; None when it gave an answer."""
+    if status == 0 and output:
+        return None
+    said = complaint.decode(errors="replace").strip().replace("\n", "; ")[-300:]
+    where = f"node {target.name}"
+    if "a password is required" in said or "not in the sudoers" in said or "not allowed to" in said:
+        return NodeRefused(f"sudo refused: {said}", where=where, remedy="allow sudo -n without a password")
+    if status is None:
+        return NodeUnreachable("the connection was lost before the answer", where=where)
+    return NodeFault(f"node.sh ended with status {status} and no answer: {said or 'it said nothing'}", where=where)
+
+
+class _Answer:
+    """One JSON line of a node, every field checked for its type when it is asked for."""
+
+    def __init__(self, output: bytes, target: Target, data: Mapping[str, Any] | None = None) -> None:
+        self._output = output
+        self.target = target
+        self.data: Mapping[str, Any] = self._parsed() if data is None else data
+        self.error: str = self.text("error") if "error" in self.data else ""
+
+    def _parsed(self) -> Mapping[str, Any]:
+        try:
+            data = json.loads(self._output.decode(errors="replace"))
+        except ValueError:
+            raise self.malformed("JSON") from None
+        if not isinstance(data, dict) or data.get("protocol") != PROTOCOL:
+            raise self.malformed("protocol")
+        return data
+
+    def malformed(self, field: str) -> NodeFault:
+        start = self._output[:80].decode(errors="replace")
+        return NodeFault(f"the answer of node.sh has no valid {field}: {start!r}", where=f"node {self.target.name}")
+
+    def refusal(self) -> NodeError:
+        kind = NodeFault if self.error in FAILURES or self.error == "unreadable" else NodeRefused
+        return kind(f"{self.error}: {self.text('detail')}", where=f"node {self.target.name}")
+
+    def at(self, data: Any) -> _Answer:
+        if not isinstance(data, dict):
+            raise self.malformed("object")
+        return _Answer(self._output, self.target, data)
+
+    def inner(self, field: str) -> _Answer | None:
+        return None if self.data.get(field) is None else self.at(self.data[field])
+
+    def _typed(self, field: str, kind: type) -> Any:
+        value = self.data.get(field)
+        if type(value) is not kind:
+            raise self.malformed(field)
+        return value
+
+    def text(self, field: str) -> str:
+        return str(self._typed(field, str))
+
+    def number(self, field: str) -> int:
+        return int(self._typed(field, int))
+
+    def flag(self, field: str) -> bool:
+        return bool(self._typed(field, bool))
+
+    def items(self, field: str) -> Sequence[Any]:
+        return list(self._typed(field, list))
+
+    def paths(self, field: str) -> tuple[str, ...]:
+        paths = self.items(field)
+        if not all(isinstance(path, str) for path in paths):
+            raise self.malformed(field)
+        return tuple(paths)
+
+    def encoded(self, field: str) -> bytes:
+        try:
+            return base64.b64decode(self.text(field), validate=True)
+        except binascii.Error:
+            raise self.malformed(field) from None
+
+    def names(self, field: str) -> Sequence[str]:
+        """Names ended by NUL, of any bytes; what is no UTF-8 is shown as `\\xNN`."""
+        return [name.decode(errors="backslashreplace") for name in self.encoded(field).split(b"\0")[:-1]]
+
+
+def _owner(answer: _Answer) -> Owner:
+    numbers = (answer.number("epoch"), answer.number("fence"), answer.number("generation"))
+    return Owner(answer.text("log_id"), *numbers, answer.text("step"))
+
+
+def _effective(answer: _Answer) -> Sequence[tuple[str, str]]:
+    pairs = [name.partition(" ") for name in answer.names("effective")]
+    return [(path, state) for state, _, path in pairs]
+
+
+def _file(answer: _Answer) -> ObservedFile:
+    path, kind = answer.text("path"), answer.text("kind")
+    if kind not in ("file", ABSENT, "symlink", "directory", "other"):
+        raise answer.malformed("kind")
+    if kind != "file":
+        return ObservedFile(path, kind)
+    digest, mode = answer.text("sha256"), answer.text("mode")
+    content = answer.encoded("content") if "content" in answer.data else None
+    if not re.fullmatch("[0-9a-f]{64}", digest) or not re.fullmatch("[0-7]{4}", mode):
+        raise answer.malformed("sha256 or mode")
+    if content is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise NodeFault(f"{path} changed while it was read", where=f"node {answer.target.name}")
+    numbers = [answer.number(name) for name in ("uid", "gid", "size", "mtime")]
+    return ObservedFile(path, kind, digest, int(mode, 8), *numbers, content=content)

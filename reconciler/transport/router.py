@@ -1,0 +1,39 @@
+"""One transport for the core, which picks the right one for each node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from reconciler.errors import NodeRefused
+from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target, Transport
+
+
+class TransportRouter:
+    """Hands each verb to the transport that Target.transport names; an unknown name raises NodeRefused."""
+
+    def __init__(self, transports: Mapping[str, Transport]) -> None:
+        self._transports = dict(transports)
+
+    async def observe(self, target: Target, request: ObserveRequest) -> Observation:
+        return await self._for(target).observe(target, request)
+
+    async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
+        return await self._for(target).apply(target, request)
+
+    async def revert(self, target: Target, request: RevertRequest) -> Receipt:
+        return await self._for(target).revert(target, request)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(transport.close() for transport in self._transports.values()))
+
+    def _for(self, target: Target) -> Transport:
+        try:
+            return self._transports[target.transport]
+        except KeyError:
+            known = ", ".join(sorted(self._transports))
+            raise NodeRefused(
+                f"no transport {target.transport!r} here",
+                where=f"node {target.name}",
+                remedy=f"set spec.transport to one of: {known}",
+            ) from None
