@@ -70,8 +70,10 @@ def _streams(context: Context, sights: Iterable[Sight]) -> set[str]:
     return pools | {node_stream(context.name, sight.name) for sight in changed}
 
 
-async def look(context: Context, snapshot: Snapshot, names: Iterable[str] | None = None) -> dict[str, Sight]:
-    """Ask the nodes and record nothing (what `diff` and `cat --live` use)."""
+async def look(
+    context: Context, snapshot: Snapshot, names: Iterable[str] | None = None, paths: Iterable[str] = ()
+) -> dict[str, Sight]:
+    """Ask the nodes, also about further `paths`, and record nothing (what `diff` and `cat --live` use)."""
     chosen = None if names is None else set(names)
     rows = {key[1]: row for key, row in sorted(snapshot.table(NODES).items()) if chosen is None or key[1] in chosen}
     sets = await file_sets(context, snapshot)
@@ -87,6 +89,7 @@ async def look(context: Context, snapshot: Snapshot, names: Iterable[str] | None
             sets.get(state.get("files") or "", FileSet(())),
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
+        known = {**dict.fromkeys(paths, ""), **known}
         requests.append((sight.target, ObserveRequest(context.log.log_id, _runtime(snapshot, sight), known)))
         sights.append(sight)
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):

@@ -1,0 +1,111 @@
+"""One readable line per event, for history: what happened, to what effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from reconciler.events.catalogue import Event
+
+
+def summary(body: Event) -> str:
+    """The event in words, without its subject and time. Unknown types say their name."""
+    line = _LINES.get(body.type)
+    return line(body) if line else body.type
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _problems(body: Any) -> str:
+    first = body.problems[0] if body.problems else {"message": ""}
+    place = f"{first['file']}:{first['line']}: " if first.get("file") else ""
+    more = f" (and {len(body.problems) - 1} more)" if len(body.problems) > 1 else ""
+    return f"rejected for {'all pools' if body.whole else _some(body.pools)}: {place}{first['message']}{more}"
+
+
+def _observed(body: Any) -> str:
+    request = f" (pull request #{body.pull_request})" if body.pull_request else ""
+    return f"{body.author}: {body.subject}{request}"
+
+
+def _rendered(body: Any) -> str:
+    whom = f"node {body.node}" if body.node else f"pool {body.pool}"
+    return f"files {body.files[:12]} for {whom} over base {body.base[:12]}, class {body.disruption}"
+
+
+def _rolled_back(body: Any) -> str:
+    scope = f"node {body.node}" if body.node else f"pool {body.pool}" if body.pool else "fleet"
+    resources = [entry["resource"] for entry in body.entries]
+    return f"{scope} back to #{body.position}, hold {body.hold} on {_some(resources)}: {body.reason}"
+
+
+def _converged(body: Any) -> str:
+    return f"has files {body.files[:12]}, generation {body.receipt.get('generation')}"
+
+
+def _drift(body: Any) -> str:
+    return f"differs from its receipt: {_some([item['path'] for item in body.differs])}"
+
+
+def _reload(body: Any) -> str:
+    loaded = {True: "seen to load", False: "did not load", None: "loading cannot be seen"}[body.loaded]
+    return f"{body.action}: {loaded}"
+
+
+def _step(body: Any) -> str:
+    actions = ", ".join(body.actions) or "no action"
+    return f"{body.purpose} of {body.node}: files {body.files[:12]}, class {body.disruption}, {actions}"
+
+
+_LINES: dict[str, Callable[[Any], str]] = {
+    "FleetConfigured": lambda b: f"source {b.url}, branch {b.branch}, path {b.path}",
+    "CommitObserved": _observed,
+    "CommitAccepted": lambda b: (
+        f"accepted by {_some(b.pools) or 'no pool'}" + (f", {len(b.warnings)} warnings" if b.warnings else "")
+    ),
+    "CommitRejected": _problems,
+    "MassRemovalDetected": lambda b: f"waits for approval: takes away {_some(b.removes)}",
+    "ChangeApproved": lambda b: f"approved {b.subject[:12]}: {b.reason}",
+    "SourceUnreachable": lambda b: f"Git cannot be read: {b.reason}",
+    "SourceRecovered": lambda _: "Git can be read again",
+    "HistoryRewritten": lambda b: f"branch rewritten: {b.old_head[:12]} is gone, head is {b.commit[:12]}",
+    "HistoryAccepted": lambda b: f"rewritten branch accepted: {b.reason}",
+    "ResourceAdded": lambda b: f"added at {b.file}:{b.line} for {_some(b.pools)}",
+    "ResourceChanged": lambda b: f"changed at {b.file}:{b.line} for {_some(b.pools)}",
+    "ResourceRemoved": lambda b: f"removed for {_some(b.pools)}",
+    "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}",
+    "PoolRemoved": lambda _: "removed from the repository",
+    "FilesRendered": _rendered,
+    "NodeRegistered": lambda b: f"registered in pool {b.pool or '(none)'}",
+    "NodeChanged": lambda b: f"changed, in pool {b.pool or '(none)'}",
+    "NodeRemoved": lambda _: "removed from the repository; it keeps its files",
+    "BaselineCaptured": lambda b: f"base {b.base[:12]} captured",
+    "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
+    "NodeUnreachable": lambda b: f"{'refused' if b.refused else 'unreachable'}: {b.reason}",
+    "NodeRecovered": lambda _: "answers again",
+    "RolledBack": _rolled_back,
+    "HoldLifted": lambda b: f"hold {b.hold} lifted ({b.cause}): {b.reason}",
+    "PlanBlocked": lambda b: f"blocked: {b.reason}",
+    "RolloutStarted": lambda b: f"rollout of {b.nodes} nodes, class {b.disruption}, action {b.effective}",
+    "RolloutSuperseded": lambda b: f"rollout superseded by {b.by[:12]}",
+    "RolloutHalted": lambda b: f"rollout halted: {b.reason}",
+    "RolloutCompleted": lambda b: (
+        f"rollout complete, {b.converged} converged"
+        + (f", {len(b.deferred)} deferred: {_some(b.deferred)}" if b.deferred else "")
+    ),
+    "StepStarted": _step,
+    "StepTakenOver": lambda b: f"step of {b.node} taken over by {b.owner}",
+    "StepAbandoned": lambda b: f"step abandoned, node untouched: {b.reason}",
+    "NodeDeferred": lambda b: f"deferred: {b.reason}",
+    "FilesApplied": lambda b: f"wrote {_some([*b.written, *b.restored])}",
+    "RuntimeReloaded": _reload,
+    "NodeConverged": _converged,
+    "NodeFailed": lambda b: f"failed ({b.blame}): {b.reason}{', old files back' if b.reverted else ''}",
+    "NodeReverted": lambda _: "previous files put back",
+    "DriftDetected": _drift,
+    "DriftRepaired": lambda b: "put right from outside" if b.by == "outside" else "repaired",
+    "StrayFound": lambda b: f"files that are not ours: {_some(b.paths)}" if b.paths else "no stray files any more",
+}

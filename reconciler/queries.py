@@ -1,0 +1,390 @@
+"""What people may see. Every answer is JSON-able data with camelCase keys; doors only choose columns and layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reconciler.errors import UsageError
+from reconciler.events.catalogue import DriftDetected
+from reconciler.events.envelope import StoredEvent
+from reconciler.events.summaries import summary
+from reconciler.ports import EventFilter
+from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
+from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.observe import Sight, look, wanted_files
+from reconciler.stages.points import resolve_position
+
+ROLE_PREFIX = "node-role.kubernetes.io/"
+WHICH = ("live", "observed", "applied", "wanted")
+
+
+async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
+    """How the fleet stands, and the same as data."""
+    snapshot = await context.snapshot()
+    found = fleet_status(context.name, snapshot.rows)
+    source = {_camel(key): _plain(value) for key, value in found.source.items()}
+    data = {
+        "fleet": found.fleet,
+        "position": snapshot.position,
+        "source": source,
+        "signatures": "not checked",
+        "guard": "NOT ARMED",
+        "pools": [_pool_item(pool) for pool in found.pools],
+        "nodes": {
+            "total": len(found.nodes),
+            "converged": sum(node.files == "Converged" for node in found.nodes),
+            "attention": [_attention(node) for node in found.nodes if _needs_attention(node)],
+        },
+        "holds": list(found.holds),
+        "waiting": found.waiting,
+        "rejected": found.rejected,
+        "problems": list(found.problems),
+        "converged": found.exit_code == 0,
+    }
+    return found, data
+
+
+def _needs_attention(node: NodeStatus) -> bool:
+    return node.files != "Converged" or not node.ready or bool(node.strays)
+
+
+def _attention(node: NodeStatus) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "pool": node.pool,
+        "files": node.files,
+        "ready": node.ready,
+        "reason": node.reason,
+        "since": _plain(node.unreachable_since),
+        "drift": list(node.drift),
+        "strays": list(node.strays),
+    }
+
+
+async def list_nodes(context: Context) -> list[dict[str, Any]]:
+    """The inventory with each node's state; STATUS as `oc get nodes` prints it."""
+    snapshot = await context.snapshot()
+    desired = Desired(context.name, snapshot.rows)
+    found = fleet_status(context.name, snapshot.rows)
+    seen = await context.reads.seen(context.name)
+    since = await _first_times(context, "NodeRegistered", "node")
+    items = []
+    for node in found.nodes:
+        labels = desired.nodes[node.name].labels
+        answer = seen.get(node.name)
+        items.append(
+            {
+                "name": node.name,
+                "status": "Ready" if node.ready else "NotReady",
+                "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
+                "createdAt": _plain(since.get(node.name)),
+                "version": answer.runtime if answer else "",
+                "pool": node.pool,
+                "files": node.files,
+                "reason": node.reason,
+                "drift": list(node.drift),
+                "strays": list(node.strays),
+                "lastSeen": _plain(answer.at) if answer else None,
+                "labels": dict(labels),
+                "transport": desired.nodes[node.name].spec["transport"],
+                "address": desired.nodes[node.name].spec["address"] or desired.nodes[node.name].spec["root"],
+                "wanted": node.wanted,
+                "applied": node.applied,
+                "machineId": node.machine_id,
+                "convergedAt": _plain(node.converged_at),
+            }
+        )
+    return items
+
+
+async def list_pools(context: Context) -> list[dict[str, Any]]:
+    """The pools, counted as `oc get mcp` counts machines."""
+    snapshot = await context.snapshot()
+    found = fleet_status(context.name, snapshot.rows)
+    since = await _first_times(context, "PoolConfigured", "pool")
+    return [{**_pool_item(pool), "createdAt": _plain(since.get(pool.name))} for pool in found.pools]
+
+
+def _pool_item(pool: PoolStatus) -> dict[str, Any]:
+    return {
+        "name": pool.name,
+        "mode": pool.mode,
+        "config": pool.config,
+        "updated": pool.updated == pool.machines,
+        "updating": pool.rollout == "progressing",
+        "degraded": pool.degraded > 0 or pool.rollout == "halted" or bool(pool.blocked),
+        "machineCount": pool.machines,
+        "readyMachineCount": pool.ready,
+        "updatedMachineCount": pool.updated,
+        "degradedMachineCount": pool.degraded,
+        "paused": False,
+        "held": list(pool.held),
+        "guard": "NOT ARMED",
+        "commit": pool.commit,
+        "rollout": pool.rollout,
+        "outcome": pool.outcome,
+        "blocked": pool.blocked,
+        "rejected": pool.rejected,
+        "warnings": pool.warnings,
+    }
+
+
+async def list_resources(context: Context, pool: str | None = None) -> list[dict[str, Any]]:
+    """What is in force per pool, where it stands in Git, and which hold keeps it against Git."""
+    snapshot = await context.snapshot()
+    desired = Desired(context.name, snapshot.rows)
+    items: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for name in [pool] if pool else [*desired.pools, ""]:
+        used = {v.resource for v in shadowed_out(desired.in_force(name), desired.pools[name])} if name else set()
+        for resource, version in sorted(desired.in_force(name).items()):
+            item = items.setdefault(
+                (resource, version.content, version.hold),
+                {
+                    "name": resource,
+                    "kind": resource.rpartition(":")[2].partition("/")[0],
+                    "pools": [],
+                    "file": f"{version.file}:{version.line}",
+                    "commit": version.commit,
+                    "content": version.content,
+                    "hold": version.hold or None,
+                    "shadowed": [],
+                },
+            )
+            item["pools" if not name or resource in used else "shadowed"].append(name or "(none)")
+    return [items[key] for key in sorted(items)]
+
+
+async def list_holds(context: Context) -> list[dict[str, Any]]:
+    """Rollback entries in force, each with what Git says now."""
+    snapshot = await context.snapshot()
+    desired = Desired(context.name, snapshot.rows)
+    return [
+        {
+            "name": row["hold"],
+            "scope": row["node"] or row["pool"] or "fleet",
+            "position": row["position"],
+            "reason": row["reason"],
+            "actor": row["actor"],
+            "since": _plain(row["since"]),
+            "entries": [_entry(desired, entry) for entry in row["entries"]],
+        }
+        for row in sorted(snapshot.table(HOLDS).values(), key=lambda row: str(row["since"]))
+    ]
+
+
+def _entry(desired: Desired, entry: Mapping[str, Any]) -> dict[str, Any]:
+    pools = [entry["scope"]["name"]] if entry["scope"]["kind"] == "pool" else list(desired.pools)
+    git = {v.content for pool in pools if (v := desired.git(pool).get(entry["resource"]))}
+    restored = entry["restored"]
+    refused = {content["content"] for content in entry["refused"]}
+    return {
+        "id": entry["id"],
+        "resource": entry["resource"],
+        "scope": entry["scope"],
+        "restored": restored["content"] if restored else None,
+        "restoredCommit": restored["commit"] if restored else None,
+        "refused": sorted(refused),
+        "git": sorted(git),
+        "gitIs": "refused" if git & refused else "restored" if restored and restored["content"] in git else "other",
+    }
+
+
+async def list_events(context: Context, wanted: EventFilter) -> list[dict[str, Any]]:
+    """Events as they stand in the log."""
+    return [event_item(event) for event in await context.log.read(wanted)]
+
+
+def event_item(event: StoredEvent) -> dict[str, Any]:
+    """One event with its envelope, in the form that scripts may rely on."""
+    return {
+        "position": event.position,
+        "eventId": str(event.event_id),
+        "recordedAt": _plain(event.recorded_at),
+        "type": event.type,
+        "schemaVersion": event.schema_version,
+        "fleet": event.fleet,
+        "stream": event.stream,
+        "version": event.version,
+        "actor": dict(event.actor.as_data()),
+        "toolVersion": event.tool_version,
+        "node": event.columns.get("node"),
+        "pool": event.columns.get("pool"),
+        "resource": event.columns.get("resource"),
+        "commit": event.columns.get("commit"),
+        "correlationId": str(event.correlation_id),
+        "causationId": str(event.causation_id) if event.causation_id else None,
+        "group": event.group,
+        "hash": event.hash.hex(),
+        "data": json.loads(event.text),
+    }
+
+
+async def history(context: Context, wanted: EventFilter) -> list[dict[str, Any]]:
+    """One readable line per event."""
+    return [
+        {
+            "position": event.position,
+            "recordedAt": _plain(event.recorded_at),
+            "type": event.type,
+            "subject": event.columns.get("node") or event.columns.get("pool") or event.columns.get("resource") or "",
+            "commit": event.columns.get("commit"),
+            "actor": event.actor.subject,
+            "summary": summary(event.body),
+        }
+        for event in await context.log.read(wanted)
+    ]
+
+
+async def show(context: Context, text: str) -> dict[str, Any]:
+    """An event, the commit or decision it goes back to, its append group, and what it led to."""
+    position = await resolve_position(context, text) if not text.lstrip("#").isdigit() else int(text.lstrip("#"))
+    found = await context.log.read(EventFilter(after=position - 1, until=position))
+    if not found:
+        raise UsageError(f"the log has no position {position}", remedy="see `reconciler history`")
+    event = found[0]
+    family = await context.log.read(EventFilter(context.name, correlation_id=event.correlation_id))
+    return {
+        **event_item(event),
+        "root": _line(next((e for e in family if e.event_id == event.correlation_id), event)),
+        "appendGroup": [_line(e) for e in family if e.group == event.group],
+        "consequences": [_line(e) for e in family if e.group > event.group],
+    }
+
+
+def _line(event: StoredEvent) -> dict[str, Any]:
+    return {
+        "position": event.position,
+        "recordedAt": _plain(event.recorded_at),
+        "type": event.type,
+        "summary": summary(event.body),
+    }
+
+
+async def cat(context: Context, node: str, path: str, which: str) -> bytes:
+    """A node's file: live (asked now), observed (when last it differed), applied (last receipt), wanted.
+
+    Raises UsageError when there is no such node or file.
+    """
+    snapshot = await context.snapshot()
+    if which == "live":
+        sight = (await look(context, snapshot, [node], (path,))).get(node)
+        if sight is None or sight.observation is None:
+            raise UsageError(sight.out if sight else "there is no such node", where=f"node {node}")
+        file = sight.observation.files.get(path)
+        digest = file.sha256 if file and file.kind == "file" else None
+        if file and file.content is not None:
+            return file.content
+    else:
+        digest = await _recorded_digest(context, node, path, which)
+    if not digest:
+        raise UsageError(f"{node} has no {which} {path}", where=f"{node}:{path}", remedy="try --live or --wanted")
+    return (await context.load([digest]))[digest]
+
+
+async def _recorded_digest(context: Context, node: str, path: str, which: str) -> str | None:
+    snapshot = await context.snapshot()
+    found = next((n for n in fleet_status(context.name, snapshot.rows).nodes if n.name == node), None)
+    if found is None:
+        raise UsageError(f"there is no node {node}", where="node", remedy="see `reconciler get nodes`")
+    state = snapshot.one(NODE_STATES, context.name, node) or {}
+    if which == "observed":
+        drifted = {item["path"]: item["observed"] for item in state.get("drift") or ()}
+        if path in drifted:
+            return str(drifted[path]) if len(str(drifted[path])) == 64 else None
+        if found.applied is None:
+            return str((state.get("base_files") or {}).get(path) or "") or None
+    name = found.wanted if which == "wanted" else found.applied
+    if name is None:
+        return None
+    entry = decode_file_set((await context.load([name]))[name]).by_path.get(path)
+    return entry.sha256 if entry else None
+
+
+async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Per node and path, what it has now against what is wanted (asked live; an item with `error` where not).
+
+    Paths that were ours and are no longer wanted are shown going back to the baseline.
+    """
+    snapshot = await context.snapshot()
+    sights = await look(context, snapshot, nodes)
+    for missing in set(nodes or ()) - set(sights):
+        raise UsageError(f"there is no node {missing}", where="node", remedy="see `reconciler get nodes`")
+    items: list[dict[str, Any]] = []
+    for sight in sights.values():
+        if sight.observation is None:
+            items.append({"node": sight.name, "path": "", "error": sight.out})
+        elif (wanted := wanted_files(snapshot, sight)) is not None:
+            items.extend(await _node_diff(context, sight, wanted))
+    return items
+
+
+async def _node_diff(context: Context, sight: Sight, wanted: str) -> list[dict[str, Any]]:
+    assert sight.observation is not None  # noqa: S101  the caller looked
+    target = decode_file_set((await context.load([wanted]))[wanted]).by_path
+    base = sight.state.get("base_files") or {}
+    after = {path: entry.sha256 for path, entry in target.items()}
+    after |= {e.path: base.get(e.path) or "" for e in sight.applied.entries if e.path not in target}
+    items = []
+    for path, digest in sorted(after.items()):
+        file = sight.observation.files.get(path)
+        before = file.sha256 if file and file.kind == "file" else ""
+        if before == digest:
+            continue
+        old = b""
+        if file is not None and file.kind == "file":
+            old = file.content if file.content is not None else (await context.load([before]))[before]
+        new = (await context.load([digest]))[digest] if digest else b""
+        items.append(
+            {
+                "node": sight.name,
+                "path": path,
+                "kind": "changed" if before and digest else "added" if digest else "removed",
+                "from": old.decode(errors="replace"),
+                "to": new.decode(errors="replace"),
+            }
+        )
+    return items
+
+
+async def drift_of(context: Context, position: int) -> list[dict[str, Any]]:
+    """Before and after of a DriftDetected event, as `diff` shows them."""
+    found = await context.log.read(EventFilter(after=position - 1, until=position))
+    body = found[0].body if found else None
+    if not isinstance(body, DriftDetected):
+        raise UsageError(
+            f"#{position} is no DriftDetected event", remedy="see `reconciler history --type DriftDetected`"
+        )
+    names = {item[side] for item in body.differs for side in ("expected", "observed") if len(item[side]) == 64}
+    contents = await context.load(names)
+    return [
+        {
+            "node": body.node,
+            "path": item["path"],
+            "kind": "changed",
+            "from": contents.get(item["expected"], b"").decode(errors="replace"),
+            "to": contents.get(item["observed"], b"").decode(errors="replace"),
+        }
+        for item in body.differs
+    ]
+
+
+async def _first_times(context: Context, event_type: str, column: str) -> dict[str, datetime]:
+    """When each node or pool first came into the log."""
+    times: dict[str, datetime] = {}
+    for event in await context.log.read(EventFilter(context.name, types=(event_type,))):
+        times.setdefault(str(event.columns.get(column)), event.recorded_at)
+    return times
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
