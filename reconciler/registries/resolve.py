@@ -7,7 +7,6 @@ resolved as with short-name mode `disabled`, which is how CRI-O asks: every sear
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from reconciler.errors import InputRejected
@@ -29,8 +28,7 @@ class PullSource(NamedTuple):
     blocked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A full name that is tried. `registry_prefix` is the scope of its table ("" without one).
 
     `policy` holds requirement types joined by `+`, `policy_scope` is `docker:SCOPE` or `default`.
@@ -45,8 +43,7 @@ class Candidate:
     decision: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
+class Resolution(NamedTuple):
     """The answer for one name: its candidates in the order tried, or why it cannot be used at all."""
 
     reference: str
