@@ -1,6 +1,6 @@
 """Bodies to canonical JSON and back.
 
-For the values that are let in (no floats, integers within ±2^53, ASCII keys, no U+0000, no lone surrogates),
+For the values that are let in (no floats, integers within ±(2^53 − 1), ASCII keys, no U+0000, no lone surrogates),
 sorted compact JSON is the canonical form of RFC 8785.
 """
 
@@ -15,8 +15,8 @@ from typing import Any, get_origin, get_type_hints
 from reconciler.errors import InputRejected, LogCorrupt, StoreError
 from reconciler.events.catalogue import CATALOGUE, Event
 
-MAX_INTEGER = 2**53
-"""Largest magnitude that every JSON reader keeps exact."""
+MAX_INTEGER = 2**53 - 1
+"""Largest magnitude that every JSON reader keeps exact (RFC 7493)."""
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
@@ -46,7 +46,7 @@ def decode(event_type: str, schema_version: int, text: str) -> Event:
         for version in range(schema_version, body.schema_version):
             data = UPCASTERS[event_type, version](data)
         return _decoder(event_type)(data)
-    except (TypeError, ValueError, KeyError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise LogCorrupt(
             f"data of an event of type {event_type} cannot be read: {error}", remedy="run `reconciler log verify`"
         ) from error
@@ -65,7 +65,7 @@ def plain(value: object, where: str = "") -> Any:
         return _text(value, where)
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise InputRejected(f"the integer {value} is beyond ±2^53", where=where)
+            raise InputRejected(f"the integer {value} is outside ±(2^53 − 1)", where=where)
         return value
     if isinstance(value, (tuple, list)):
         return [plain(item, where) for item in value]

@@ -32,6 +32,8 @@ from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
 
 APPEND_LOCK = 0x72656361707064
 """Key of the advisory lock ("recappd") under which events get their positions."""
+LONGEST_PAUSE = "60s"
+"""A holder of that lock may be silent for this long."""
 CHANNEL = "reconciler_events"
 """NOTIFY channel; the payload is the newest position."""
 POLL_SECONDS = 5.0
@@ -125,9 +127,11 @@ async def take_append_lock(connection: AsyncConnection) -> None:
 
     Positions must be given out in the order of commit. A sequence would not do: a transaction may draw 7, another
     draw 8 and commit first; a follower then reads 8, remembers it, and never sees 7. The hash chain needs one order
-    anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits.
+    anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits. A process that
+    stands still while it holds the lock loses its connection, and with it the lock.
     """
-    await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+    patience = sa.func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, True)
+    await connection.execute(sa.select(patience, sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
 
 
 async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:

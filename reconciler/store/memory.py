@@ -138,6 +138,8 @@ class MemoryEventLog:
         return self.records[position - 1].recorded_at if position else None
 
     def versions_at(self, position: int) -> Mapping[str, int]:
+        if position == len(self.records):
+            return self.versions
         return {record.content.stream: record.version for record in self.records[:position]}
 
     def replay(self) -> None:
@@ -187,7 +189,7 @@ class MemoryReadModel:
     def _rows(self, table: Table, fleet: str, position: int) -> Mapping[Key, Row]:
         now = self._log.rows.now.get(table.name, {})
         rows = {key: row for key, row in now.items() if self._log.rows.since[table.name, key] <= position}
-        for past in self._log.past:
+        for past in self._log.past if position < len(self._log.records) else ():
             if past.table.name == table.name and past.valid_from <= position < past.valid_to:
                 rows[table.key_of(past.row)] = past.row
         return {key: row for key, row in rows.items() if row["fleet"] == fleet}

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
@@ -85,7 +86,7 @@ def stored(record: Record) -> StoredEvent:
         schema_version=content.schema_version,
         body=decode(content.type, content.schema_version, content.data),
         text=content.data,
-        actor=Actor(**json.loads(content.actor)),
+        actor=_actor(content.actor),
         tool_version=content.tool_version,
         correlation_id=content.correlation_id,
         causation_id=content.causation_id,
@@ -100,6 +101,12 @@ def stored(record: Record) -> StoredEvent:
             "commit": content.commit_sha,
         },
     )
+
+
+@lru_cache(maxsize=1024)
+def _actor(text: str) -> Actor:
+    """Few actors cause many events."""
+    return Actor(**json.loads(text))
 
 
 def already_appended(drafts: Sequence[Draft], present: Mapping[uuid.UUID, Record]) -> list[Record] | None:

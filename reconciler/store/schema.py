@@ -1,21 +1,8 @@
-"""The schema as files: where the migrations are, and the SQL of a read table."""
+"""The schema as text: the SQL of a read table."""
 
 from __future__ import annotations
 
-from importlib.resources import files
-from pathlib import Path
-
-from reconciler.errors import StoreError
 from reconciler.projections.tables import Table
-
-
-def migrations_directory() -> Path:
-    """The folder `migrations`: inside an installed package, beside it in a checkout."""
-    package = Path(str(files("reconciler")))
-    for candidate in (package / "_data" / "migrations", package.parent / "migrations"):
-        if (candidate / "env.py").is_file():
-            return candidate
-    raise StoreError("the migrations are not part of this installation", remedy="install reconciler from its wheel")
 
 
 def read_table_sql(table: Table) -> str:

@@ -12,8 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.exc import ProgrammingError
 
+from reconciler.data import data_path
 from reconciler.store.database import blocking_engine_for, blocking_transaction, store_errors
-from reconciler.store.schema import migrations_directory
 
 OLDEST_SERVER = 15
 """Major version of PostgreSQL from which the SQL is good."""
@@ -70,7 +70,7 @@ def check(url: str) -> list[str]:
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(migrations_directory()).replace("%", "%%"))
+    config.set_main_option("script_location", str(data_path("migrations")).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
 
@@ -146,7 +146,7 @@ def _granted(connection: sa.Connection, role: str, tables: Iterable[str], privil
 
 
 def _statements(name: str) -> Iterator[str]:
-    yield from migrations_directory().joinpath("sql", "privileges", f"{name}.sql").read_text().splitlines()
+    yield from data_path("migrations").joinpath("sql", "privileges", f"{name}.sql").read_text().splitlines()
 
 
 def _parts(pattern: re.Pattern[str], statement: str) -> dict[str, str]:
