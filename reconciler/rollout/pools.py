@@ -83,6 +83,12 @@ class Pool:
     spec: Mapping[str, Any]
     location: Location | None = None
 
+    @classmethod
+    def with_defaults(cls) -> Pool:
+        """What a NodePool that says nothing means; stands in where a directory has no pool."""
+        spec, _ = read_fields(Document({}, Location("", 0)), {}, POOL_SCHEMA, "spec")
+        return cls("", spec)
+
     @property
     def enforces(self) -> bool:
         return bool(self.spec["mode"] == "enforce")

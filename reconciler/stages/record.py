@@ -124,12 +124,13 @@ async def parse(context: Context, commit: str) -> list[ParsedFile]:
     seen = {}
     for file in files:
         key = (file.path, file.blob)
-        seen[key] = context.parsed.get(key) or _parse(file)
+        seen[key] = context.parsed.get(key) or parse_manifest(file)
     context.parsed = dict(seen)
     return list(seen.values())
 
 
-def _parse(file: ManifestFile) -> ParsedFile:
+def parse_manifest(file: ManifestFile) -> ParsedFile:
+    """The documents of one file, or why it may not be read."""
     if file.refused:
         problem = Problem("refused-file", f"{file.path}: {file.refused}", None, "", "", "commit a plain file instead")
         return ParsedFile(file.path, (), (problem,))
@@ -317,4 +318,4 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-__all__: Sequence[str] = ("as_data", "compare", "fetch", "judged_with", "parse", "record")
+__all__: Sequence[str] = ("as_data", "compare", "fetch", "judged_with", "parse", "parse_manifest", "record")
