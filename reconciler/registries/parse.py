@@ -29,6 +29,7 @@ MAX_INTEGER = 2**53
 
 _KUSTOMIZATION = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _BUILD = "commit the output of `kustomize build`, or list the file in .reconcilerignore"
+_CORRECT = "correct the text here or just before (indentation is spaces, never tabs)"
 _IGNORE = "remove it, or list the file in .reconcilerignore if it is no manifest"
 _NOT_A_MAPPING = "a manifest is a mapping with apiVersion, kind and metadata"
 _TAG = "tag:yaml.org,2002:"
@@ -106,7 +107,7 @@ class _Reader:
 
     def _alias(self, event: Any, line: int) -> _Value:
         if event.anchor not in self._anchors:
-            raise _Refused("broken-yaml", f"the anchor &{event.anchor} is not defined", line)
+            raise _Refused("broken-yaml", f"the anchor &{event.anchor} is not defined", line, _CORRECT)
         target = self._anchors[event.anchor]
         if target is None:
             raise _Refused("alias-bomb", f"*{event.anchor} stands inside the value it names", line, "write it out")
@@ -155,9 +156,9 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent) and isinstance(target := self._anchors.get(str(event.anchor)), _Value):
             if isinstance(target.value, str):
                 return target.value, False
-            raise _Refused("broken-yaml", "a key of a mapping is not a string", line)
+            raise _Refused("broken-yaml", "a key of a mapping is not a string", line, _CORRECT)
         if not isinstance(event, yaml.ScalarEvent):
-            raise _Refused("broken-yaml", "a key of a mapping is not a string", line)
+            raise _Refused("broken-yaml", "a key of a mapping is not a string", line, _CORRECT)
         _refuse_characters(event.value, line)
         plain = event.implicit[0] and event.style not in ("'", '"')
         return event.value, plain and event.value == "<<"
@@ -220,7 +221,7 @@ def _float(text: str) -> float | None:
 def _merge(value: dict[str, Any], source: Any, line: int) -> None:
     for mapping in source if isinstance(source, list) else [source]:
         if not isinstance(mapping, dict):
-            raise _Refused("broken-yaml", "<< takes a mapping or a list of mappings", line)
+            raise _Refused("broken-yaml", "<< takes a mapping or a list of mappings", line, _CORRECT)
         for name, item in mapping.items():
             value.setdefault(name, item)
 
@@ -252,9 +253,10 @@ def parse_file(path: str, data: bytes) -> tuple[tuple[Document, ...], tuple[Prob
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = Location(path, mark.line + 1 if mark else 1)
-        problems.append(Problem("broken-yaml", f"not valid YAML: {error.problem or error.context}", place))
+        what = f"not valid YAML: {error.problem or error.context}"
+        problems.append(Problem("broken-yaml", what, place, remedy=_CORRECT))
     except yaml.YAMLError as error:
-        problems.append(Problem("broken-yaml", f"not valid YAML: {_reason(error)}", start))
+        problems.append(Problem("broken-yaml", f"not valid YAML: {_reason(error)}", start, remedy=_CORRECT))
     except _Refused as refused:
         place = Location(path, refused.line)
         problems.append(Problem(refused.name, refused.message, place, remedy=refused.remedy))

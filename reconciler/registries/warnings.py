@@ -133,6 +133,8 @@ def _block_list(inputs: Inputs, platform: Sequence[str]) -> Iterator[Problem]:
 def _insecure_list(inputs: Inputs) -> Iterator[Problem]:
     allowed = {entry.text for entry in inputs.allowed or ()}
     for entry in inputs.insecure or ():
+        if scopes.tag_of(entry.text):
+            continue  # it has no effect, see `_tags`
         yield _warn(
             entry,
             "insecure-registry",
@@ -215,4 +217,4 @@ def _ports(inputs: Inputs) -> Iterator[Problem]:
             outer = scopes.covered(bare, listed)
             if outer is not None and scopes.covered(full, listed) is None:
                 message = f"{outer} does not cover {full}, which is named elsewhere: a port makes another registry"
-                yield _warn(listed[outer], "port-missing", message, f"list {full} too")
+                yield _warn(listed[outer], "port-missing", message, f"list {full.partition('/')[0]} too")
