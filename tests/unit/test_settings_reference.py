@@ -13,6 +13,8 @@ from reconciler.settings import Settings, load
 from reconciler.settings.model import fields
 from reconciler.settings.shown import written
 
+pytestmark = pytest.mark.docs
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "config" / "reconciler.toml"
 REFERENCE = ROOT / "docs" / "reference" / "settings.md"

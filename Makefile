@@ -1,0 +1,56 @@
+# One command each: make demo, make test, make check. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo serve test test-all check bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+venv: $(STAMP) ## the virtual environment .venv, from requirements.lock
+
+# uv, where it is there, does the same in seconds. Hashes are checked either way.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@if command -v uv >/dev/null; then \
+		set -ex; uv venv --quiet --allow-existing --python $(PYTHON) $(VENV); \
+		uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+		uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+		set -ex; $(PYTHON) -m venv $(VENV); \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## the whole job on three nodes of this machine; ends by itself
+	$(BIN)/reconciler demo
+	@echo "Next: docs/tutorial shows each step with your own repository; make serve keeps a fleet in sync."
+
+serve: $(STAMP) ## the service, with the settings of ./reconciler.toml
+	$(BIN)/reconciler serve
+
+test: $(STAMP) ## all tests but the long ones
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(STAMP) ## all tests
+	$(BIN)/pytest
+
+check: $(STAMP) ## formatting, lint, types, layers, the lock, the docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! grep -n '://' requirements.lock || { echo "requirements.lock must hold no address" >&2; exit 1; }
+	$(BIN)/pytest -q -m docs
+
+bench: $(STAMP) ## benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
