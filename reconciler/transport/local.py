@@ -11,9 +11,9 @@ from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt,
 from reconciler.transport.protocol import (
     Call,
     apply_call,
+    check_answered,
     decode_observation,
     decode_receipt,
-    no_answer,
     observe_call,
     revert_call,
 )
@@ -71,9 +71,5 @@ async def _answer(target: Target, argv: Sequence[str], stdin: bytes) -> bytes:
     except OSError as error:
         raise NodeFault(f"cannot run {argv[0]}: {error.strerror}", where=f"node {target.name}") from error
     output, complaint = await process.communicate(stdin)
-    status = process.returncode
-    if status is not None and status < 0:
-        raise NodeUnreachable(f"node.sh was killed by signal {-status}", where=f"node {target.name}")
-    if error := no_answer(target, status, output, complaint):
-        raise error
+    check_answered(target, process.returncode, output, complaint)
     return output

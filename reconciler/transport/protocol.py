@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from reconciler.errors import NodeError, NodeFault, NodeRefused, NodeUnreachable
 from reconciler.ports import (
@@ -48,8 +48,12 @@ PAYLOAD_LIMIT = 99_999_999
 PATHS = re.compile(r"/etc/(?:containers|docker/certs\.d|crio/policies)/[\]A-Za-z0-9/._:@%+,=~\[-]+")
 _DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
 
-FAILURES = frozenset({"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed"})
+FAILURES = frozenset(
+    {"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed", "unreadable"}
+)
 """Reasons of an `error` answer that time may cure; any other one waits for a person."""
+
+_RESULTS: tuple[ReceiptResult, ...] = ("applied", "same", "reverted", "failed", "stale", "refused")
 
 _BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval "$node_sh"'
 
@@ -177,19 +181,31 @@ def decode_receipt(output: bytes, request: ApplyRequest | RevertRequest, target:
     """The receipt; an `error` answer becomes one that is `failed` or `refused`. Raises NodeFault for no answer."""
     answer = _Answer(output, target)
     if answer.error:
-        return unheard(request, "failed" if answer.error in FAILURES else "refused", answer.error, answer.text("detail"))
-    result = answer.text("result")
-    if result not in get_args(ReceiptResult) or answer.text("step") != request.step or len(output) > RECEIPT_LIMIT:
-        raise answer.malformed("result")
+        return unheard(
+            request, "failed" if answer.error in FAILURES else "refused", answer.error, answer.text("detail")
+        )
+    if answer.text("step") != request.step or len(output) > RECEIPT_LIMIT:
+        raise answer.malformed("step")
     return Receipt(
-        result=result,
-        **{name: answer.text(name) for name in ("step", "log_id", "machine_id", "boot_id", "manifest")},
-        **{name: answer.number(name) for name in ("epoch", "fence", "generation", "more")},
-        **{name: answer.text(name) for name in ("unit", "active", "action", "reason", "detail")},
+        result=answer.result(),
+        step=request.step,
+        log_id=answer.text("log_id"),
+        epoch=answer.number("epoch"),
+        fence=answer.number("fence"),
+        generation=answer.number("generation"),
+        machine_id=answer.text("machine_id"),
+        boot_id=answer.text("boot_id"),
+        manifest=answer.text("manifest"),
         written=answer.paths("written"),
         restored=answer.paths("restored"),
+        more=answer.number("more"),
+        unit=answer.text("unit"),
+        active=answer.text("active"),
         healthy_before=answer.flag("healthy_before"),
-        loaded=answer.flag("loaded") if answer.data.get("loaded") is not None else None,
+        loaded=None if answer.data.get("loaded") is None else answer.flag("loaded"),
+        action=answer.text("action"),
+        reason=answer.text("reason"),
+        detail=answer.text("detail"),
     )
 
 
@@ -200,17 +216,19 @@ def unheard(request: ApplyRequest | RevertRequest, result: ReceiptResult, reason
     )
 
 
-def no_answer(target: Target, status: int | None, output: bytes, complaint: bytes) -> NodeError | None:
-    """What is wrong when a call ended with this status; None when it gave an answer."""
+def check_answered(target: Target, status: int | None, output: bytes, complaint: bytes) -> None:
+    """Raises what is wrong when a call ended with `status` (None: unknown) and without an answer."""
     if status == 0 and output:
-        return None
+        return
     said = complaint.decode(errors="replace").strip().replace("\n", "; ")[-300:]
     where = f"node {target.name}"
     if "a password is required" in said or "not in the sudoers" in said or "not allowed to" in said:
-        return NodeRefused(f"sudo refused: {said}", where=where, remedy="allow sudo -n without a password")
+        raise NodeRefused(f"sudo refused: {said}", where=where, remedy="allow sudo -n without a password")
     if status is None:
-        return NodeUnreachable("the connection was lost before the answer", where=where)
-    return NodeFault(f"node.sh ended with status {status} and no answer: {said or 'it said nothing'}", where=where)
+        raise NodeUnreachable("the connection was lost before the answer", where=where)
+    if status < 0 or status > 128:
+        raise NodeUnreachable("node.sh was killed before its answer", where=where)
+    raise NodeFault(f"node.sh ended with status {status} and no answer: {said or 'it said nothing'}", where=where)
 
 
 class _Answer:
@@ -236,7 +254,7 @@ class _Answer:
         return NodeFault(f"the answer of node.sh has no valid {field}: {start!r}", where=f"node {self.target.name}")
 
     def refusal(self) -> NodeError:
-        kind = NodeFault if self.error in FAILURES or self.error == "unreadable" else NodeRefused
+        kind = NodeFault if self.error in FAILURES else NodeRefused
         return kind(f"{self.error}: {self.text('detail')}", where=f"node {self.target.name}")
 
     def at(self, data: Any) -> _Answer:
@@ -261,6 +279,12 @@ class _Answer:
 
     def flag(self, field: str) -> bool:
         return bool(self._typed(field, bool))
+
+    def result(self) -> ReceiptResult:
+        for known in _RESULTS:
+            if self.data.get("result") == known:
+                return known
+        raise self.malformed("result")
 
     def items(self, field: str) -> Sequence[Any]:
         return list(self._typed(field, list))
@@ -304,5 +328,5 @@ def _file(answer: _Answer) -> ObservedFile:
         raise answer.malformed("sha256 or mode")
     if content is not None and hashlib.sha256(content).hexdigest() != digest:
         raise NodeFault(f"{path} changed while it was read", where=f"node {answer.target.name}")
-    numbers = [answer.number(name) for name in ("uid", "gid", "size", "mtime")]
-    return ObservedFile(path, kind, digest, int(mode, 8), *numbers, content=content)
+    uid, gid, size, mtime = (answer.number(name) for name in ("uid", "gid", "size", "mtime"))
+    return ObservedFile(path, kind, digest, int(mode, 8), uid, gid, size, mtime, content)

@@ -1,0 +1,273 @@
+"""Nodes over SSH: asyncssh, strict host keys, connections kept open, hundreds at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
+from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.transport.protocol import (
+    Call,
+    apply_call,
+    check_answered,
+    decode_observation,
+    decode_receipt,
+    observe_call,
+    revert_call,
+)
+
+VERB_TIMEOUT = 300.0
+"""Seconds after which a node that has not answered counts as lost; more than node.sh allows itself."""
+
+HANDSHAKES = 64
+"""Connections being opened at the same time; more would only make each of them time out."""
+
+KEEPALIVE = 15.0
+"""Seconds between signs of life on an idle connection; three missing ones end it."""
+
+Process = asyncssh.SSHClientProcess[bytes]
+
+_LOST = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, OSError, TimeoutError)
+
+
+class SshTransport:
+    """Runs node.sh over SSH; nothing is installed on the node.
+
+    `known_hosts` is the file that vouches for nodes whose documents name no host keys; without either, a node is
+    refused. `identity_files` are private keys to log in with (none: the agent, and what `config_file` or OpenSSH's
+    defaults name). `config_file` is an OpenSSH client configuration (HostName, User, Port, IdentityFile, ProxyJump …);
+    a Node's own fields win, but for the default port. `connect_timeout` is in seconds. At most `max_connections`
+    are kept open; the longest unused is closed first.
+    """
+
+    def __init__(
+        self,
+        known_hosts: str | None,
+        identity_files: Sequence[str],
+        config_file: str | None,
+        connect_timeout: float,
+        max_connections: int = 1000,
+    ) -> None:
+        self._trust = _Trust(Path(known_hosts).expanduser() if known_hosts else None)
+        self._identity_files = tuple(str(Path(file).expanduser()) for file in identity_files)
+        self._config_file = Path(config_file).expanduser() if config_file else None
+        self._timeout = connect_timeout
+        self._limit = max_connections
+        self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+        self._handshakes = asyncio.Semaphore(HANDSHAKES)
+        self._keys: Sequence[asyncssh.SSHKeyPair] | None = None
+
+    async def observe(self, target: Target, request: ObserveRequest) -> Observation:
+        output, host_key = await self._run(target, observe_call(request))
+        return decode_observation(output, request, target, host_key)
+
+    async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
+        output, _ = await self._run(target, apply_call(request))
+        return decode_receipt(output, request, target)
+
+    async def revert(self, target: Target, request: RevertRequest) -> Receipt:
+        output, _ = await self._run(target, revert_call(request))
+        return decode_receipt(output, request, target)
+
+    async def close(self) -> None:
+        connections = [kept.connection for kept in self._kept.values() if kept.connection]
+        self._kept.clear()
+        for connection in connections:
+            connection.close()
+        await asyncio.gather(*(connection.wait_closed() for connection in connections))
+
+    async def _run(self, target: Target, call: Call) -> tuple[bytes, str]:
+        """The answer's line and the fingerprint of the host key."""
+        kept = self._slot(target)
+        kept.users += 1
+        try:
+            process, connection = await self._start(kept, target, call.command(_become(target)))
+            output = await _finish(process, target, call.stdin)
+        finally:
+            kept.users -= 1
+        host_key = connection.get_server_host_key()
+        return output, host_key.get_fingerprint() if host_key else ""
+
+    def _slot(self, target: Target) -> _Kept:
+        key = (target.address or target.name, target.port, target.user, target.host_keys)
+        kept = self._kept.setdefault(key, _Kept())
+        self._kept.move_to_end(key)
+        idle = [name for name, other in self._kept.items() if not other.users and other is not kept]
+        for name in idle[: max(0, len(self._kept) - self._limit)]:
+            if connection := self._kept.pop(name).connection:
+                connection.close()
+        return kept
+
+    async def _start(self, kept: _Kept, target: Target, command: str) -> tuple[Process, asyncssh.SSHClientConnection]:
+        """A running command. A kept connection may have died unnoticed: then a new one is opened, once."""
+        connection, fresh = await self._connected(kept, target)
+        try:
+            return await self._command(connection, command), connection
+        except _LOST as error:
+            connection.abort()
+            if fresh:
+                raise _lost(target, error) from error
+        connection, _ = await self._connected(kept, target)
+        try:
+            return await self._command(connection, command), connection
+        except _LOST as error:
+            connection.abort()
+            raise _lost(target, error) from error
+
+    async def _command(self, connection: asyncssh.SSHClientConnection, command: str) -> Process:
+        async with asyncio.timeout(self._timeout):
+            return await connection.create_process(command, encoding=None)
+
+    async def _connected(self, kept: _Kept, target: Target) -> tuple[asyncssh.SSHClientConnection, bool]:
+        async with kept.lock:
+            if kept.connection and not kept.connection.is_closed():
+                return kept.connection, False
+            async with self._handshakes:
+                kept.connection = await self._connect(target)
+            return kept.connection, True
+
+    async def _connect(self, target: Target) -> asyncssh.SSHClientConnection:
+        witness = _Witness()
+        options: dict[str, Any] = {
+            "known_hosts": await asyncio.to_thread(self._trust.known_hosts, target),
+            "client_factory": lambda: witness,
+            "connect_timeout": self._timeout,
+            "login_timeout": self._timeout,
+            "keepalive_interval": KEEPALIVE,
+            "config": [str(self._config_file)] if self._config_file and self._config_file.is_file() else [],
+        }
+        if target.port != asyncssh.DEFAULT_PORT:
+            options["port"] = target.port
+        if target.user:
+            options["username"] = target.user
+        if self._identity_files:
+            options["client_keys"] = await self._identities(target)
+        try:
+            # asyncssh bounds connecting and logging in each; a jump host on the way is bounded here
+            async with asyncio.timeout(3 * self._timeout):
+                return await asyncssh.connect(target.address or target.name, **options)
+        except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
+            raise _no_connection(target, error, witness.seen) from error
+
+    async def _identities(self, target: Target) -> Sequence[asyncssh.SSHKeyPair]:
+        if self._keys is None:
+            try:
+                self._keys = await asyncio.to_thread(asyncssh.load_keypairs, list(self._identity_files))
+            except (OSError, asyncssh.KeyImportError) as error:
+                raise NodeRefused(
+                    f"cannot use the identity files {', '.join(self._identity_files)}: {error}",
+                    where=f"node {target.name}",
+                    remedy="give readable, unencrypted keys in ssh.identity_files, or load them into an agent",
+                ) from error
+        return self._keys
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A connection kept for a node, and how many verbs use it now."""
+
+    connection: asyncssh.SSHClientConnection | None = None
+    users: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class _Witness(asyncssh.SSHClient):
+    """Remembers the host key that was shown and not trusted, for the error message."""
+
+    seen = ""
+
+    def validate_host_public_key(
+        self,
+        host: str,  # noqa: ARG002  # asyncssh's signature
+        addr: str,  # noqa: ARG002  # asyncssh's signature
+        port: int,  # noqa: ARG002  # asyncssh's signature
+        key: asyncssh.SSHKey,
+    ) -> bool:
+        self.seen = key.get_fingerprint()
+        return False
+
+
+class _Trust:
+    """Host keys: those of the Node document, else those of known_hosts, read again when the file changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._parsed = asyncssh.import_known_hosts("")
+
+    def known_hosts(self, target: Target) -> Any:
+        if not target.host_keys:
+            return self._file(target)
+        try:
+            return [asyncssh.import_public_key(key) for key in target.host_keys], [], []
+        except asyncssh.KeyImportError as error:
+            raise NodeRefused(f"spec.hostKeys: {error}", where=f"node {target.name}") from error
+
+    def _file(self, target: Target) -> asyncssh.SSHKnownHosts:
+        if not self._path or not self._path.is_file():
+            return self._parsed
+        status = self._path.stat()
+        if self._stamp != (stamp := (status.st_mtime_ns, status.st_size)):
+            try:
+                self._parsed = asyncssh.import_known_hosts(self._path.read_text())
+            except (OSError, ValueError) as error:
+                raise NodeRefused(f"cannot read {self._path}: {error}", where=f"node {target.name}") from error
+            self._stamp = stamp
+        return self._parsed
+
+
+def _become(target: Target) -> str:
+    if target.become not in ("", "sudo"):
+        raise NodeRefused(f"cannot become root by {target.become!r}", where=f"node {target.name}")
+    return "sudo -n " if target.become and target.user != "root" else ""
+
+
+async def _finish(process: Process, target: Target, stdin: bytes) -> bytes:
+    try:
+        async with asyncio.timeout(VERB_TIMEOUT):
+            output, complaint = await process.communicate(stdin)
+    except _LOST as error:
+        raise _lost(target, error) from error
+    finally:
+        process.close()
+    check_answered(target, process.returncode, output, complaint)
+    return output
+
+
+def _lost(target: Target, error: Exception) -> NodeUnreachable:
+    return NodeUnreachable(f"the connection was lost: {_said(error)}", where=f"node {target.name}")
+
+
+def _no_connection(target: Target, error: Exception, seen: str) -> NodeError:
+    where = f"node {target.name}"
+    place = f"{target.address or target.name}:{target.port}"
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        what = f"{place} shows the host key {seen or 'of an unknown kind'}, which is not one of its known keys"
+        return NodeRefused(
+            what, where=where, remedy="if the host was installed anew, put its key into spec.hostKeys or known_hosts"
+        )
+    if isinstance(error, asyncssh.KeyExchangeFailed):
+        remedy = "check the kinds of key in spec.hostKeys or known_hosts"
+        return NodeRefused(f"no host key that is known can be used with {place}: {error}", where=where, remedy=remedy)
+    if isinstance(error, asyncssh.PermissionDenied):
+        return NodeRefused(
+            f"{place} refused the login of {target.user or 'the local user'}: {error.reason}",
+            where=where,
+            remedy="check spec.user, ssh.identity_files and the node's authorized_keys",
+        )
+    if isinstance(error, ValueError):
+        return NodeRefused(f"the SSH settings cannot be used: {error}", where=where, remedy="check ssh.config_file")
+    return NodeUnreachable(f"no connection to {place}: {_said(error)}", where=where)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return str(error) or type(error).__name__
