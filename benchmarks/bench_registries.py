@@ -1,7 +1,7 @@
 """Registry semantics at size: rendering against tomlkit alone, and lookups per second.
 
-`python -m benchmarks.bench_registries` prints a Markdown table. Times are the best of several rounds in one
-process; the ratio of two figures of one run says more than either.
+`python -m benchmarks.bench_registries` prints a Markdown table. Times are CPU seconds, the best of several rounds
+in one process; the ratio of two figures of one run says more than either.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SETS = 50
 
 
 def best(work: Callable[[], object]) -> float:
-    """Seconds of the fastest of ROUNDS runs."""
+    """CPU seconds of the fastest of ROUNDS runs."""
     times = []
     for _ in range(ROUNDS):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

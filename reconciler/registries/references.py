@@ -16,12 +16,13 @@ _DOMAIN = rf"{_HOST}(?:\.{_HOST})*(?::[0-9]+)?"
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _PATH = rf"{_COMPONENT}(?:/{_COMPONENT})*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
-_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
+_DIGEST = "sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
+_ANY_DIGEST = r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}"
 
 DOMAIN = re.compile(_DOMAIN)
 """host[:port], to be matched in full."""
-_REFERENCE = re.compile(rf"(?P<name>(?:{_DOMAIN}/)?{_PATH})(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?")
-_KNOWN_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
+_REFERENCE = re.compile(rf"((?:{_DOMAIN}/)?{_PATH})(?::({_TAG}))?(?:@({_DIGEST}))?")
+_ANY_REFERENCE = re.compile(rf"(?:{_DOMAIN}/)?{_PATH}(?::{_TAG})?(?:@{_ANY_DIGEST})?")
 
 
 class Reference(NamedTuple):
@@ -51,13 +52,13 @@ def parse(text: str) -> Reference:
     name, tag, digest = found.groups("")
     if len(name) > LONGEST_NAME:
         raise InputRejected("repository name must not be more than 255 characters")
-    if digest and not _KNOWN_DIGEST.fullmatch(digest):
-        raise InputRejected("unsupported digest algorithm or invalid checksum digest length")
     return Reference(name, tag, digest)
 
 
 def _why_invalid(text: str) -> str:
-    if _REFERENCE.fullmatch(text.lower()):
+    if _ANY_REFERENCE.fullmatch(text):
+        return "unsupported digest algorithm or invalid checksum digest length"
+    if _ANY_REFERENCE.fullmatch(text.lower()):
         return "invalid reference format: repository name must be lowercase"
     return "invalid reference format"
 

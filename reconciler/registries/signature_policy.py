@@ -37,14 +37,17 @@ class Policy:
         Asked for are name:tag or name@digest, the name, each parent path, host[:port], the wildcards of the host
         without its port, and the scope "" (docker/policyconfiguration/naming.go).
         """
-        scopes = self.scopes
-        if scopes:
-            exact = str(reference)
-            if exact in scopes:
-                return scopes[exact], exact
-            for scope in policy_lookup(reference.name):
-                if scope in scopes:
-                    return scopes[scope], scope
+        scopes, exact = self.scopes, str(reference)
+        if exact in scopes:
+            return scopes[exact], exact
+        parent = reference.name
+        while "/" in parent:
+            if parent in scopes:
+                return scopes[parent], parent
+            parent = parent.rpartition("/")[0]
+        for scope in policy_lookup(parent):
+            if scope in scopes:
+                return scopes[scope], scope
         return self.default, None
 
 
