@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from reconciler.events.catalogue import (
@@ -26,17 +26,9 @@ from reconciler.events.catalogue import (
     SourceRecovered,
     SourceUnreachable,
 )
+from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
 from reconciler.projections.tables import FLEETS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working
-
-
-def plain(value: Any) -> Any:
-    """JSON's own types: tuples as lists, so that a row reads the same from memory and from jsonb."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
 
 
 def _fleet(event: StoredEvent) -> Iterator[Touched]:

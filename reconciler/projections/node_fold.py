@@ -23,8 +23,8 @@ from reconciler.events.catalogue import (
     StepTakenOver,
     StrayFound,
 )
+from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.desired_fold import plain
 from reconciler.projections.tables import NODE_STATES, NODES, Key, Touched, Working
 
 STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause"))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from reconciler.events.catalogue import RolloutCompleted, RolloutHalted, RolloutStarted, RolloutSuperseded
+from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.desired_fold import plain
 from reconciler.projections.tables import POOLS, ROLLOUTS, Key, Touched, Working
 
 

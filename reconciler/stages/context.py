@@ -10,10 +10,10 @@ from typing import Any, Literal, TypeVar
 
 from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
+from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
 from reconciler.ports import Blobs, Clock, EventLog, Leases, ReadModel, Runner, Snapshot, Source
 from reconciler.projections.desired import Version
-from reconciler.projections.desired_fold import plain
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.acceptance import ParsedFile
 

@@ -20,10 +20,10 @@ from reconciler.events.catalogue import (
     NodeUnreachable,
     StrayFound,
 )
+from reconciler.events.codec import plain
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import OPENSHIFT_BASE, base_digest
-from reconciler.projections.desired_fold import plain
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS, digest
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set

@@ -29,10 +29,10 @@ from reconciler.events.catalogue import (
     SourceRecovered,
     SourceUnreachable,
 )
+from reconciler.events.codec import plain
 from reconciler.events.envelope import fleet_stream
 from reconciler.ports import Commit, ManifestFile, Snapshot
 from reconciler.projections.desired import meaning
-from reconciler.projections.desired_fold import plain
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, RESOURCES, Row
 from reconciler.registries.model import Problem, Resource, canonical_json, digest
 from reconciler.registries.parse import parse_file
