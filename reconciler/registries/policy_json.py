@@ -168,6 +168,11 @@ def _fitted(scope: str, before: Requirements, own: Mapping[str, Requirements], c
     return demands + [need for need in outer if need not in demands]
 
 
+def over_host_in_namespace(policy: Mapping[str, Any], namespaced: Mapping[str, Requirements]) -> dict[str, Any]:
+    """The policy of one namespace on a host: its ImagePolicies laid over the node's policy."""
+    return over_host(policy, Wanted(dict(namespaced)))
+
+
 def with_namespace(policy: Mapping[str, Any], namespaced: Mapping[str, Requirements]) -> dict[str, Any]:
     """The policy of one namespace: the node's, with the requirements of its ImagePolicies appended."""
     transports = {name: dict(present) for name, present in policy.get("transports", {}).items()}

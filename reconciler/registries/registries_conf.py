@@ -24,7 +24,7 @@ class Table:
     """A `[[registry]]` table in the making.
 
     `captured` is the table as it stands in the base, None for a new one. `mirrors` are TOML tables; `named`
-    says that they come from our resources, not from the base.
+    says that they come from our resources, not from the base; `asked_for` that a resource names this scope.
     """
 
     scope: str
@@ -33,6 +33,7 @@ class Table:
     insecure: bool = False
     blocked: bool = False
     named: bool = False
+    asked_for: bool = False
     origins: dict[Origin, None] = field(default_factory=dict)
     mirror_origins: dict[str, dict[Origin, None]] = field(default_factory=dict)
 
@@ -66,6 +67,7 @@ class Table:
 
     def take_mirrors(self, mirrors: MirrorSet) -> None:
         """Add the mirrors of a set; the first set takes the place of what the base has."""
+        self.asked_for = True
         if not self.named:
             self.named, self.mirrors = True, []
         limit = "tag-only" if mirrors.by_tag else "digest-only"
@@ -104,7 +106,7 @@ class Tables:
     def rival(self, table: Table) -> Table | None:
         """A wildcard of the base that wins against `table`: equally long, and sorted before it."""
         wildcard = self._first.get(f"*{table.scope[1:]}") if table.scope[1:2] == "." else None
-        foreign = wildcard is not None and wildcard is not table and not (wildcard.origins or wildcard.blocked)
+        foreign = wildcard is not None and wildcard is not table and not (wildcard.asked_for or wildcard.blocked)
         return wildcard if foreign else None
 
 
@@ -119,8 +121,12 @@ def edit(
     for mirror_set in sets:
         tables.get(mirror_set.source).take_mirrors(mirror_set)
     for entry in [*blocked, *insecure]:
-        tables.get(entry.text).add_origin(entry.origin)
-    _flag(tables, {entry.text: entry for entry in insecure}, {entry.text: entry for entry in blocked})
+        table = tables.get(entry.text)
+        table.asked_for = True
+        table.add_origin(entry.origin)
+    blocked_scopes = {entry.text: entry for entry in blocked}
+    _flag(tables, {entry.text: entry for entry in insecure}, blocked_scopes)
+    _restrain(tables, blocked_scopes)
     return list(_inherit(tables, sets))
 
 
@@ -139,6 +145,26 @@ def _flag(tables: Tables, insecure: Mapping[str, Entry], blocked: Mapping[str, E
             if outer is not None:
                 mirror["insecure"] = True
                 table.mirror_origins.setdefault(mirror["location"], {})[insecure[outer].origin] = None
+
+
+def _restrain(tables: Tables, blocked: Mapping[str, Entry]) -> None:
+    """Block captured tables that the runtime would prefer to a blocked one of ours, and take their mirrors.
+
+    That is a table inside a blocked entry or a source that is never contacted, and `host:port` below `host`:
+    the runtime, unlike MCO and policy.json, takes a table for `host` to match it.
+    """
+    ours = {table.scope: table for table in tables.all if table.asked_for}
+    for table in tables.all:
+        if table.captured is None:
+            continue
+        nearest = (ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours)
+        outer = next((found for found in nearest if found is not table), None)
+        if outer is not None and outer.blocked and not table.asked_for:
+            table.blocked = True
+            table.add_origin(*outer.origins)
+            table.mirrors = []
+        elif scopes.covered(table.scope, blocked) is not None and not table.named:
+            table.mirrors = []
 
 
 def _inherit(tables: Tables, sets: Sequence[MirrorSet]) -> Iterator[Problem]:
@@ -177,30 +203,13 @@ def _below_wildcard(table: Table, source: Table) -> Problem:
 
 
 def fit_base(tables: Tables) -> list[Problem]:
-    """Make the tables of a host's own file fit the ones that resources ask for, so that none widens them.
+    """Make the tables of a host's own file and ours loadable together. Problem: `base-shadows`.
 
-    A captured table that the runtime would prefer to a blocked one inside its reach is blocked too. Tables of
-    one location must agree on their flags, or the runtime loads none of them. Problem: `base-shadows`, a
-    captured table that would win against one of ours and cannot be fitted.
+    Tables of one location must agree on their flags, or the runtime loads none of them. A captured table that
+    would win against one of ours, or block it, is refused.
     """
-    ours = {table.scope: table for table in tables.all if table.origins}
-    problems: list[Problem] = []
-    for table in tables.all:
-        if table.captured is None or table.blocked:
-            continue
-        nearest = (ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours)
-        outer = next((found for found in nearest if found is not table), None)
-        if outer is None or not outer.blocked:
-            continue
-        table.blocked = True
-        table.add_origin(*outer.origins)
-        if not scopes.nested(table.scope, outer.scope) and not table.named:
-            table.mirrors = []  # `host` blocks `host:port` here, which policy.json does not: nothing may serve it
-    for table in ours.values():
-        rival = tables.rival(table)
-        if rival is not None:
-            problems.append(_shadowed(table, rival))
-    return problems + _agree(tables)
+    pairs = [(table, tables.rival(table)) for table in tables.all if table.asked_for]
+    return [_shadowed(table, rival) for table, rival in pairs if rival is not None] + _agree(tables)
 
 
 def _shadowed(table: Table, rival: Table) -> Problem:
@@ -220,7 +229,7 @@ def _agree(tables: Tables) -> list[Problem]:
         groups.setdefault(table.location or table.scope, []).append(table)
     problems: list[Problem] = []
     for group in groups.values():
-        if len(group) < 2 or not any(table.origins for table in group):
+        if len(group) < 2 or not any(table.asked_for for table in group):
             continue
         insecure = any(table.insecure for table in group)
         blocked = any(table.blocked for table in group)

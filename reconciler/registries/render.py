@@ -7,8 +7,8 @@ for are there. Equal inputs give equal bytes, whatever order the resources come 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from reconciler.registries import certs, mirrors, payload, policy_json, registries_conf, sigstore, templates, toml_files
 from reconciler.registries.inputs import Inputs, collect
@@ -33,6 +33,7 @@ RENDERER_VERSION = "1"
 class _Work:
     """One call of `render` in progress."""
 
+    resources: Mapping[str, Resource]
     inputs: Inputs
     options: RenderOptions
     lists: payload.Lists
@@ -46,9 +47,15 @@ class _Work:
 
     def report(self, problems: Iterable[Problem]) -> bool:
         """Keep `problems`; whether one of them is an error."""
-        found = list(problems)
+        found = [self._placed(problem) for problem in problems]
         self.problems += found
         return any(problem.severity == "error" for problem in found)
+
+    def _placed(self, problem: Problem) -> Problem:
+        resource = self.resources.get(problem.object)
+        if problem.location is not None or resource is None:
+            return problem
+        return replace(problem, location=resource.at(problem.field))
 
     def base(self, path: str, template: bytes | None = None) -> bytes | None:
         return self.options.base_files.get(path) if self.on_host else template
@@ -69,7 +76,8 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
         return Rendered(_templates())  # MCO does nothing at all without its Image
     lists, problems = payload.protect(inputs, options.release_image)
     signatures, conflicts = sigstore.collect(inputs)
-    work = _Work(inputs, options, lists, signatures, [], [])
+    by_identity = {resource.identity: resource for resource in resources}
+    work = _Work(by_identity, inputs, options, lists, signatures, [], [])
     if not work.report([*_one_image(resources), *problems, *conflicts]):
         _render_all(work)
     if not Rendered((), tuple(work.problems)).ok:
@@ -178,8 +186,9 @@ def _policies(work: _Work, tables: Tables | None) -> None:
     if called_for:
         origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in ours.origins.items()}
         work.files.append(NodeFile(POLICY_JSON, policy_json.write(policy), origins=origins))
+    lay_over = policy_json.over_host_in_namespace if work.on_host else policy_json.with_namespace
     for namespace, scopes in signatures.namespaces.items():
-        content = policy_json.write(policy_json.with_namespace(policy if called_for else base, scopes))
+        content = policy_json.write(lay_over(policy if called_for else base, scopes))
         by = {e.text: (e.origin,) for e in signatures.namespace_scopes if e.text in scopes}
         work.files.append(NodeFile(f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", content, origins=by))
     if signatures:

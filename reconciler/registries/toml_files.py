@@ -42,8 +42,8 @@ def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], li
         return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
     if "registries" in data:
         return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]
-    flaw = runtime_config.load({path: content}).registries_error or _odd_key(data)
-    return text, data, [unreadable(path, f"cannot be loaded: {flaw}")] if flaw else []
+    flaw = runtime_config.load({path: content}).registries_error.removeprefix(f"{path}: ") or _odd_key(data)
+    return text, data, [unreadable(path, f"cannot be used: {flaw}")] if flaw else []
 
 
 def unreadable(path: str, what: str) -> Problem:
@@ -96,10 +96,11 @@ def _edited(text: str, changed: Mapping[int, Mapping[str, Any]]) -> str:
     tables: Any = document["registry"]
     for index, wanted in changed.items():
         table = tables[index]
-        for key in [key for key in table if key not in wanted]:
+        present = table.unwrap()
+        for key in present.keys() - wanted.keys():
             del table[key]
         for key, value in wanted.items():
-            if key not in table or table[key].unwrap() != value:
+            if key not in present or present[key] != value:
                 table[key] = value
     return tomlkit.dumps(document)
 
