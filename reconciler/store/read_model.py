@@ -84,7 +84,10 @@ class PostgresReadModel:
             return {node: Seen(seen_at.astimezone(UTC), runtime) for node, seen_at, runtime in rows}
 
     async def touch(self, fleet: str, runtimes: Mapping[str, str]) -> None:
-        names, told = (sa.literal(list(column), ARRAY(sa.Text)) for column in (runtimes.keys(), runtimes.values()))
+        # In one order for everybody, so that two processes that saw the same nodes never wait for each other.
+        nodes = sorted(runtimes)
+        names = sa.literal(nodes, ARRAY(sa.Text))
+        told = sa.literal([runtimes[node] for node in nodes], ARRAY(sa.Text))
         moment = sa.func.clock_timestamp()
         answered = sa.select(sa.literal(fleet), sa.func.unnest(names), moment, sa.func.unnest(told))
         record = insert(LAST_SEEN).from_select(["fleet", "node", "seen_at", "runtime"], answered)
