@@ -44,6 +44,7 @@ class Pass:
 async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
     """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head again."""
     done = Pass()
+    context.trim()
     # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
     if source:
         done.head = await anew(lambda: fetch(context))

@@ -55,6 +55,7 @@ def _render(event: StoredEvent) -> Iterator[Touched]:
     body = event.body
     assert isinstance(body, FilesRendered)  # noqa: S101  registered for this type
     yield RENDERS, (event.fleet, body.pool, body.node, body.base)
+    yield POOLS, (event.fleet, body.pool)
 
 
 def _hold(event: StoredEvent) -> Iterator[Touched]:
@@ -116,8 +117,9 @@ def history_rewritten(event: StoredEvent, body: HistoryRewritten, rows: Working)
     rows.put(FLEETS, (event.fleet,), rewritten=body.commit)
 
 
-def history_accepted(event: StoredEvent, body: HistoryAccepted, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(FLEETS, (event.fleet,), rewritten=None, head=None)
+def history_accepted(event: StoredEvent, body: HistoryAccepted, rows: Working) -> None:
+    approved = {"subject": body.commit, "reason": body.reason}
+    rows.put(FLEETS, (event.fleet,), rewritten=None, head=None, approved=approved)
 
 
 def resource_set(event: StoredEvent, body: ResourceAdded | ResourceChanged, rows: Working) -> None:
@@ -159,6 +161,8 @@ def files_rendered(event: StoredEvent, body: FilesRendered, rows: Working) -> No
         origins=body.origins,
         disruption=body.disruption,
     )
+    if rows.get(POOLS, event.fleet, body.pool):
+        rows.put(POOLS, (event.fleet, body.pool), blocked=None)
 
 
 def plan_blocked(event: StoredEvent, body: PlanBlocked, rows: Working) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import git
 
 from reconciler.errors import SourceError, UsageError
-from reconciler.source.failures import source_error, timed_out
+from reconciler.source.failures import mirror_error, source_error, timed_out
 
 _SCHEMES = ("file", "ssh", "https", "http")
 _SCP_LIKE = re.compile(r"^(?:[A-Za-z0-9._-]+@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?!//)")
@@ -62,11 +62,12 @@ class Remote:
 
     def environment(self, ssh_command: str) -> dict[str, str]:
         """Variables that stop git and ssh from asking, and that answer for the user and password of the URL."""
-        settings = {"gc.autoDetach": "false", "log.showSignature": "false", "i18n.logOutputEncoding": "UTF-8"}
+        settings = [("gc.autoDetach", "false"), ("log.showSignature", "false"), ("i18n.logOutputEncoding", "UTF-8")]
         if self.secrets:
-            settings["credential.helper"] = _CREDENTIAL_HELPER
-        counted = {"GIT_CONFIG_COUNT": str(len(settings))}
-        for number, (key, value) in enumerate(settings.items()):
+            settings += [("credential.helper", ""), ("credential.helper", _CREDENTIAL_HELPER)]  # ours, not the user's
+        counted: dict[str, str] = {}
+        first = int(os.environ.get("GIT_CONFIG_COUNT") or 0)  # the user's own stay in force
+        for number, (key, value) in enumerate(settings, start=first):
             counted |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         return {
             "GIT_TERMINAL_PROMPT": "0",
@@ -75,6 +76,7 @@ class Remote:
             "GCM_INTERACTIVE": "never",
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_SSH_COMMAND": f"{ssh_command} -o BatchMode=yes",
+            "GIT_CONFIG_COUNT": str(first + len(settings)),
             **counted,
             **self.secrets,
         }
@@ -128,8 +130,15 @@ class GitCommand:
         return Answer(process.returncode, out, err.decode(errors="replace"))
 
     def run(self, deadline: Deadline, *arguments: str, given: bytes = b"", keep: tuple[int, ...] = ()) -> bytes:
-        """Run git; raises SourceError when it fails."""
+        """Run git on the mirror; raises SourceError when it fails."""
         answer = self.try_run(deadline, *arguments, given=given, keep=keep)
+        if answer.status != 0:
+            raise mirror_error(answer.err, self.directory)
+        return answer.out
+
+    def ask_remote(self, deadline: Deadline, *arguments: str, keep: tuple[int, ...] = ()) -> bytes:
+        """Run git with the remote; raises SourceError with the cause as far as git tells it."""
+        answer = self.try_run(deadline, *arguments, keep=keep)
         if answer.status != 0:
             raise source_error(answer.err, self.remote.url)
         return answer.out

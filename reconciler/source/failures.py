@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from reconciler.errors import SourceError
 
@@ -61,13 +62,22 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
 
 def source_error(stderr: str, url: str) -> SourceError:
     """The error for a git command that failed; `url` is shown without credentials."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    lines = stderr.splitlines()
     for pattern, what, remedy in _KNOWN:
         for line in lines:
             if re.search(pattern, line, re.IGNORECASE):
-                return SourceError(f"{what} ({line})", where=url, remedy=remedy)
-    said = next((line for line in lines if line.startswith(("fatal:", "error:"))), "it said nothing")
-    return SourceError(f"git failed: {said}", where=url, remedy="try: git ls-remote URL, as the same user")
+                return SourceError(f"{what} ({line.strip()})", where=url, remedy=remedy)
+    remedy = "try: git ls-remote URL, as the same user"
+    return SourceError(f"git failed: {_said(stderr)}", where=url, remedy=remedy)
+
+
+def mirror_error(stderr: str, directory: Path) -> SourceError:
+    """The error for a git command on the mirror alone."""
+    return SourceError(
+        f"the mirror cannot be used: {_said(stderr)}",
+        where=str(directory),
+        remedy="see that the disk is not full; or remove this directory: it is only a copy and is made anew",
+    )
 
 
 def timed_out(url: str, timeout: float, doing: str) -> SourceError:
@@ -77,3 +87,9 @@ def timed_out(url: str, timeout: float, doing: str) -> SourceError:
         where=url,
         remedy="check the network and the server; or raise `timeout` of the fleet",
     )
+
+
+def _said(stderr: str) -> str:
+    """The line that says why; what follows it only repeats that git stops."""
+    lines = (line.strip() for line in stderr.splitlines())
+    return next((line for line in lines if line.startswith(("fatal:", "error:"))), "git said nothing")

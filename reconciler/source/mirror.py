@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.errors import SourceError
 from reconciler.ports import Commit
 from reconciler.source.command import Deadline, GitCommand, Remote
-from reconciler.source.failures import source_error, timed_out
+from reconciler.source.failures import mirror_error, timed_out
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%cn", "%ce", "%ct", "%B")
 _LOCK_POLL = 0.05
@@ -44,7 +44,7 @@ class Mirror:
         return self._local_head(deadline)
 
     def _prepare(self, deadline: Deadline) -> None:
-        if (self._directory / "HEAD").exists() and (self._directory / "config").exists():
+        if (self._directory / "objects" / "info").is_dir():  # what git init makes last
             return
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,12 +55,12 @@ class Mirror:
             self._git.run(deadline, *arguments, keep=(lock,))
 
     def _remote_head(self, deadline: Deadline) -> str:
-        listing = self._git.run(deadline, "ls-remote", "--heads", self.remote.url, self._ref).decode()
+        listing = self._git.ask_remote(deadline, "ls-remote", "--heads", self.remote.url, self._ref).decode()
         for line in listing.splitlines():
             sha, _, ref = line.partition("\t")
             if ref == self._ref:
                 return sha
-        listing = self._git.run(deadline, "ls-remote", "--heads", self.remote.url).decode()
+        listing = self._git.ask_remote(deadline, "ls-remote", "--heads", self.remote.url).decode()
         there = [line.partition("\trefs/heads/")[2] for line in listing.splitlines()]
         raise SourceError(
             f"there is no branch {self.branch!r}",
@@ -78,7 +78,7 @@ class Mirror:
             stale.unlink(missing_ok=True)
         refspec = f"+{self._ref}:{self._ref}"
         arguments = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
-        self._git.run(deadline, *arguments, self.remote.url, refspec, keep=(lock,))
+        self._git.ask_remote(deadline, *arguments, self.remote.url, refspec, keep=(lock,))
 
     def _stale_locks(self) -> Iterator[Path]:
         """Lock files of a git that was killed: while we hold our lock, no other git writes here."""
@@ -121,7 +121,7 @@ class Mirror:
         self._require_commit(deadline, head)
         answer = self._git.try_run(deadline, "merge-base", "--is-ancestor", since, head)
         if answer.status > 1 and self._has_commit(deadline, since):
-            raise source_error(answer.err, self.remote.url)
+            raise mirror_error(answer.err, self._directory)
         return answer.status == 0
 
     def _has_commit(self, deadline: Deadline, sha: str) -> bool:
@@ -149,11 +149,7 @@ class Mirror:
             end = out.index(b"\n", start)
             header = out[start:end].decode(errors="replace").split()
             if header[1:2] != ["blob"]:
-                raise SourceError(
-                    f"blob {blob[:12]} is not in the mirror",
-                    where=str(self._directory),
-                    remedy="remove this directory; it is only a copy and is made anew",
-                )
+                raise mirror_error(f"fatal: blob {blob} is missing", self._directory)
             start = end + 1 + int(header[2]) + 1
             found.append(out[end + 1 : start - 1])
         return found

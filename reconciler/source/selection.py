@@ -58,13 +58,13 @@ class Entry:
 
 
 def parse_tree(listing: bytes) -> list[Entry]:
-    """The entries of `git ls-tree -r -l -z`, sorted by path. Names that are not UTF-8 get escapes (`\\xff`)."""
+    """The entries of `git ls-tree -r -l -z`, sorted by path. git shows no size for submodules and missing blobs."""
     entries = []
     for line in filter(None, listing.split(b"\0")):
         about, _, name = line.partition(b"\t")
         mode, _, blob, size = about.decode("ascii").split()
         path = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", name.decode(errors="backslashreplace"))
-        entries.append(Entry(mode, blob, 0 if size == "-" else int(size), path, odd_name=path.encode() != name))
+        entries.append(Entry(mode, blob, int(size) if size.isdecimal() else 0, path, odd_name=path.encode() != name))
     return sorted(entries, key=lambda entry: entry.path)
 
 
@@ -112,7 +112,8 @@ class Ignored:
         path = PurePosixPath(entry.path)
         for directory in path.parents:
             if spec := self._specs.get(directory):
-                verdict = spec.check_file(str(path.relative_to(directory))).include
+                name = f"{path.relative_to(directory)}{'/' if entry.is_submodule else ''}"
+                verdict = spec.check_file(name).include
                 if verdict is not None:
                     return verdict
         return False

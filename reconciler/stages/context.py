@@ -21,6 +21,9 @@ T = TypeVar("T")
 ATTEMPTS = 20
 """How often a decision is made anew because somebody else appended first."""
 
+CACHE_BYTES = 256 * 1024 * 1024
+CACHE_RESOURCES = 20_000
+
 EPOCH = 1
 """The fence epoch: it orders logs, positions order steps within one. A restored log will need a new one."""
 
@@ -66,6 +69,8 @@ class Context:
     owner: str
     tool_version: str
     progress: Callable[[Progress], None] = _silent
+    retry_now: bool = False
+    """A person asks: nodes that failed are tried at once, not after their back-off."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)
@@ -73,6 +78,13 @@ class Context:
     @property
     def name(self) -> str:
         return self.fleet.name
+
+    def trim(self) -> None:
+        """Bound the caches; what is needed is read again."""
+        if sum(map(len, self.contents.values())) > CACHE_BYTES:
+            self.contents.clear()
+        if len(self.resources) > CACHE_RESOURCES:
+            self.resources.clear()
 
     async def snapshot(self, at: int | None = None) -> Snapshot:
         return await self.reads.snapshot(self.name, at)

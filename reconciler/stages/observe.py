@@ -52,7 +52,7 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     snapshot = await context.snapshot()
     sights = await look(context, snapshot, names)
     for sight in sights.values():
-        _judge(sight)
+        _judge(sight, context.log.log_id)
     await context.keep(content for sight in sights.values() for content in sight.contents)
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
@@ -166,7 +166,7 @@ def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
     return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
 
 
-def _judge(sight: Sight) -> None:
+def _judge(sight: Sight, log_id: str) -> None:
     """Turn an observation into the events it deserves."""
     seen = sight.observation
     if seen is None:
@@ -175,7 +175,7 @@ def _judge(sight: Sight) -> None:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
         sight.state, sight.applied = {}, FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
-    sight.out = _not_ours(sight, seen)
+    sight.out = _not_ours(sight, seen, log_id)
     if sight.out:
         sight.bodies.extend(_unreachable(sight, refused=True))
     elif sight.state.get("unreachable"):
@@ -189,8 +189,10 @@ def _judge(sight: Sight) -> None:
         sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
 
 
-def _not_ours(sight: Sight, seen: Observation) -> str:
+def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     """Why a node that answers must not be written, or nothing."""
+    if seen.owner is not None and seen.owner.log_id != log_id:
+        return f"belongs to another log ({seen.owner.log_id}): release it there first"
     if seen.mco:
         return "managed by the Machine Config Operator: use `manage: cluster`, or take the node out of MCO"
     if seen.hold:

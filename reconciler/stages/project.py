@@ -41,6 +41,7 @@ async def project(context: Context) -> int:
             rendered += isinstance(body, FilesRendered)
     for pool in sorted({body.pool for body in bodies if isinstance(body, (FilesRendered, PlanBlocked))}):
         mine = [body for body in bodies if isinstance(body, (FilesRendered, PlanBlocked)) and body.pool == pool]
+        mine.sort(key=lambda body: isinstance(body, PlanBlocked))  # a rendered unit must not hide a blocked one
         row = snapshot.one(POOLS, context.name, pool)
         events = context.events(snapshot, mine, correlation=row["cause"] if row else None)
         await context.append(events, snapshot, [pool_stream(context.name, pool)])
@@ -56,6 +57,8 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
         base = base_of(snapshot, node.pool, state)
         if node.pool is None or base is None or node.pool not in desired.pools:
             continue
+        if (snapshot.one(POOLS, snapshot.fleet, node.pool) or {}).get("commit") is None:
+            continue  # the pool never accepted a commit: there is no wish yet, which is not an empty wish
         files = {} if base == OPENSHIFT_BASE else dict(state["base_files"])
         found[node.pool, "", base] = Unit(node.pool, "", base, files)
         if name in desired.held_nodes(node.pool) or (node.pool, name) in own:

@@ -73,14 +73,28 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
         return 0
     if row.get("head") == head:
         return await _judge_again(context, snapshot, row, head, recheck=recheck)
-    commits = await context.source.commits(row.get("head"), head)
+    accepted = (row.get("approved") or {}).get("subject") if row.get("head") is None else None
+    commits = await _new_commits(context, row.get("head"), accepted, head)
     if commits is None:
-        body = HistoryRewritten(str(row.get("head")), head)
+        body = HistoryRewritten(str(row.get("head") or accepted), head)
         await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
         return 1
     for commit in commits:
         await _record_commit(context, await context.snapshot(), commit)
     return len(commits)
+
+
+async def _new_commits(context: Context, recorded: str | None, accepted: str | None, head: str) -> list[Commit] | None:
+    """The commits to record, oldest first; None when the branch does not contain what was recorded or accepted.
+
+    Of a branch accepted after a rewrite, the commit that the person saw comes first, as one group.
+    """
+    if accepted is None:
+        found = await context.source.commits(recorded, head)
+        return None if found is None else list(found)
+    since = await context.source.commits(accepted, head)
+    seen = await context.source.commits(None, accepted)
+    return None if since is None or seen is None else [*seen, *since]
 
 
 async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str, *, recheck: bool) -> int:

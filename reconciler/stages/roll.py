@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from reconciler.errors import NodeError, WrongExpectation
 from reconciler.events.catalogue import Event, StepStarted, StepTakenOver
@@ -24,6 +25,10 @@ from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, FileSet, Progress
 from reconciler.stages.observe import Sight, base_of, file_sets, wanted_files
 from reconciler.stages.outcome import outcome_events
+
+RETRY_FIRST = 30
+RETRY_DOUBLINGS = 7
+"""A node that failed by itself is tried again after 30 s, doubling up to about an hour."""
 
 
 @dataclass
@@ -189,7 +194,9 @@ async def view_pool(
     for sight in sorted(sights.values(), key=lambda sight: sight.name):
         if sight.pool == name:
             state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-            nodes.append(await _view_node(snapshot, pool, replace(sight, state=state), own, sets, changes, tried))
+            nodes.append(
+                await _view_node(context, snapshot, pool, replace(sight, state=state), own, sets, changes, tried)
+            )
     rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
     version = snapshot.version(pool_stream(context.name, name))
     return PoolView(pool, nodes, version, _rollout(rollout) if rollout else None, row["commit"])
@@ -200,6 +207,7 @@ def _rollout(row: Row) -> RolloutView:
 
 
 async def _view_node(
+    context: Context,
     snapshot: Snapshot,
     pool: Pool,
     sight: Sight,
@@ -220,7 +228,7 @@ async def _view_node(
         converged_at=state.get("converged_at"),
         step=state.get("step"),
         failed=state.get("failed"),
-        out=sight.out or (f"step in progress by {state['step_owner']}" if state.get("step") else ""),
+        out=sight.out or _waits(context, pool, sight),
         tried=sight.name in tried,
         own=sight.name in own,
     )
@@ -232,6 +240,23 @@ async def _view_node(
     gone = {e.path: base_files.get(e.path) for e in applied.entries if e.path not in target.by_path}
     start, change = await changes.between(pool, sight.observation, target, gone)
     return replace(view, start=start, change=change, restore=tuple(sorted(gone)))
+
+
+def _waits(context: Context, pool: Pool, sight: Sight) -> str:
+    """Why a node that answers is not begun now, or nothing."""
+    state = sight.state
+    if state.get("step"):
+        return f"step in progress by {state['step_owner']}"
+    seen = sight.observation
+    if seen is not None and pool.runtime == "crio" and seen.active not in ("active", "reloading", ""):
+        return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
+    failed = state.get("failed")
+    if failed and failed["blame"] == "node" and not context.retry_now:
+        pause = RETRY_FIRST * 2 ** min(int(failed["attempts"]) - 1, RETRY_DOUBLINGS)
+        again = datetime.fromisoformat(failed["at"]) + timedelta(seconds=pause)
+        if context.clock.now() < again:
+            return f"failed {failed['attempts']} times ({failed['reason']}); next try at {again:%H:%M:%SZ}"
+    return ""
 
 
 def _moving(view: PoolView, plan: Plan) -> bool:
