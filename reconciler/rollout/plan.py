@@ -237,7 +237,11 @@ def _complete(view: PoolView, rollout: RolloutView) -> RolloutCompleted:
 
 def _repairs(view: PoolView, owner: str, epoch: int, begun: int) -> list[StepStarted]:
     """Drifted nodes that have the wanted content go back to what their receipt proved, within the same budget."""
-    drifted = [n for n in view.nodes if n.drifted and not n.behind and not n.out and not n.tried and not n.step]
+    drifted = [
+        node
+        for node in view.nodes
+        if node.drifted and node.target is not None and not (node.behind or node.out or node.tried or node.step)
+    ]
     busy = sum(node.step is not None for node in view.nodes)
     budget = view.pool.max_parallel(len(view.nodes)) - busy - begun
     chosen = drifted[: max(0, budget)]
