@@ -50,7 +50,7 @@ check: $(STAMP) ## formatting, lint, types, layers, the lock, the docs
 	$(BIN)/pytest -q -m docs
 
 bench: $(STAMP) ## benchmarks
-	$(BIN)/python -m benchmarks
+	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

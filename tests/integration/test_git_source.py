@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -152,6 +154,69 @@ async def test_lock_files_of_a_killed_git_do_not_stop_the_next_fetch(repository:
     assert await source.head() == second
 
 
+async def test_many_processes_may_make_the_mirror_at_once(repository: GitRepository) -> None:
+    head = repository.commit(a="1")
+    sources = [source_of(repository) for _ in range(6)]
+    assert await asyncio.gather(*(source.head() for source in sources)) == [head] * 6
+    assert await asyncio.gather(*(read(source) for source in sources)) == [{"a.yaml": b"1"}] * 6
+
+
+@pytest.mark.parametrize("dies_at", ["upload-pack", "ls-remote"])
+async def test_killed_in_the_middle_of_a_fetch(
+    repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_at: str
+) -> None:
+    """The orphaned git goes on under the lock; the next process waits for it and finds a whole mirror."""
+    head = repository.commit(a="1")
+    first_call, slow = tmp_path / "first", tmp_path / "slow"
+    wait_from = 1 if dies_at == "ls-remote" else 2
+    slow.write_text(
+        f"#!/bin/sh\necho >> {tmp_path}/calls; calls=$(wc -l < {tmp_path}/calls)\n"
+        f'if [ $calls = {wait_from} ]; then touch {first_call}; sleep 1; fi\nfor last; do :; done\nexec sh -c "$last"\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(slow))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "ssh")
+    url = f"git@git.example.com:{repository.directory}"
+    program = (
+        "import asyncio, pathlib, sys; from reconciler.source.git_source import GitSource\n"
+        "asyncio.run(GitSource(sys.argv[1], 'main', '.', pathlib.Path(sys.argv[2]), 20).head())"
+    )
+    mirror = tmp_path / "mirrors/default"
+    root = Path(__file__).parents[2]
+    victim = await asyncio.create_subprocess_exec(sys.executable, "-c", program, url, mirror, cwd=root)
+    while not first_call.exists():
+        assert victim.returncode is None
+        await asyncio.sleep(0.01)
+    victim.kill()
+    await victim.wait()
+    source = source_of(repository, url=url)
+    assert await source.head() == head
+    assert [file.data for file in await source.manifests(head)] == [b"1"]
+    assert (tmp_path / "calls").read_text().count("\n") == 3  # nothing was fetched twice
+    check = subprocess.run(["git", "-C", mirror, "fsck", "--strict"], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stderr
+
+
+async def test_a_half_made_mirror_is_made_anew(repository: GitRepository, tmp_path: Path) -> None:
+    head = repository.commit(a="1")
+    mirror = tmp_path / "mirrors/default"
+    (mirror / "refs").mkdir(parents=True)
+    (mirror / "HEAD").write_text("ref: refs/heads/main\n")
+    (mirror / "config").touch()
+    assert await source_of(repository).head() == head
+
+
+async def test_a_damaged_mirror_is_told(repository: GitRepository, tmp_path: Path) -> None:
+    head = repository.commit(a="1")
+    source = source_of(repository)
+    await source.head()
+    for loose in (tmp_path / "mirrors/default/objects").glob("??/*"):
+        if loose.read_bytes() and loose.parent.name + loose.name == repository.git("rev-parse", "HEAD:a.yaml"):
+            loose.unlink()
+    with pytest.raises(SourceError, match=r"(?s)mirror cannot be used.*remove this directory"):
+        await source.manifests(head)
+
+
 # --- Which files ----------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +297,7 @@ async def test_links_submodules_and_lfs_pointers_are_refused_by_name(repository:
 
 async def test_ignored_links_and_submodules_are_not_refused(repository: GitRepository) -> None:
     repository.write("real/a.yaml", "1")
-    repository.write(".reconcilerignore", "link.yaml\nvendor/\n")
+    repository.write(".reconcilerignore", "link.yaml\nvendor/shared/\n")
     (repository.directory / "link.yaml").symlink_to("real/a.yaml")
     head = repository.commit()
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{head},vendor/shared")
