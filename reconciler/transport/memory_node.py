@@ -53,6 +53,7 @@ class Faults:
     """What goes wrong on a node until it is set back.
 
     `reload`: "" (works), `fails` (exit status), `unable` (the runtime logs that it could not), `silent` (logs nothing).
+    `refuse`: the runtime cannot load a registries.conf that holds this text.
     `lose`: when the next apply or revert dies: `before` anything, `placing` (half the files stand), `placed` (before
     the action) or `done` (before the answer); it is spent by that.
     """
@@ -61,6 +62,7 @@ class Faults:
     disk_full: bool = False
     read_only: bool = False
     reload: str = ""
+    refuse: str = ""
     unhealthy_after: bool = False
     lose: str = ""
 
@@ -231,7 +233,9 @@ class MemoryNode:
         self.actions += [action.replace(":", " ") for action in request.actions]
         if request.runtime == "crio":
             self.active = "failed" if unhealthy else "active"
-        if request.actions and reload in ("fails", "unable"):
+        main = self.files.get("/etc/containers/registries.conf")
+        broken = bool(main and self.faults.refuse and self.faults.refuse.encode() in main.content)
+        if request.actions and (broken or reload in ("fails", "unable")):
             return "reload-failed"
         return "unhealthy" if unhealthy and request.runtime == "crio" else ""
 

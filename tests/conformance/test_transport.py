@@ -1,0 +1,41 @@
+"""The transport conformance class against every kind of node that can be had here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.transport.sandbox import SandboxNode
+from tests.conformance.transport import TransportConformance
+from tests.nodes import LocalRig, MemoryRig, Rig, SshRig, one_node, shell
+
+
+class TestMemory(TransportConformance):
+    @pytest.fixture
+    def rig(self) -> Rig:
+        return MemoryRig()
+
+
+class TestLocal(TransportConformance):
+    """node.sh under each shell that hosts have; with busybox, its own programs too."""
+
+    @pytest.fixture(params=["dash", "busybox", "bash"])
+    async def rig(self, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
+        rig = LocalRig(tmp_path / "a root", shell(request.param, tmp_path / "bin"))
+        yield rig
+        await rig.transport.close()
+
+
+class TestSshd(TransportConformance):
+    @pytest.fixture(scope="class")
+    def node(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
+        yield from one_node(tmp_path_factory.mktemp("sshd"))
+
+    @pytest.fixture
+    async def rig(self, node: SandboxNode) -> AsyncIterator[Rig]:
+        rig = SshRig(node)
+        yield rig
+        rig.mend()
+        await rig.transport.close()

@@ -1,0 +1,283 @@
+"""Nodes for tests: one face (`Rig`) for memory, local and sshd nodes, so that one set of tests judges them all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reconciler.ports import Target, Transport
+from reconciler.transport.local import LocalTransport
+from reconciler.transport.memory import MemoryTransport
+from reconciler.transport.memory_node import Entry
+from reconciler.transport.sandbox import LocalNode, SandboxNode, available, local_node, put_program, start_nodes
+from reconciler.transport.ssh import SshTransport
+
+MANAGED_DIRECTORIES = ("etc/containers", "etc/docker", "etc/crio", "etc/machine-config-daemon")
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+
+
+class Rig(ABC):
+    """A node, the transport that reaches it, and hands to change and read it behind the transport's back."""
+
+    transport: Transport
+    target: Target
+
+    @abstractmethod
+    def put(self, path: str, content: bytes, mode: int = 0o644) -> None: ...
+
+    @abstractmethod
+    def read(self, path: str) -> bytes | None: ...
+
+    @abstractmethod
+    def mode(self, path: str) -> int: ...
+
+    @abstractmethod
+    def remove(self, path: str) -> None: ...
+
+    @abstractmethod
+    def symlink(self, path: str, to: str) -> None: ...
+
+    @abstractmethod
+    def fingerprint(self) -> object:
+        """Changes with every write to a managed file or its directory, also one of equal bytes."""
+
+    @abstractmethod
+    def actions(self) -> list[str]: ...
+
+    @abstractmethod
+    def set_reload(self, how: str) -> None: ...
+
+    @abstractmethod
+    def set_active(self, state: str) -> None: ...
+
+    @abstractmethod
+    def refuse_text(self, text: str) -> None: ...
+
+    @abstractmethod
+    def hold(self, reason: str) -> None: ...
+
+    @abstractmethod
+    def fill(self) -> None:
+        """No more space for the files."""
+
+    @abstractmethod
+    def read_only(self) -> None: ...
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Undo `fill` and `read_only`."""
+
+    def mco(self) -> None:
+        self.put("/etc/machine-config-daemon/currentconfig", b"{}")
+
+
+class MemoryRig(Rig):
+    def __init__(self) -> None:
+        self.transport: MemoryTransport = MemoryTransport(FixedClock())
+        self.target = Target("default", "node-1", "memory")
+        self.node = self.transport.node("node-1")
+
+    def put(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        self.node.files[path] = Entry(content, mode)
+
+    def read(self, path: str) -> bytes | None:
+        entry = self.node.files.get(path)
+        return entry.content if entry else None
+
+    def mode(self, path: str) -> int:
+        return self.node.files[path].mode
+
+    def remove(self, path: str) -> None:
+        del self.node.files[path]
+
+    def symlink(self, path: str, to: str) -> None:
+        self.node.files[path] = Entry(to.encode(), kind="symlink")
+
+    def fingerprint(self) -> object:
+        return self.node.writes, dict(self.node.files)
+
+    def actions(self) -> list[str]:
+        return self.node.actions
+
+    def set_reload(self, how: str) -> None:
+        self.node.faults.reload = "" if how == "ok" else how
+        self.node.faults.unhealthy_after = how == "kills"
+
+    def set_active(self, state: str) -> None:
+        self.node.active = state
+
+    def refuse_text(self, text: str) -> None:
+        self.node.faults.refuse = text
+
+    def hold(self, reason: str) -> None:
+        self.node.hold = reason
+
+    def fill(self) -> None:
+        self.node.faults.disk_full = True
+
+    def read_only(self) -> None:
+        self.node.faults.read_only = True
+
+    def mend(self) -> None:
+        self.node.faults.disk_full = self.node.faults.read_only = False
+
+    def mco(self) -> None:
+        self.node.mco = True
+
+
+class DirectoryRig(Rig):
+    """What local and sshd nodes have in common: a directory that shows the node's /."""
+
+    node: LocalNode | SandboxNode
+
+    def at(self, path: str) -> Path:
+        return self.node.root / path.lstrip("/")
+
+    @property
+    def state(self) -> Path:
+        return self.at("/var/lib/reconciler")
+
+    def put(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        place = self.at(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+        place.chmod(mode)
+
+    def read(self, path: str) -> bytes | None:
+        place = self.at(path)
+        return place.read_bytes() if place.is_file() else None
+
+    def mode(self, path: str) -> int:
+        return self.at(path).stat().st_mode & 0o7777
+
+    def remove(self, path: str) -> None:
+        self.at(path).unlink()
+
+    def symlink(self, path: str, to: str) -> None:
+        place = self.at(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(to)
+
+    def fingerprint(self) -> object:
+        found = {}
+        for top in MANAGED_DIRECTORIES:
+            for place in [self.at(top), *self.at(top).rglob("*")]:
+                if place.exists():
+                    status = place.lstat()
+                    found[str(place)] = (status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+        return found
+
+    def actions(self) -> list[str]:
+        return self.node.actions()
+
+    def set_reload(self, how: str) -> None:
+        self.node.runtime.set_reload(how)
+
+    def set_active(self, state: str) -> None:
+        self.node.runtime.set_active(state)
+
+    def refuse_text(self, text: str) -> None:
+        self.node.runtime.refuse_text(text)
+
+    def hold(self, reason: str) -> None:
+        self.state.mkdir(parents=True, exist_ok=True)
+        (self.state / "hold").write_text(f"{reason}\n")
+
+
+class LocalRig(DirectoryRig):
+    """A directory below /tmp. Disk faults are played by a fake cp, since the disk is everybody's."""
+
+    node: LocalNode
+
+    def __init__(self, directory: Path, shell: Sequence[str]) -> None:
+        self.node = local_node(directory)
+        self.transport = LocalTransport(shell)
+        self.target = self.node.target()
+
+    def fill(self) -> None:
+        self._failing_copies("No space left on device")
+
+    def read_only(self) -> None:
+        self._failing_copies("Read-only file system")
+
+    def _failing_copies(self, message: str) -> None:
+        # only copies that end below /etc fail: the state directory is on another file system
+        text = f'#!/bin/sh\nfor to; do :; done\ncase $to in ./etc/*) echo "cp: {message}" >&2; exit 1 ;; esac\n'
+        put_program(self.node.root / "usr/local/bin/cp", f'{text}exec /bin/cp "$@"\n')
+
+    def mend(self) -> None:
+        (self.node.root / "usr/local/bin/cp").unlink(missing_ok=True)
+
+
+class SshRig(DirectoryRig):
+    """A real sshd node, emptied before each test."""
+
+    node: SandboxNode
+
+    def __init__(self, node: SandboxNode) -> None:
+        self.node = node
+        self.transport = SshTransport(None, [str(node.identity)], None, 10)
+        self.target = node.target()
+        for place in (*MANAGED_DIRECTORIES, "var/lib/reconciler", "root/.config"):
+            shutil.rmtree(self.at(place), ignore_errors=True)
+        self.at("etc/containers").mkdir()
+        for fault in ("active", "reload", "delay", "refuse", "actions", "journal"):
+            (node.runtime.control / fault).unlink(missing_ok=True)
+        for program in ("mv", "cp"):
+            self.at(f"usr/local/bin/{program}").unlink(missing_ok=True)
+
+    def fill(self) -> None:
+        self.node.fill("/etc")
+
+    def read_only(self) -> None:
+        self.node.read_only()
+
+    def mend(self) -> None:
+        self.node.read_only(False)
+        self.node.free()
+
+
+def need_sshd() -> None:
+    """Skip the test where sshd nodes cannot be had."""
+    if reason := available():
+        pytest.skip(reason)
+
+
+def shell(name: str, directory: Path) -> list[str]:
+    """The command of a POSIX shell; skips the test where it is not installed."""
+    if name == "busybox":
+        return busybox_only(directory)
+    if not shutil.which(name):
+        pytest.skip(f"needs {name}")
+    return [name, "--posix"] if name == "bash" else [name]
+
+
+def busybox_only(directory: Path) -> list[str]:
+    """A shell that sees no programs but busybox's own (and flock, which Debian's busybox lacks)."""
+    busybox = shutil.which("busybox")
+    if not busybox:
+        pytest.skip("needs busybox")
+    directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run([busybox, "--install", "-s", str(directory)], check=True)
+    flock = shutil.which("flock")
+    if flock and not (directory / "flock").exists():
+        (directory / "flock").symlink_to(flock)
+    return ["env", f"PATH={directory}", busybox, "sh"]
+
+
+def one_node(directory: Path) -> Iterator[SandboxNode]:
+    """For a module-wide fixture: a single sshd node."""
+    need_sshd()
+    node = start_nodes(directory, 1)[0]
+    yield node
+    node.close()
