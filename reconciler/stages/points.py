@@ -60,14 +60,7 @@ async def _end_of_group(context: Context, position: int) -> int:
         raise UsageError(
             f"the log has no position {position}", where="point in time", remedy="see `reconciler history`"
         )
-    group = found[0].group
-    following = await context.log.read(EventFilter(after=position, limit=10_000))
-    last = position
-    for event in following:
-        if event.group != group:
-            break
-        last = event.position
-    return last
+    return (await context.reads.snapshot(context.name, position, tables=())).position
 
 
 async def _at_time(context: Context, text: str) -> int:
