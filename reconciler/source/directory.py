@@ -23,7 +23,11 @@ def read_directory(directory: Path) -> list[ManifestFile]:
     try:
         entries = sorted(_entries(directory), key=lambda entry: entry.path)
         ignored = Ignored({e.path: (directory / e.path).read_bytes() for e in entries if e.is_ignore_file})
-        return [_read(directory, entry) for entry in candidates(entries) if not ignored(entry)]
+        return [
+            _read(directory, entry)
+            for entry in candidates(entries)
+            if not ignored(entry) and not _harmless(directory, entry)
+        ]
     except (OSError, ValueError) as error:
         raise InputRejected(str(error), where=str(directory), remedy="make the file readable, or mend it") from error
 
@@ -37,9 +41,14 @@ def _entries(directory: Path) -> list[Entry]:
             status = path.lstat()
             mode = _MODES.get(stat.S_IFMT(status.st_mode))
             if mode is not None:
-                shown = path.relative_to(directory).as_posix()
-                found.append(Entry(mode, "", status.st_size, shown, odd_name=not shown.isprintable()))
+                found.append(Entry.named(os.fsencode(path.relative_to(directory)), mode, "", status.st_size))
     return found
+
+
+def _harmless(directory: Path, entry: Entry) -> bool:
+    """A symbolic link not named like a manifest and not to a directory: nothing would be missed behind it."""
+    plain_link = entry.is_symlink and not entry.has_suffix and not entry.odd_name
+    return plain_link and not (directory / entry.path).is_dir()
 
 
 def _read(directory: Path, entry: Entry) -> ManifestFile:

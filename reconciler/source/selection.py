@@ -35,6 +35,11 @@ class Entry:
     path: str
     odd_name: bool
 
+    @classmethod
+    def named(cls, name: bytes, mode: str, blob: str, size: int) -> Entry:
+        path = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", name.decode(errors="backslashreplace"))
+        return cls(mode, blob, size, path, odd_name=path.encode() != name)
+
     @property
     def is_symlink(self) -> bool:
         return self.mode == "120000"
@@ -63,8 +68,7 @@ def parse_tree(listing: bytes) -> list[Entry]:
     for line in filter(None, listing.split(b"\0")):
         about, _, name = line.partition(b"\t")
         mode, _, blob, size = about.decode("ascii").split()
-        path = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", name.decode(errors="backslashreplace"))
-        entries.append(Entry(mode, blob, int(size) if size.isdecimal() else 0, path, odd_name=path.encode() != name))
+        entries.append(Entry.named(name, mode, blob, int(size) if size.isdecimal() else 0))
     return sorted(entries, key=lambda entry: entry.path)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import InputRejected, ReconcilerError, SourceError, UsageError
+from reconciler.source.directory import read_directory
 from reconciler.source.git_source import GitSource
 from reconciler.source.selection import LARGEST
 from tests.integration.git_repository import ENVIRONMENT, GitRepository
@@ -493,3 +494,29 @@ async def test_a_refused_http_login(repository: GitRepository, private_server: s
         await source_of(repository, url=f"http://{login}{private_server}/fleet/.git").head()
     assert "wr0ng" not in str(caught.value)
     assert "t0ken" not in str(caught.value)
+
+
+# --- A directory, before it is committed ----------------------------------------------------------------------------
+
+
+async def test_a_directory_is_read_as_the_commit_of_it_would_be(repository: GitRepository) -> None:
+    repository.write(".reconcilerignore", "/charts/\n*.json\n")
+    for name in ("a.yaml", "b/設定.yml", "charts/c.yaml", "d.json", "README.md", ".github/e.yaml", ".f.yaml"):
+        repository.write(name, name)
+    repository.write("lfs.yaml", "version https://git-lfs.github.com/spec/v1\n")
+    repository.write("large.yaml", b"#" * (LARGEST + 1))
+    repository.write("new\nline.yaml", "x")
+    for link, target in {"link.yaml": "a.yaml", "dir": "b", "NOTICE": "README.md", "dangling": "none"}.items():
+        (repository.directory / link).symlink_to(target)
+    repository.commit()
+    directory = {file.path: file.refused or file.data for file in read_directory(repository.directory)}
+    assert directory == await read(source_of(repository))
+    assert list(directory) == [
+        "a.yaml",
+        "b/設定.yml",
+        "dir",
+        "large.yaml",
+        "lfs.yaml",
+        "link.yaml",
+        r"new\x0aline.yaml",
+    ]
