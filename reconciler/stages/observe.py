@@ -51,8 +51,9 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     """Look at all nodes (or those named), many at once, one round trip each; append what is new."""
     snapshot = await context.snapshot()
     sights = await look(context, snapshot, names)
+    twins = _twins(snapshot, sights.values())
     for sight in sights.values():
-        _judge(sight, context.log.log_id)
+        _judge(sight, context.log.log_id, twins.get(sight.name, ""))
     await context.keep(content for sight in sights.values() for content in sight.contents)
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
@@ -166,7 +167,27 @@ def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
     return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
 
 
-def _judge(sight: Sight, log_id: str) -> None:
+def _twins(snapshot: Snapshot, sights: Iterable[Sight]) -> dict[str, str]:
+    """Node → another Node that is the same machine: two wishes for one host, of which none is carried out."""
+    machines: dict[str, list[str]] = {}
+    seen = {s.name: s.observation.machine_id for s in sights if s.observation}
+    recorded = {
+        key[1]: row["machine_id"]
+        for key, row in snapshot.table(NODE_STATES).items()
+        if row["machine_id"] and snapshot.one(NODES, snapshot.fleet, key[1])
+    }
+    for name, machine in {**recorded, **seen}.items():
+        if machine:
+            machines.setdefault(machine, []).append(name)
+    return {
+        name: min(other for other in names if other != name)
+        for names in machines.values()
+        if len(names) > 1
+        for name in names
+    }
+
+
+def _judge(sight: Sight, log_id: str, twin: str) -> None:
     """Turn an observation into the events it deserves."""
     seen = sight.observation
     if seen is None:
@@ -175,7 +196,8 @@ def _judge(sight: Sight, log_id: str) -> None:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
         sight.state, sight.applied = {}, FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
-    sight.out = _not_ours(sight, seen, log_id)
+    sight.out = f"is the same machine as node {twin}: remove one of the two Nodes" if twin else ""
+    sight.out = sight.out or _not_ours(sight, seen, log_id)
     if sight.out:
         sight.bodies.extend(_unreachable(sight, refused=True))
     elif sight.state.get("unreachable"):
