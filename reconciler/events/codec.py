@@ -59,36 +59,63 @@ def canonical(value: object, where: str = "") -> str:
 
 def plain(value: object, where: str = "") -> Any:
     """The value in JSON's own types: mappings as dicts, tuples as lists. Raises InputRejected for anything else."""
+    try:
+        return _plain(value)
+    except _NotRecordable as refusal:
+        raise InputRejected(refusal.what, where=".".join([where, *reversed(refusal.path)])) from None
+
+
+class _NotRecordable(Exception):
+    """Carries the keys on the way out, so that the way in need not build names that nobody reads."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.path: list[str] = []
+
+
+def _plain(value: object) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return _text(value, where)
+        return value if _fine(value) else _text(value)
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise InputRejected(f"the integer {value} is outside ±(2^53 − 1)", where=where)
+            raise _NotRecordable(f"the integer {value} is outside ±(2^53 − 1)")
         return value
     if isinstance(value, (tuple, list)):
-        return [plain(item, where) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {_key(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
-    raise InputRejected(f"a value of type {type(value).__name__} cannot be recorded", where=where)
+        return _mapping(value)
+    raise _NotRecordable(f"a value of type {type(value).__name__} cannot be recorded")
 
 
-def _text(value: str, where: str) -> str:
-    if "\0" in value:
-        raise InputRejected("the text contains U+0000, which cannot be recorded", where=where)
-    if not value.isascii():
+def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    result = {}
+    for key, item in value.items():
+        if not isinstance(key, str) or not key.isascii() or "\0" in key:
+            raise _NotRecordable(f"the key {key!r} is not ASCII text without U+0000")
         try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InputRejected("the text contains a lone surrogate (it is not valid Unicode)", where=where) from None
+            result[key] = _plain(item)
+        except _NotRecordable as refusal:
+            refusal.path.append(key)
+            raise
+    return result
+
+
+def _fine(value: str) -> bool:
+    """Nearly every text: no look at single characters is needed."""
+    return value.isascii() and "\0" not in value
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise _NotRecordable("the text contains U+0000, which cannot be recorded")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _NotRecordable("the text contains a lone surrogate (it is not valid Unicode)") from None
     return value
-
-
-def _key(key: object, where: str) -> str:
-    if not isinstance(key, str) or not key.isascii():
-        raise InputRejected(f"the key {key!r} is not ASCII text", where=where)
-    return _text(key, where)
 
 
 @cache

@@ -113,6 +113,18 @@ class EmbeddedPostgres:
             with last:
                 self._shut_down()
 
+    def discard(self) -> bool:
+        """Remove the data directory, ending a server that a killed user left; False while somebody uses it."""
+        with self._lock("postgres.lock", fcntl.LOCK_EX):
+            try:
+                last = self._lock("postgres.users", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            with last:
+                self._shut_down()
+                shutil.rmtree(self._data_dir)
+        return True
+
     # --- who uses it ----------------------------------------------------------------------------------------------
 
     def _lock(self, name: str, operation: int) -> IO[str]:

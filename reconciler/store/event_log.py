@@ -80,7 +80,7 @@ class PostgresEventLog:
             await copy_rows(connection, EVENTS.name, EVENT_COLUMNS, (_flat(record) for record in records))
             await _advance_streams(connection, records)
             await self._fold_in(connection, group)
-            await connection.execute(sa.select(sa.func.pg_notify(CHANNEL, str(records[-1].position))))
+            await connection.execute(_NOTIFY, {"position": str(records[-1].position)})
         return group
 
     async def _fold_in(self, connection: AsyncConnection, group: Sequence[StoredEvent]) -> None:
@@ -130,15 +130,12 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits. A process that
     stands still while it holds the lock loses its connection, and with it the lock.
     """
-    patience = sa.func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, True)
-    await connection.execute(sa.select(patience, sa.func.pg_advisory_xact_lock(APPEND_LOCK)))
+    await connection.execute(_LOCK)
 
 
 async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:
     """Every row in order, without holding all of them."""
-    result = await connection.stream(
-        sa.select(*_COLUMNS).order_by(EVENTS.c.position), execution_options={"yield_per": PAGE}
-    )
+    result = await connection.stream(_EVENTS_IN_ORDER, execution_options={"yield_per": PAGE})
     async for page in result.partitions():
         for row in page:
             yield _record(row)
@@ -148,30 +145,65 @@ async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int,
     """The last position of the append group that `position` is in, and when it was recorded; None: not in the log."""
     if position == 0:
         return 0, None
-    own = sa.select(EVENTS.c.append_group, EVENTS.c.recorded_at).where(EVENTS.c.position == position)
-    place = (await connection.execute(own)).one_or_none()
-    if place is None:
+    given = {"position": position}
+    recorded_at = await connection.scalar(_RECORDED_AT, given)
+    if recorded_at is None:
         return None
-    following = (
-        sa.select(EVENTS.c.position)
-        .where(EVENTS.c.position > position, EVENTS.c.append_group != place[0])
-        .order_by(EVENTS.c.position)
-        .limit(1)
-    )
-    after = await connection.scalar(following)
-    end = after - 1 if after is not None else (await newest(connection))[0]
-    return end, place[1].astimezone(UTC)
+    following = await connection.scalar(_FIRST_OF_NEXT_GROUP, given)
+    end = following - 1 if following is not None else (await newest(connection))[0]
+    return end, recorded_at.astimezone(UTC)
 
 
 async def newest(connection: AsyncConnection) -> tuple[int, datetime | None]:
     """The newest position and when it was recorded; (0, None) for an empty log."""
-    newest_event = sa.select(EVENTS.c.position, EVENTS.c.recorded_at).order_by(EVENTS.c.position.desc()).limit(1)
-    row = (await connection.execute(newest_event)).one_or_none()
-    return (0, None) if row is None else (row[0], row[1].astimezone(UTC))
+    head, _ = await _head_and_clock(connection)
+    return head.position, head.recorded_at
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
 _PLACE_WIDTH = len(Record._fields) - 1
+
+_LOCK = sa.select(
+    sa.func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, True),
+    sa.func.pg_advisory_xact_lock(APPEND_LOCK),
+)
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa.Text)))
+_EVENTS_IN_ORDER = sa.select(*_COLUMNS).order_by(EVENTS.c.position)
+_EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
+_RECORDED_AT = sa.select(EVENTS.c.recorded_at).where(EVENTS.c.position == sa.bindparam("position"))
+_FIRST_OF_NEXT_GROUP = (
+    sa.select(EVENTS.c.position)
+    .where(EVENTS.c.position > sa.bindparam("position"), EVENTS.c.append_group > sa.bindparam("position"))
+    .order_by(EVENTS.c.position)
+    .limit(1)
+)
+_ALL_STREAM_VERSIONS = sa.select(STREAMS.c.stream, STREAMS.c.version)
+_STREAM_VERSIONS = _ALL_STREAM_VERSIONS.where(
+    STREAMS.c.stream == sa.any_(sa.bindparam("streams", type_=ARRAY(sa.Text)))
+)
+
+
+def _select_head_and_clock() -> sa.Select[Any]:
+    clock = sa.select(sa.func.clock_timestamp().label("now")).subquery()
+    newest_first = EVENTS.c.position.desc()
+    last = sa.select(EVENTS.c.position, EVENTS.c.hash, EVENTS.c.recorded_at).order_by(newest_first).limit(1).subquery()
+    return sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
+
+
+def _upsert_heads() -> sa.Insert:
+    """All streams of a batch at once, one array per column."""
+    names = ("stream", "fleet", "version", "last_position")
+    arrays = [sa.bindparam(name, type_=ARRAY(STREAMS.c[name].type)) for name in names]
+    heads = sa.func.unnest(*arrays).table_valued(*names).render_derived()
+    upsert = insert(STREAMS).from_select(names, sa.select(heads))
+    return upsert.on_conflict_do_update(
+        index_elements=[STREAMS.c.stream],
+        set_={"version": upsert.excluded.version, "last_position": upsert.excluded.last_position},
+    )
+
+
+_HEAD_AND_CLOCK = _select_head_and_clock()
+_ADVANCE_STREAMS = _upsert_heads()
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -185,59 +217,37 @@ def _flat(record: Record) -> tuple[object, ...]:
 
 
 async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
-    found = await connection.execute(
-        sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.literal(ids, ARRAY(sa.Uuid))))
-    )
-    records = (_record(row) for row in found)
+    records = (_record(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
     return {record.content.event_id: record for record in records}
 
 
 async def _stream_versions(connection: AsyncConnection, streams: Iterable[str]) -> dict[str, int]:
-    wanted = sa.literal(sorted(streams), ARRAY(sa.Text))
-    found = await connection.execute(
-        sa.select(STREAMS.c.stream, STREAMS.c.version).where(STREAMS.c.stream == sa.any_(wanted))
-    )
+    found = await connection.execute(_STREAM_VERSIONS, {"streams": sorted(streams)})
     return {row.stream: row.version for row in found}
 
 
 async def _all_stream_versions(connection: AsyncConnection) -> dict[str, int]:
-    found = await connection.execute(sa.select(STREAMS.c.stream, STREAMS.c.version))
-    return {row.stream: row.version for row in found}
+    return {row.stream: row.version for row in await connection.execute(_ALL_STREAM_VERSIONS)}
 
 
 async def _head_and_clock(connection: AsyncConnection) -> tuple[Head, datetime]:
-    clock = sa.select(sa.func.clock_timestamp().label("now")).subquery()
-    last = (
-        sa.select(EVENTS.c.position, EVENTS.c.hash, EVENTS.c.recorded_at)
-        .order_by(EVENTS.c.position.desc())
-        .limit(1)
-        .subquery()
-    )
-    joined = sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
-    now, position, own, recorded_at = (await connection.execute(joined)).one()
+    now, position, own, recorded_at = (await connection.execute(_HEAD_AND_CLOCK)).one()
     if position is None:
         return Head(0, GENESIS, None), now.astimezone(UTC)
     return Head(position, own, recorded_at.astimezone(UTC)), now.astimezone(UTC)
 
 
 async def _advance_streams(connection: AsyncConnection, records: Sequence[Record]) -> None:
-    """The last record of each stream is its new head: one statement for all."""
+    """The last record of each stream is its new head."""
     last = {record.content.stream: record for record in records}
-    heads = sa.func.unnest(
-        sa.literal(list(last), ARRAY(sa.Text)),
-        sa.literal([record.content.fleet for record in last.values()], ARRAY(sa.Text)),
-        sa.literal([record.version for record in last.values()], ARRAY(sa.BigInteger)),
-        sa.literal([record.position for record in last.values()], ARRAY(sa.BigInteger)),
-    ).table_valued("stream", "fleet", "version", "last_position")
-    advance = insert(STREAMS).from_select(
-        ["stream", "fleet", "version", "last_position"], sa.select(heads.render_derived())
-    )
-    await connection.execute(
-        advance.on_conflict_do_update(
-            index_elements=[STREAMS.c.stream],
-            set_={"version": advance.excluded.version, "last_position": advance.excluded.last_position},
-        )
-    )
+    heads = last.values()
+    columns = {
+        "stream": list(last),
+        "fleet": [record.content.fleet for record in heads],
+        "version": [record.version for record in heads],
+        "last_position": [record.position for record in heads],
+    }
+    await connection.execute(_ADVANCE_STREAMS, columns)
 
 
 async def _events_matching(connection: AsyncConnection, wanted: EventFilter) -> list[Record]:

@@ -76,28 +76,28 @@ def fold_group(fold: Fold, events: Sequence[StoredEvent], rows: Rows) -> list[Ch
     for table, key in touched:
         old = rows.get(table.name, {}).get(key)
         new = working.rows[table.name][key]
-        new = None if new is None or new is old else _as_stored(table, new)
-        if new is not old and new != old:
+        if new is not None and new is not old:
+            new = _as_stored(table, new, old or {})
+        if new != old:
             changes.append(Change(table, key, old, new))
     return changes
 
 
-def _as_stored(table: Table, row: Row) -> Row:
+def _as_stored(table: Table, row: Row, old: Row) -> Row:
     """The row with the values that a database gives back: lists for tuples, UTC times for their text."""
-    unknown = row.keys() - table.columns.keys() - set(table.key)
-    if unknown:
-        raise LookupError(f"the fold wrote columns that {table.name} does not have: {sorted(unknown)}")
-    keys = {name: row[name] for name in table.key}
-    return {**keys, **{name: _value(kind, row[name], name) for name, kind in table.columns.items()}}
-
-
-def _value(kind: str, value: Any, name: str) -> Any:
-    if kind == "jsonb":
-        return plain(value, name)
-    if kind == "timestamptz" and value is not None:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return moment.astimezone(UTC)
-    return value
+    if row.keys() != table.columns.keys() | set(table.key):
+        raise LookupError(f"the fold wrote a row of {table.name} with other columns: {sorted(row)}")
+    result = dict(row)
+    for name, kind in table.columns.items():
+        value = row[name]
+        if value is None or value is old.get(name):
+            continue
+        if kind == "jsonb":
+            result[name] = plain(value, name)
+        elif kind == "timestamptz":
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+            result[name] = moment.astimezone(UTC)
+    return result
 
 
 @dataclass(frozen=True)

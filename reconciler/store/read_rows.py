@@ -19,7 +19,9 @@ from reconciler.store.tables import READ_TABLES
 
 async def current_rows(connection: AsyncConnection, touched: Iterable[Touched]) -> Rows:
     """The touched rows that hold now: one query per table."""
-    return {table.name: await _rows(connection, table, _currently(table, keys)) for table, keys in _by_table(touched)}
+    return {
+        table.name: await _rows(connection, table, _currently(table), _keys(keys)) for table, keys in _by_table(touched)
+    }
 
 
 async def rows_now(connection: AsyncConnection, table: Table, fleet: str) -> dict[Key, Row]:
@@ -40,8 +42,8 @@ async def write_changes(connection: AsyncConnection, changes: Sequence[Change], 
     """End the old rows and begin the new ones at a position: at most two statements per table."""
     ended = [(change.table, change.key) for change in changes if change.old is not None]
     for table, keys in _by_table(ended):
-        target = READ_TABLES[table.name]
-        await connection.execute(sa.update(target).where(_currently(table, keys)).values(valid_to=position))
+        end = sa.update(READ_TABLES[table.name]).where(_currently(table)).values(valid_to=position)
+        await connection.execute(end, _keys(keys))
     begun = [(change.table, change.new) for change in changes if change.new is not None]
     await write_rows(connection, [(table, row, position, None) for table, row in begun])
 
@@ -72,20 +74,26 @@ async def delete_all(connection: AsyncConnection, tables: Iterable[Table]) -> No
         await connection.execute(sa.delete(READ_TABLES[table.name]))
 
 
-async def _rows(connection: AsyncConnection, table: Table, condition: sa.ColumnElement[bool]) -> dict[Key, Row]:
+async def _rows(
+    connection: AsyncConnection, table: Table, condition: sa.ColumnElement[bool], given: dict[str, Any] | None = None
+) -> dict[Key, Row]:
     source = READ_TABLES[table.name]
     names = (*table.key, *table.columns)
-    found = await connection.execute(sa.select(*(source.c[name] for name in names)).where(condition))
+    found = await connection.execute(sa.select(*(source.c[name] for name in names)).where(condition), given)
     width = len(table.key)
     return {tuple(row[:width]): dict(zip(names, row, strict=True)) for row in found}
 
 
-def _currently(table: Table, keys: Sequence[Key]) -> sa.ColumnElement[bool]:
-    """The row holds now, and its key is one of these."""
+def _currently(table: Table) -> sa.ColumnElement[bool]:
+    """The row holds now, and its key is one of the parameters `key_0`, `key_1` …: one array per key column."""
     columns = READ_TABLES[table.name].c
-    lists = (sa.literal([key[index] for key in keys], ARRAY(sa.Text)) for index in range(len(table.key)))
-    wanted = sa.select(sa.func.unnest(*lists).table_valued(*table.key).render_derived(name="wanted"))
+    arrays = (sa.bindparam(f"key_{index}", type_=ARRAY(sa.Text)) for index in range(len(table.key)))
+    wanted = sa.select(sa.func.unnest(*arrays).table_valued(*table.key).render_derived(name="wanted"))
     return sa.and_(columns.valid_to.is_(None), sa.tuple_(*(columns[name] for name in table.key)).in_(wanted))
+
+
+def _keys(keys: Sequence[Key]) -> dict[str, list[str]]:
+    return {f"key_{index}": list(column) for index, column in enumerate(zip(*keys, strict=True))}
 
 
 def _by_table(touched: Iterable[Touched]) -> list[tuple[Table, list[Key]]]:

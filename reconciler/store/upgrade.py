@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import cast
 
 import sqlalchemy as sa
 from alembic import command
@@ -46,6 +48,16 @@ def pending(url: str) -> list[str]:
     try:
         with blocking_transaction(engine) as connection:
             return _pending(connection)
+    finally:
+        engine.dispose()
+
+
+def clock(url: str) -> datetime:
+    """The server's time, which dates events and leases. Raises StoreError."""
+    engine = blocking_engine_for(url)
+    try:
+        with blocking_transaction(engine) as connection:
+            return cast("datetime", connection.scalar(sa.text("SELECT clock_timestamp()")))
     finally:
         engine.dispose()
 

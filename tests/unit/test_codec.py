@@ -72,7 +72,7 @@ class Colour(Enum):
         (b"bytes", "a value of type bytes"),
         ({1, 2}, "a value of type set"),
         (Colour.RED, "a value of type Colour"),
-        ({1: "a"}, "the key 1 is not ASCII text"),
+        ({1: "a"}, "the key 1 is not ASCII text without"),
         ({None: "a"}, "the key None is not ASCII text"),
         ({"é": "a"}, "the key 'é' is not ASCII text"),
         ({"a\0": "a"}, r"U\+0000"),
