@@ -10,14 +10,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from reconciler import commands
 from reconciler.cycle import Pass, run_pass
 from reconciler.events.envelope import Actor
-from reconciler.ports import EventFilter, Transport
+from reconciler.ports import Blobs, Clock, EventFilter, EventLog, Leases, ReadModel, Runner, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.source.git_source import GitSource
 from reconciler.stages.context import Context, FleetSettings
+from reconciler.store.blobs import PostgresBlobs
+from reconciler.store.event_log import PostgresEventLog
+from reconciler.store.leases import PostgresLeases
 from reconciler.store.memory import MemoryBlobs, MemoryEventLog, MemoryLeases, MemoryReadModel
+from reconciler.store.read_model import PostgresReadModel
+from reconciler.wiring import SystemClock
 from reconciler.work.inline import InlineRunner
 
 FLEET = "default"
@@ -101,16 +109,20 @@ def memory_nodes(names: Sequence[str]) -> dict[str, str]:
 
 @dataclass
 class World:
-    """One fleet on a memory log. `source` may be replaced, `transport` is where its nodes live."""
+    """One fleet: its repository, and the context that passes run with. `context.source` may be replaced."""
 
     repository: Repository
     context: Context
-    clock: ManualClock
-    log: MemoryEventLog
-    reads: MemoryReadModel
+    clock: Clock
+    log: EventLog
+    reads: ReadModel
 
     async def run(self, *, recheck: bool = False) -> Pass:
         return await run_pass(self.context, recheck=recheck)
+
+    async def sync(self, within: float = 60.0) -> FleetStatus:
+        """What `sync --wait` does."""
+        return (await commands.sync(self.context, wait=True, within=within))[1]
 
     async def status(self) -> FleetStatus:
         snapshot = await self.context.snapshot()
@@ -120,29 +132,52 @@ class World:
         return [event.type for event in await self.log.read(EventFilter(after=after))]
 
     async def head(self) -> int:
-        return len(await self.log.read(EventFilter()))
+        return (await self.context.snapshot()).position
 
 
-def make_world(directory: Path, transport: Transport, clock: ManualClock | None = None) -> World:
-    """A world with an empty repository."""
+@dataclass
+class MemoryWorld(World):
+    """A world on a memory log and a clock that only moves when told to."""
+
+    clock: ManualClock
+    log: MemoryEventLog
+    reads: MemoryReadModel
+
+
+def make_world(directory: Path, transport: Transport, clock: ManualClock | None = None) -> MemoryWorld:
+    """A memory world with an empty repository."""
     clock = clock or ManualClock()
     repository = Repository(directory / "config")
     blobs = MemoryBlobs()
     log = MemoryEventLog(LogFold(), clock, blobs=blobs, tool_version="test")
     reads = MemoryReadModel(log, clock)
-    source = GitSource(f"file://{repository.directory}", "main", ".", directory / "mirror.git", 30.0)
+    ports = (log, blobs, reads, MemoryLeases(clock), InlineRunner(transport), clock)
+    return MemoryWorld(repository, _context(directory, repository, *ports), clock, log, reads)
+
+
+async def make_real_world(directory: Path, transport: Transport, engine: AsyncEngine) -> World:
+    """A world on PostgreSQL and the system's clock, with an empty repository."""
+    clock = SystemClock()
+    repository = Repository(directory / "config")
+    fold = LogFold()
+    log = await PostgresEventLog.open(engine, fold, tool_version="test")
+    reads = PostgresReadModel(engine, fold)
+    ports = (log, PostgresBlobs(engine), reads, PostgresLeases(engine), InlineRunner(transport), clock)
+    return World(repository, _context(directory, repository, *ports), clock, log, reads)
+
+
+def _context(
+    directory: Path,
+    repository: Repository,
+    log: EventLog,
+    blobs: Blobs,
+    reads: ReadModel,
+    leases: Leases,
+    runner: Runner,
+    clock: Clock,
+) -> Context:
+    url = f"file://{repository.directory}"
+    source = GitSource(url, "main", ".", directory / "mirror.git", 30.0)
+    settings, actor = FleetSettings(FLEET, url, "main", "."), Actor("login", "alice@test")
     owner = f"test:{uuid.uuid4().hex[:8]}"
-    context = Context(
-        FleetSettings(FLEET, f"file://{repository.directory}", "main", "."),
-        source,
-        log,
-        blobs,
-        reads,
-        MemoryLeases(clock),
-        InlineRunner(transport),
-        clock,
-        Actor("login", "alice@test"),
-        owner,
-        "test",
-    )
-    return World(repository, context, clock, log, reads)
+    return Context(settings, source, log, blobs, reads, leases, runner, clock, actor, owner, "test")
