@@ -71,6 +71,8 @@ class Context:
     progress: Callable[[Progress], None] = _silent
     retry_now: bool = False
     """A person asks: nodes that failed are tried at once, not after their back-off."""
+    stopping: bool = False
+    """The process is about to end: steps in hand are finished, no other is begun."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

@@ -62,7 +62,7 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
     done = Rolled(name)
     tried: set[str] = set()
     changes = Changes(context)
-    while True:
+    while not context.stopping:
         snapshot = await context.snapshot()
         view = await view_pool(context, snapshot, name, sights, changes, tried)
         done.total = max(done.total, sum(node.behind or node.drifted for node in view.nodes))
@@ -81,6 +81,7 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
             return done
         tried.update(one.step.node for one in begun)
         await _run(context, view.pool, begun, sights, done)
+    return done
 
 
 async def _begin(context: Context, snapshot: Snapshot, view: PoolView, plan: Plan, tried: set[str]) -> Sequence[Begun]:

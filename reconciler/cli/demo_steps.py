@@ -1,0 +1,172 @@
+"""The demo, step by step: each prints the commands that a user would type, runs them, and checks what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from reconciler.cli.demo_stage import OWN_WORDS, REGISTRIES_CONF, Stage
+
+MIRROR = "registry.example.com/openshift-payload"
+FIRST_MIRROR = "internal-mirror.io/openshift-payload"
+
+
+def validate(stage: Stage) -> None:
+    stage.begin("A config repository")
+    stage.say("OpenShift's own YAML, three nodes' addresses, and a pool in mode observe.")
+    stage.shell(f"git -C {stage.fleet} ls-files")
+    valid = stage.reconciler(f"validate {stage.fleet}")
+    stage.check(valid.startswith("valid:"), "the example is valid")
+
+
+def observe(stage: Stage) -> None:
+    stage.begin("Observe first: nothing is written")
+    before = stage.fingerprint()
+    stage.reconciler("sync")
+    stage.say("\nWhat would change on a node? (exit code 1 says: something)")
+    plan = stage.reconciler(f"diff {stage.nodes[0].name}", ends=1)
+    stage.check(f'+location = "{FIRST_MIRROR}"' in plan, "the plan shows the mirror")
+    nodes = stage.reconciler("get nodes")
+    stage.check(nodes.count("Unadopted") == len(stage.nodes), "no node is ours yet")
+    stage.check(stage.fingerprint() == before, "no file of any node was touched")
+    stage.say("\nChecked from outside: no inode, no time stamp and no byte changed on any node.")
+
+
+def enforce(stage: Stage) -> None:
+    stage.begin("Enforce, by a commit")
+    stage.shell(f"sed -i 's/mode: observe/mode: enforce/' {stage.fleet}/pools.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Enforce on the workers'")
+    stage.say("\nThe rollout: one node first, and when it has run well for 2 s, the others.")
+    stage.reconciler("sync --wait")
+    nodes = stage.reconciler("get nodes")
+    stage.check(nodes.count("Converged") == len(stage.nodes), "every node has converged")
+    files = stage.files().values()
+    stage.check(all(FIRST_MIRROR in text for text in files), "every node has the mirror")
+    stage.check(all(OWN_WORDS in text for text in files), "what we do not manage is still in each node's file")
+    stage.check(stage.reloads() == len(stage.nodes), "each runtime was reloaded once")
+
+
+def merge(stage: Stage) -> None:
+    stage.begin("A pull request is merged")
+    node = f"{stage.nodes[0].name}:{REGISTRIES_CONF}"
+    before = f"{stage.folder}/before.conf"
+    stage.reconciler(f"cat {node}", after=f" > {before}")
+    stage.shell(f"git -C {stage.fleet} switch --quiet --create second-mirror")
+    stage.shell(f"echo '    - {MIRROR}' >> {stage.fleet}/mirrors.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Use a second mirror of the payload'")
+    stage.shell(f"git -C {stage.fleet} switch --quiet main")
+    message = "Merge pull request #1 from alice/second-mirror"
+    stage.shell(f"git -C {stage.fleet} merge --quiet --no-ff --message '{message}' second-mirror")
+    stage.reconciler("sync --wait")
+    stage.check(all(MIRROR in text for text in stage.files().values()), "every node has the second mirror")
+    stage.say("\nThe node's file, before and after:")
+    change = stage.reconciler(f"cat {node}", after=f" | diff -u {before} -", ends=1)
+    stage.check(f'+location = "{MIRROR}"' in change, "the node's file has the second mirror")
+
+
+def look_back(stage: Stage) -> None:
+    stage.begin("The history says who, what, and to what effect")
+    lines = stage.reconciler("history --limit 14")
+    stage.check("pull request #1" in lines, "the history names the pull request")
+    stage.check(lines.count("NodeConverged") == len(stage.nodes), "the history has each node's receipt")
+
+
+def refuse(stage: Stage) -> None:
+    stage.begin("A bad commit is refused, with file and line")
+    before = stage.fingerprint()
+    stage.say("Registries are either allowed or blocked; this commit does both. Exit code 4: input rejected.")
+    stage.shell(f"printf '    blockedRegistries:\\n    - untrusted.com\\n' >> {stage.fleet}/image.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Block untrusted.com'")
+    said = stage.reconciler("sync", ends=4)
+    stage.check(re.search(r"image\.yaml:\d+", said) is not None, "the message names file and line")
+    stage.check(stage.fingerprint() == before, "nothing was changed on any node")
+    stage.say("\nNo node was touched. The author takes it back:")
+    stage.shell(f"git -C {stage.fleet} revert --no-edit HEAD")
+    stage.reconciler("sync")
+
+
+def repair(stage: Stage) -> None:
+    node = stage.nodes[-1]
+    stage.begin("Somebody edits a file by hand")
+    good, reloads = stage.file(node), len(node.actions())
+    edit = f"sed -i s,{FIRST_MIRROR},evil.example.com/payload, "
+    if node.target().transport == "ssh":
+        stage.shell(f"ssh -F {stage.folder}/nodes/ssh_config {node.name} {edit}{REGISTRIES_CONF}")
+    else:
+        stage.shell(f"{edit}{stage.folder}/nodes/{node.name}{REGISTRIES_CONF}")
+    stage.check("evil.example.com" in stage.file(node), "the file was changed by hand")
+    stage.reconciler(f"diff {node.name}", ends=1)
+    stage.reconciler("sync --wait")
+    stage.check(stage.file(node) == good, "the file is as it was")
+    stage.check(len(node.actions()) == reloads + 1, "the runtime was reloaded once")
+    kept = stage.reconciler(f"history --node {node.name} --type DriftDetected --type DriftRepaired")
+    stage.check("DriftDetected" in kept and "DriftRepaired" in kept, "the history has the drift and its repair")
+
+
+def roll_back_without_git(stage: Stage) -> None:
+    before = (stage.folder / "before.conf").read_text()
+    stage.begin("Saturday night: the mirror is bad, and Git is down")
+    stage.shell(f"mv {stage.fleet} {stage.fleet}.gone")
+    stage.reconciler("sync")
+    status = stage.reconciler("status")
+    stage.check("unreachable since" in status, "status says since when Git is gone")
+    stage.say("\nWhere could we go back to?")
+    points = stage.reconciler("rollback")
+    found = re.search(r"^#(\d+) .*Enforce on the workers", points, re.MULTILINE)
+    position = found[1] if found else "0"
+    reason = "the second mirror serves broken images"
+    stage.reconciler(f"rollback --to '#{position}' --reason '{reason}' --yes")
+    nodes = stage.nodes
+    stage.check(stage.file(nodes[0]) == before, "the node has the very bytes it had before the pull request")
+    stage.check(all(MIRROR not in text for text in stage.files().values()), "no node has the second mirror")
+
+
+def explain(stage: Stage) -> None:
+    stage.begin("What was that rollback?")
+    line = stage.reconciler("history --type RolledBack --limit 1")
+    found = re.search(r"^#(\d+)", line, re.MULTILINE)
+    event = stage.reconciler(f"show '#{found[1] if found else 0}'")
+    stage.check(event.count("NodeConverged") == len(stage.nodes), "the event leads to each node's receipt")
+
+
+def lift(stage: Stage) -> None:
+    stage.begin("Git is back; the rollback holds until a person ends it")
+    stage.shell(f"mv {stage.fleet}.gone {stage.fleet}")
+    stage.reconciler("sync")
+    stage.check(all(MIRROR not in text for text in stage.files().values()), "the hold keeps the nodes where they are")
+    holds = stage.reconciler("hold list")
+    found = re.search(r"^(h-\w+)", holds, re.MULTILINE)
+    stage.reconciler(f"hold lift {found[1] if found else '-'} --reason 'the mirror is repaired' --yes")
+    stage.check(all(MIRROR in text for text in stage.files().values()), "every node has what Git says")
+
+
+def verify(stage: Stage) -> None:
+    stage.begin("The log proves itself")
+    proof = stage.reconciler("log verify")
+    stage.check(proof.startswith("verified:"), "the chain and all contents verify")
+
+
+STEPS: Sequence[Callable[[Stage], None]] = (
+    validate,
+    observe,
+    enforce,
+    merge,
+    look_back,
+    refuse,
+    repair,
+    roll_back_without_git,
+    explain,
+    lift,
+    verify,
+)
+
+SHOWN: Mapping[str, str] = {
+    "observe": "looking at nodes changes nothing on them; `diff` is the plan",
+    "enforce": "a commit reaches the nodes: one first, then the rest, each runtime reloaded once",
+    "history": "each pull request with its effect, down to the receipt of every node",
+    "refusal": "a bad commit changes nothing, and says where it is wrong",
+    "repair": "a file changed by hand is put back, before and after kept",
+    "rollback": "without Git, byte for byte, held until a person ends it",
+    "log": "every event chained by hash, every content by its digest",
+}
+"""What the summary says was shown."""

@@ -1,0 +1,86 @@
+"""Filters of events, shared by `history` and `get events`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.options import Command, Duration, option
+from reconciler.cli.output import Column, age, short
+from reconciler.ports import EventFilter
+
+if TYPE_CHECKING:
+    from reconciler.stages.context import Context
+
+EVENT_COLUMNS = (
+    Column("POSITION", lambda item: f"#{item['position']}"),
+    Column("AGE", lambda item: age(item["recordedAt"])),
+    Column("TYPE", lambda item: item["type"]),
+    Column("STREAM", lambda item: item["stream"]),
+    Column("COMMIT", lambda item: short(item["commit"])),
+    Column("ACTOR", lambda item: item["actor"]["subject"]),
+    Column("RESOURCE", lambda item: item["resource"], wide=True),
+    Column("CORRELATION", lambda item: item["correlationId"], wide=True),
+    Column("CAUSATION", lambda item: item["causationId"], wide=True),
+)
+
+_AGO = re.compile(r"(?=\d)(\d+h)?(\d+m)?(\d+s)?")
+_POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
+
+
+def event_filters(command: Command) -> Command:
+    """--node --pool --resource --commit --type --since --until --limit."""
+    for add in (
+        option("--limit", type=click.IntRange(1), default=50, help="At most this many, the newest."),
+        option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {_POINT}"),
+        option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {_POINT}"),
+        option(
+            "--type", "types", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."
+        ),
+        option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
+        option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
+        option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),
+        option("--node", metavar="NAME", show_default="all", help="Only about this node."),
+    ):
+        command = add(command)
+    return command
+
+
+async def event_filter(
+    context: Context, *, types: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
+) -> EventFilter:
+    """The filter that the options mean, newest first. Raises UsageError for a point in time that is none."""
+    after, since_time = await _point(context, since)
+    last, until_time = await _point(context, until)
+    return EventFilter(
+        fleet=context.name,
+        after=after or 0,
+        until=last,
+        types=tuple(types) or None,
+        since_time=since_time,
+        until_time=until_time,
+        limit=limit,
+        newest_first=True,
+        **columns,
+    )
+
+
+async def _point(context: Context, text: str | None) -> tuple[int | None, datetime | None]:
+    """A position, or a time; never both."""
+    if text is None:
+        return None, None
+    if _AGO.fullmatch(text):
+        return None, context.clock.now() - timedelta(seconds=Duration().convert(text, None, None))
+    try:
+        moment = datetime.fromisoformat(text) if "-" in text else None
+    except ValueError:
+        moment = None
+    if moment is not None:
+        return None, moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    from reconciler.stages.points import resolve_position  # not before it is needed: it loads the renderer
+
+    return await resolve_position(context, text), None

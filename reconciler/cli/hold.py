@@ -1,0 +1,97 @@
+"""`reconciler hold`: the rollbacks in force against newer commits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.options import fleet, output, reason, waiting
+from reconciler.cli.output import FORMS, Column, age, print_list, print_object, short, table
+from reconciler.cli.progress import progress
+from reconciler.cli.session import Session, run
+from reconciler.cli.waiting import bring_to_nodes
+from reconciler.errors import UsageError
+
+HOLD_COLUMNS = (
+    Column("NAME", lambda item: item["name"]),
+    Column("SCOPE", lambda item: item["scope"]),
+    Column("TO", lambda item: f"#{item['position']}"),
+    Column("RESOURCES", lambda item: len(item["entries"])),
+    Column("AGE", lambda item: age(item["since"])),
+    Column("ACTOR", lambda item: item["actor"]),
+    Column("REASON", lambda item: item["reason"]),
+)
+ENTRY_COLUMNS = (
+    Column("RESOURCE", lambda item: item["resource"]),
+    Column("RESTORED", lambda item: short(item["restoredCommit"]) or "absent"),
+    Column("GIT-IS", lambda item: item["gitIs"]),
+    Column("REFUSED", lambda item: [short(content) for content in item["refused"]]),
+)
+
+
+@click.group()
+@fleet
+def hold() -> None:
+    """List, show and lift holds: rollback entries in force against newer commits."""
+
+
+@hold.command("list")
+@output(*FORMS)
+@fleet
+@click.pass_obj
+def list_(session: Session, output: str) -> None:
+    """List holds, the oldest first."""
+    print_list(output, run(_holds(session)), HOLD_COLUMNS, lambda item: f"hold/{item['name']}")
+
+
+@hold.command()
+@click.argument("id", metavar="ID")
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def show(session: Session, id: str, output: str) -> None:
+    """Show a hold entry by entry: what it restored, what it refuses, and what Git says now."""
+    item = next((item for item in run(_holds(session)) if item["name"] == id), None)
+    if item is None:
+        raise UsageError(f"there is no hold {id}", remedy="see `reconciler hold list`")
+    if output != "table":
+        print_object(output, {"kind": "Hold", **item})
+        return
+    for line in [*table([item], HOLD_COLUMNS), "", *table(item["entries"], ENTRY_COLUMNS)]:
+        click.echo(line)
+
+
+@hold.command()
+@click.argument("id", metavar="ID")
+@reason("Why; it is recorded.")
+@yes
+@waiting
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def lift(session: Session, id: str, reason: str, yes: bool, wait: bool, timeout: float, output: str) -> int:
+    """End a hold: what Git says now comes into force again."""
+    confirm(f"lift hold {id}, so that Git's newer contents come into force", yes=yes)
+    return run(_lift(session, id, reason, output, timeout if wait else None))
+
+
+async def _holds(session: Session) -> list[dict[str, Any]]:
+    from reconciler import queries  # not before it is needed: rendering's libraries take a while to load
+
+    async with session.context() as context:
+        return await queries.list_holds(context)
+
+
+async def _lift(session: Session, id: str, reason: str, form: str, within: float | None) -> int:
+    from reconciler import commands  # as above
+
+    with progress() as report:
+        async with session.context(report) as context:
+            lifted = await commands.lift_hold(context, id, reason=reason)
+            if form == "table":
+                click.echo(f"hold {id} lifted, pools {', '.join(lifted['pools'])}")
+            else:
+                print_object(form, {"kind": "LiftedHold", **lifted})
+            return await bring_to_nodes(context, within)

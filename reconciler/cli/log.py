@@ -1,0 +1,39 @@
+"""`reconciler log verify`."""
+
+from __future__ import annotations
+
+import click
+
+from reconciler.cli.options import output, shared
+from reconciler.cli.output import print_object
+from reconciler.cli.session import Session, run
+from reconciler.ports import Verification
+
+
+@click.group()
+@shared
+def log() -> None:
+    """The event log as a whole."""
+
+
+@log.command()
+@output("table", "json", "yaml")
+@shared
+@click.pass_obj
+def verify(session: Session, output: str) -> int:
+    """Recompute the chain of hashes and every blob's address; exit code 1 when something does not match."""
+    found = run(_verify(session))
+    if output != "table":
+        fields = {"events": found.events, "blobs": found.blobs, "head": found.head, "problems": list(found.problems)}
+        print_object(output, {"kind": "LogVerification", **fields})
+    else:
+        for problem in found.problems:
+            click.echo(problem)
+        verdict = f"{len(found.problems)} problems" if found.problems else "verified"
+        click.echo(f"{verdict}: {found.events} events, {found.blobs} blobs, head {found.head}")
+    return 1 if found.problems else 0
+
+
+async def _verify(session: Session) -> Verification:
+    async with session.application() as application:
+        return await application.log.verify()

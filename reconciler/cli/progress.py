@@ -1,0 +1,57 @@
+"""Progress on standard error while a person waits: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+
+if TYPE_CHECKING:
+    from reconciler.stages import context as stages
+
+    Report = Callable[[stages.Progress], None]
+
+
+@contextmanager
+def progress() -> Iterator[Report]:
+    """A function that shows what it is told: one bar per stage or pool, with its last message."""
+    ctx = click.get_current_context(silent=True)
+    console = Console(stderr=True, no_color=True if ctx and ctx.color is False else None)
+    if not console.is_terminal:
+        yield _lines(console)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("{task.fields[message]}"), console=console, transient=True) as bars:
+        yield _bars(bars)
+
+
+def _lines(console: Console) -> Report:
+    """One line per news; what a stage says again while it waits is not repeated."""
+    last: dict[str, str] = {}
+
+    def report(news: stages.Progress) -> None:
+        counted = f" {news.done}/{news.total}" if news.total else ""
+        line = f"{news.stage}:{counted} {news.message}"
+        if last.get(news.stage) != line:
+            last[news.stage] = line
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return report
+
+
+def _bars(bars: Progress) -> Report:
+    tasks: dict[str, TaskID] = {}
+
+    def report(news: stages.Progress) -> None:
+        if not news.total:
+            bars.console.print(f"{news.stage}: {news.message}", markup=False, highlight=False)
+            return
+        if news.stage not in tasks:
+            tasks[news.stage] = bars.add_task(news.stage, total=news.total, message="")
+        bars.update(tasks[news.stage], completed=news.done, total=news.total, message=news.message)
+
+    return report

@@ -1,0 +1,90 @@
+"""`reconciler status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.get import POOL_COLUMNS
+from reconciler.cli.options import fleet, output
+from reconciler.cli.output import Column, print_object, problem_text, short, table
+from reconciler.cli.session import Session, run
+
+if TYPE_CHECKING:
+    from reconciler.projections.status import FleetStatus
+
+POOLS = tuple(column for column in POOL_COLUMNS if column.header != "AGE")
+ATTENTION = (
+    Column("NODE", lambda item: item["name"]),
+    Column("POOL", lambda item: item["pool"]),
+    Column("FILES", lambda item: item["files"]),
+    Column("READY", lambda item: item["ready"]),
+    Column("DRIFT", lambda item: item["drift"]),
+    Column("STRAYS", lambda item: item["strays"]),
+    Column("REASON", lambda item: item["reason"]),
+)
+
+
+@click.command()
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def status(session: Session, output: str) -> int:
+    """Show how the fleet stands, from the log: no node and no repository is asked.
+
+    Ends with 0 converged, 1 a node failed, 3 not converged, 4 the newest commit was rejected.
+    """
+    found, data = run(_status(session))
+    print_status(output, data)
+    return found.exit_code
+
+
+async def _status(session: Session) -> tuple[FleetStatus, dict[str, Any]]:
+    from reconciler import queries  # not before it is needed: rendering's libraries take a while to load
+
+    async with session.context() as context:
+        return await queries.status(context)
+
+
+def print_status(form: str, data: Mapping[str, Any]) -> None:
+    """The answer of `queries.status`."""
+    if form != "table":
+        print_object(form, {"kind": "FleetStatus", **data})
+        return
+    for name, text in _facts(data):
+        click.echo(f"{name + ':':<10} {text}")
+    for items, columns in ((data["pools"], POOLS), (data["nodes"]["attention"], ATTENTION)):
+        if items:
+            click.echo()
+            for line in table(items, columns):
+                click.echo(line)
+
+
+def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    source, nodes = data["source"], data["nodes"]
+    yield "Fleet", f"{data['fleet']} at #{data['position']}"
+    where = f"{source['url']} branch {source['branch']}" if source["url"] else "not read yet"
+    yield "Source", f"{where}, head {short(source['head']) or 'none'}, signatures {data['signatures']}"
+    if source["unreachable"]:
+        yield "", f"unreachable since {source['unreachableSince']}: {source['unreachable']}"
+    if source["rewritten"]:
+        yield "", f"the branch was rewritten to {short(source['rewritten'])}: `reconciler accept --reason TEXT`"
+    yield "Guard", data["guard"]
+    yield "Nodes", f"{nodes['converged']} of {nodes['total']} converged"
+    if data["holds"]:
+        yield "Holds", f"{', '.join(data['holds'])}: `reconciler hold show ID`"
+    if data["waiting"]:
+        commit = short(data["waiting"]["commit"])
+        removes = "; ".join(data["waiting"]["removes"])
+        yield "Waiting", f"commit {commit} removes {removes}: `reconciler approve {commit} --reason TEXT`"
+    if data["rejected"]:
+        yield "Rejected", f"commit {short(data['rejected'])}; the last good state stays"
+    for pool in data["pools"]:
+        if pool["rejected"] and pool["rejected"] != data["rejected"]:
+            yield "Rejected", f"commit {short(pool['rejected'])} by pool {pool['name']}"
+        if pool["blocked"]:
+            yield "Blocked", f"pool {pool['name']}: {pool['blocked']}"
+    for problem in data["problems"]:
+        yield "", problem_text(problem)

@@ -1,0 +1,99 @@
+"""`reconciler validate` and `reconciler render`: a directory of manifests, before it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.options import flag, option, output, shared
+from reconciler.cli.output import print_list, print_object, problem_text
+from reconciler.errors import InputRejected, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.registries.model import NodeFile
+
+DIRECTORY = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("directory", type=DIRECTORY, default=Path(), metavar="[DIR]")
+@flag("--strict", help="Refuse what today's OpenShift API refuses, such as tags and digests in registry lists.")
+@output("table", "json", "yaml")
+@shared
+def validate(directory: Path, strict: bool, output: str) -> int:
+    """Judge the manifests below DIR as a commit with exactly them would be.
+
+    Needs no database, no Git and no node. Exit code 4 when the commit, or a pool's part of it, would be rejected.
+    """
+    from reconciler.preview import judge_directory  # not before it is needed: rendering's libraries take a while
+
+    data = judge_directory(directory, "strict" if strict else "default", datetime.now(UTC))
+    if output == "table":
+        for problem in (*data["problems"], *data["warnings"]):
+            click.echo(f"{problem['severity']}: {problem_text(problem)}")
+        click.echo(_verdict(data))
+    else:
+        print_object(output, {"kind": "Validation", "valid": not data["problems"], **data})
+    return InputRejected.exit_code if data["problems"] else 0
+
+
+@click.command()
+@click.argument("directory", type=DIRECTORY, default=Path(), metavar="[DIR]")
+@option("--pool", metavar="NAME", show_default="the only one", help="The pool whose nodes' files to render.")
+@option(
+    "--base-dir",
+    type=DIRECTORY,
+    metavar="DIR",
+    show_default="none: the host has no such files",
+    help="A directory that stands for / and holds the host's own files, over which ours are laid.",
+)
+@option("--out", type=DIRECTORY, metavar="DIR", show_default="standard output", help="Write the files below DIR.")
+@flag("--strict", help="Refuse what today's OpenShift API refuses.")
+@output("table", "json", "yaml", "name")
+@shared
+def render(
+    directory: Path, pool: str | None, base_dir: Path | None, out: Path | None, strict: bool, output: str
+) -> None:  # fmt: skip
+    """Render the files that the nodes of a pool would get from the manifests below DIR.
+
+    Needs no database, no Git and no node. Exit code 4 when the manifests are not acceptable.
+    """
+    from reconciler.preview import render_directory  # as above
+
+    files = render_directory(directory, pool, base_dir, "strict" if strict else "default", datetime.now(UTC))
+    if out is not None:
+        for file in files:
+            click.echo(str(_write(out, file)))
+    elif output == "table":
+        for file in files:
+            click.echo(f"==> {file.path} <==")
+            click.echo(file.content, nl=not file.content.endswith(b"\n"))
+    else:
+        print_list(output, [_item(file) for file in files], (), lambda item: item["path"])
+
+
+def _verdict(data: Mapping[str, Any]) -> str:
+    what = f"{len(data['resources'])} resources, {len(data['pools'])} pools, {len(data['nodes'])} nodes"
+    if not data["problems"]:
+        return f"valid: {what}, {len(data['warnings'])} warnings"
+    whom = f"pools {', '.join(data['rejected'])}" if data["accepted"] else "all pools"
+    return f"rejected for {whom}: {len(data['problems'])} problems, {len(data['warnings'])} warnings"
+
+
+def _item(file: NodeFile) -> dict[str, Any]:
+    content = file.content.decode(errors="replace")
+    return {"path": file.path, "mode": f"{file.mode:04o}", "sha256": file.sha256, "content": content}
+
+
+def _write(out: Path, file: NodeFile) -> Path:
+    place = out / file.path.lstrip("/")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.content)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(place)) from None
+    return place

@@ -1,0 +1,26 @@
+"""`reconciler version`."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from reconciler import __version__
+from reconciler.cli.options import output, shared
+from reconciler.cli.output import print_object
+from reconciler.ports import PROTOCOL
+from reconciler.registries.render import RENDERER_VERSION
+
+
+@click.command()
+@output("table", "json", "yaml")
+@shared
+def version(output: str) -> None:
+    """Show the version of the program, of the renderer, and of the protocol it speaks with nodes."""
+    if output == "table":
+        click.echo(f"reconciler {__version__} (renderer {RENDERER_VERSION}, node protocol {PROTOCOL})")
+        return
+    python = platform.python_version()
+    fields = {"version": __version__, "renderer": RENDERER_VERSION, "nodeProtocol": PROTOCOL, "python": python}
+    print_object(output, {"kind": "Version", **fields})

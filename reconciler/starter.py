@@ -1,0 +1,47 @@
+"""A new Git repository from a directory's content: what `init --example` and the demo begin with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from reconciler.errors import ReconcilerError, UsageError
+
+_NOBODY = {
+    "GIT_AUTHOR_NAME": "reconciler",
+    "GIT_AUTHOR_EMAIL": "reconciler@localhost",
+    "GIT_COMMITTER_NAME": "reconciler",
+    "GIT_COMMITTER_EMAIL": "reconciler@localhost",
+}
+"""Who commits where git knows no name for the user."""
+
+
+def create_repository(directory: Path, content: Path, branch: str = "main") -> str:
+    """Copy `content` to `directory` and commit it; the commit's id. Raises UsageError when something is there."""
+    if directory.exists():
+        raise UsageError("is there already", where=str(directory), remedy="remove it, or choose another directory")
+    try:
+        shutil.copytree(content, directory)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(directory)) from None
+    git(directory, "init", "--quiet", f"--initial-branch={branch}")
+    git(directory, "add", "--all")
+    git(directory, "commit", "--quiet", "--message", "Begin with the example fleet")
+    return git(directory, "rev-parse", "HEAD")
+
+
+def git(directory: Path, *arguments: str) -> str:
+    """What git prints. Raises ReconcilerError with git's own words."""
+    try:
+        known = subprocess.run(["git", "config", "user.email"], cwd=directory, capture_output=True, check=False)
+        environment = os.environ | ({} if known.returncode == 0 else _NOBODY)
+        done = subprocess.run(
+            ["git", *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise ReconcilerError("the git program is not there", remedy="install git, or put it on PATH") from None
+    if done.returncode != 0:
+        raise ReconcilerError(f"git {arguments[0]} failed: {done.stderr.strip()}", where=str(directory))
+    return done.stdout.strip()

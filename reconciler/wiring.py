@@ -1,0 +1,227 @@
+"""Settings become real parts: the database, the transports, each fleet's repository and context."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from reconciler import __version__
+from reconciler.errors import StoreError, UsageError, redacted
+from reconciler.events.envelope import Actor
+from reconciler.logs import Log
+from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Transport
+from reconciler.projections.fold import LogFold
+from reconciler.settings import Settings
+from reconciler.source.git_source import GitSource
+from reconciler.stages.context import Context, FleetSettings
+from reconciler.store.blobs import PostgresBlobs
+from reconciler.store.database import engine_for
+from reconciler.store.embedded import EmbeddedPostgres
+from reconciler.store.event_log import PostgresEventLog
+from reconciler.store.leases import PostgresLeases
+from reconciler.store.read_model import PostgresReadModel
+from reconciler.store.upgrade import check, clock, pending, upgrade
+from reconciler.transport.local import LocalTransport
+from reconciler.transport.memory import MemoryTransport
+from reconciler.transport.router import TransportRouter
+from reconciler.transport.ssh import SshTransport
+from reconciler.work.inline import InlineRunner
+
+log = Log(__name__)
+
+ActorKind = Literal["login", "service"]
+
+POOL_SIZE = 10
+"""Database connections of one process."""
+
+
+class SystemClock:
+    """ports.Clock: this machine's."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass
+class Application:
+    """The parts of one process. Contexts are kept, so that their caches outlive a pass."""
+
+    settings: Settings
+    actor: Actor
+    owner: str
+    log: EventLog
+    blobs: Blobs
+    reads: ReadModel
+    leases: Leases
+    transport: Transport
+    embedded: EmbeddedPostgres | None
+    _contexts: dict[str, Context] = field(default_factory=dict)
+
+    def context(self, fleet: str) -> Context:
+        """The context of a configured fleet. Raises UsageError for another."""
+        if fleet not in self._contexts:
+            self._contexts[fleet] = self._make_context(fleet)
+        return self._contexts[fleet]
+
+    async def revive_database(self) -> None:
+        """Start the embedded PostgreSQL again when it is gone; a given database is left alone. Raises StoreError."""
+        if self.embedded is not None:
+            await asyncio.to_thread(self.embedded.start)
+
+    async def check_log(self) -> None:
+        """Raises StoreError while the log cannot be read."""
+        await self.log.read(EventFilter(limit=1, newest_first=True))
+
+    def _make_context(self, fleet: str) -> Context:
+        known = self.settings.fleets
+        if fleet not in known:
+            raise UsageError(f"there is no fleet {fleet}", where="--fleet", remedy=f"configured: {', '.join(known)}")
+        chosen = known[fleet]
+        mirror = self.settings.data_dir / "mirrors" / f"{fleet}.git"
+        return Context(
+            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation),
+            GitSource(chosen.url, chosen.branch, chosen.path, mirror, chosen.timeout.total_seconds()),
+            self.log,
+            self.blobs,
+            self.reads,
+            self.leases,
+            InlineRunner(self.transport),
+            SystemClock(),
+            self.actor,
+            self.owner,
+            __version__,
+        )
+
+
+@asynccontextmanager
+async def open_application(
+    settings: Settings, *, actor_kind: Literal["login", "service"]
+) -> AsyncIterator[Application]:
+    """Everything a process works with, closed at the end. While open, the process is alive to others: its lease
+    `owner/OWNER` is renewed.
+
+    Raises StoreError when the database cannot be used; a given one is never migrated here.
+    """
+    async with AsyncExitStack() as stack:
+        embedded, url = await _database(settings, stack)
+        engine = engine_for(url, pool_size=POOL_SIZE)
+        stack.push_async_callback(engine.dispose)
+        fold = LogFold()
+        event_log = await PostgresEventLog.open(engine, fold, tool_version=__version__)
+        transport = _transport(settings)
+        stack.push_async_callback(transport.close)
+        host = socket.gethostname()
+        application = Application(
+            settings,
+            Actor(actor_kind, f"{login()}@{host}", claimed=os.environ.get("SUDO_USER", "")),
+            f"{host}:{os.getpid()}:{secrets.token_hex(4)}",
+            event_log,
+            PostgresBlobs(engine),
+            PostgresReadModel(engine, fold),
+            PostgresLeases(engine),
+            transport,
+            embedded,
+        )
+        await stack.enter_async_context(_alive(application))
+        yield application
+
+
+def login() -> str:
+    """Who this process runs as, by the operating system; no variable can claim another name."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """The URL of the database, running, its schema as it is. Raises StoreError."""
+    async with AsyncExitStack() as stack:
+        yield (await _running(settings, stack))[1]
+
+
+async def upgrade_database(settings: Settings) -> list[str]:
+    """Run the pending migrations, and give the names of those that were pending. Raises StoreError."""
+    async with database(settings) as url:
+        names = await asyncio.to_thread(pending, url)
+        await asyncio.to_thread(upgrade, url)
+        return names
+
+
+async def check_database(settings: Settings) -> tuple[list[str], datetime]:
+    """What keeps the database from being used as intended, each with its remedy; and its time. Raises StoreError."""
+    async with database(settings) as url:
+        return await asyncio.to_thread(check, url), await asyncio.to_thread(clock, url)
+
+
+async def _running(settings: Settings, stack: AsyncExitStack) -> tuple[EmbeddedPostgres | None, str]:
+    if settings.database.url:
+        return None, settings.database.url
+    embedded = EmbeddedPostgres(settings.data_dir)
+    stack.push_async_callback(asyncio.to_thread, embedded.stop)
+    return embedded, await asyncio.to_thread(embedded.start)
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[EmbeddedPostgres | None, str]:
+    """The database, with today's schema: the embedded one is ours to migrate, a given one is its owner's."""
+    embedded, url = await _running(settings, stack)
+    names = await asyncio.to_thread(pending, url)
+    if names and embedded is None:
+        raise StoreError(
+            f"the database's schema is older than this version: {len(names)} migrations are pending",
+            where="database",
+            remedy="run `reconciler db upgrade`",
+        )
+    if names:
+        await asyncio.to_thread(upgrade, url)
+    return embedded, url
+
+
+def _transport(settings: Settings) -> TransportRouter:
+    ssh = settings.ssh
+    return TransportRouter(
+        {
+            "ssh": SshTransport(
+                known_hosts=str(ssh.known_hosts),
+                identity_files=[str(file) for file in ssh.identity_files],
+                config_file=str(ssh.config_file),
+                connect_timeout=ssh.connect_timeout.total_seconds(),
+            ),
+            "local": LocalTransport(),
+            "memory": MemoryTransport(SystemClock()),
+        }
+    )
+
+
+@asynccontextmanager
+async def _alive(application: Application) -> AsyncIterator[None]:
+    """Hold the lease `owner/OWNER`: while it lasts, nobody takes over the steps this process began."""
+    name, seconds = f"owner/{application.owner}", int(application.settings.service.lease.total_seconds())
+    await application.leases.acquire(name, application.owner, seconds)
+    renewal = asyncio.create_task(_renew(application, name, seconds))
+    try:
+        yield
+    finally:
+        renewal.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewal
+        with suppress(StoreError):  # it runs out by itself
+            await application.leases.release(name, application.owner)
+
+
+async def _renew(application: Application, name: str, seconds: int) -> None:
+    while True:
+        await asyncio.sleep(seconds / 3)
+        try:
+            await application.leases.acquire(name, application.owner, seconds)
+        except StoreError as error:
+            log.warning("lease", "cannot be renewed now", reason=error.what)
