@@ -11,9 +11,9 @@ import click
 
 from reconciler.cli.options import Command, Duration, option
 from reconciler.cli.output import Column, age, short
-from reconciler.ports import EventFilter
 
 if TYPE_CHECKING:
+    from reconciler.ports import EventFilter
     from reconciler.stages.context import Context
 
 EVENT_COLUMNS = (
@@ -54,6 +54,8 @@ async def event_filter(
     context: Context, *, types: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
 ) -> EventFilter:
     """The filter that the options mean, newest first. Raises UsageError for a point in time that is none."""
+    from reconciler.ports import EventFilter  # not before it is needed: the catalogue of events takes a while to load
+
     after, since_time = await _point(context, since)
     last, until_time = await _point(context, until)
     return EventFilter(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from reconciler.cli.options import output, shared
 from reconciler.cli.output import print_object
 from reconciler.cli.session import Session, run
-from reconciler.ports import Verification
+
+if TYPE_CHECKING:
+    from reconciler.ports import Verification
 
 
 @click.group()

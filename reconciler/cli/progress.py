@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
     from reconciler.stages import context as stages
 
     Report = Callable[[stages.Progress], None]
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 @contextmanager
 def progress() -> Iterator[Report]:
     """A function that shows what it is told: one bar per stage or pool, with its last message."""
+    # Imported here, since `--help` need not wait for it.
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
     ctx = click.get_current_context(silent=True)
     console = Console(stderr=True, no_color=True if ctx and ctx.color is False else None)
     if not console.is_terminal:

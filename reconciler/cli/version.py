@@ -9,8 +9,6 @@ import click
 from reconciler import __version__
 from reconciler.cli.options import output, shared
 from reconciler.cli.output import print_object
-from reconciler.ports import PROTOCOL
-from reconciler.registries.render import RENDERER_VERSION
 
 
 @click.command()
@@ -18,6 +16,9 @@ from reconciler.registries.render import RENDERER_VERSION
 @shared
 def version(output: str) -> None:
     """Show the version of the program, of the renderer, and of the protocol it speaks with nodes."""
+    from reconciler.ports import PROTOCOL  # not before it is needed: the renderer takes a while to load
+    from reconciler.registries.render import RENDERER_VERSION
+
     if output == "table":
         click.echo(f"reconciler {__version__} (renderer {RENDERER_VERSION}, node protocol {PROTOCOL})")
         return

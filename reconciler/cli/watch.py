@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.output import Column, Item, print_object, table
-from reconciler.ports import EventFilter
 
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
@@ -24,6 +23,8 @@ async def watch(
     key: str,
 ) -> None:
     """Follow the log for ever; ended by Ctrl-C. Rows have no header, objects stand one after the other."""
+    from reconciler.ports import EventFilter  # not before it is needed: it takes a while to load
+
     known = list(before)
     newest = await context.log.read(EventFilter(newest_first=True, limit=1))
     async for event in context.log.follow(newest[0].position if newest else 0):
