@@ -12,12 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import __version__
+
 ROOT = Path(__file__).parents[2]
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Standard output of a command that must succeed; the checkout is not on its import path."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    """Standard output of a command that must succeed; neither the checkout nor the tester's settings take part."""
+    foreign = ("PYTHON", "RECONCILER_", "DATABASE_URL")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    environment |= {"RECONCILER_DATA_DIR": str(cwd / "data"), "XDG_CONFIG_HOME": str(cwd)}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -67,3 +71,12 @@ def test_the_data_is_found_outside_the_checkout(installed: Path, tmp_path: Path)
     for line in run(installed / "python", "-c", program, cwd=tmp_path).splitlines():
         assert Path(line).is_file()
         assert installed.parent in Path(line).parents
+
+
+def test_the_program_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    program = installed / "reconciler"
+    assert run(program, "version", cwd=tmp_path).startswith(f"reconciler {__version__}")
+    example = next(installed.parent.glob("lib/python*/site-packages/reconciler/_data/config/example-fleet"))
+    assert run(program, "validate", example, cwd=tmp_path).startswith("valid: ")
+    run(program, "db", "upgrade", cwd=tmp_path)
+    run(program, "log", "verify", cwd=tmp_path)
