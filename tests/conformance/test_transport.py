@@ -12,6 +12,11 @@ from tests.conformance.transport import TransportConformance
 from tests.nodes import LocalRig, MemoryRig, Rig, SshRig, one_node, shell
 
 
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
+    yield from one_node(tmp_path_factory.mktemp("sshd"))
+
+
 class TestMemory(TransportConformance):
     @pytest.fixture
     def rig(self) -> Rig:
@@ -29,10 +34,6 @@ class TestLocal(TransportConformance):
 
 
 class TestSshd(TransportConformance):
-    @pytest.fixture(scope="class")
-    def node(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
-        yield from one_node(tmp_path_factory.mktemp("sshd"))
-
     @pytest.fixture
     async def rig(self, node: SandboxNode) -> AsyncIterator[Rig]:
         rig = SshRig(node)
