@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_strea
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS
-from reconciler.stages.context import Context, anew
+from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.rollback import Rollback, scope_of, work_out
 
@@ -37,10 +37,25 @@ async def sync(
         if not wait or status.exit_code == 0 or not done.moving:
             return done, status
         recheck = False
+        waits = _waits(done)
         if deadline is not None and context.clock.now() >= deadline:
-            waits = "; ".join(f"{node}: {why}" for pool in done.pools for node, why in sorted(pool.waits.items()))
             raise TimedOut("the fleet did not converge in time", where=waits, remedy="the next sync goes on from here")
+        context.progress(Progress("waiting", waits))
         await asyncio.sleep(POLL)
+
+
+def _waits(done: Pass) -> str:
+    """Who waits, and why: the nodes of each pool that have one reason together."""
+    nodes: dict[str, list[str]] = {}
+    for pool in done.pools:
+        for node, why in sorted(pool.waits.items()):
+            nodes.setdefault(f"pool {pool.pool}: {why}", []).append(node)
+    return "; ".join(f"{why} ({_some(names)})" for why, names in sorted(nodes.items()))
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 async def current_status(context: Context) -> FleetStatus:

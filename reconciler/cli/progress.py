@@ -35,20 +35,17 @@ def progress() -> Iterator[Report]:
 
 
 def _lines(console: Console) -> Report:
-    """One line per news; what a stage says again while it waits is not repeated."""
-    last: dict[str, str] = {}
+    """One line per news."""
 
     def report(news: stages.Progress) -> None:
         counted = f" {news.done}/{news.total}" if news.total else ""
-        line = f"{news.stage}:{counted} {news.message}"
-        if last.get(news.stage) != line:
-            last[news.stage] = line
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{news.stage}:{counted} {news.message}", markup=False, highlight=False, soft_wrap=True)
 
-    return report
+    return _news(report)
 
 
 def _bars(bars: Progress) -> Report:
+    """A bar where there is something to count, a line above the bars where not."""
     tasks: dict[str, TaskID] = {}
 
     def report(news: stages.Progress) -> None:
@@ -59,4 +56,16 @@ def _bars(bars: Progress) -> Report:
             tasks[news.stage] = bars.add_task(news.stage, total=news.total, message="")
         bars.update(tasks[news.stage], completed=news.done, total=news.total, message=news.message)
 
-    return report
+    return _news(report)
+
+
+def _news(report: Report) -> Report:
+    """Only what differs from what its stage said last: a pass that waits says the same each second."""
+    last: dict[str, stages.Progress] = {}
+
+    def only_news(told: stages.Progress) -> None:
+        if last.get(told.stage) != told:
+            last[told.stage] = told
+            report(told)
+
+    return only_news

@@ -38,5 +38,6 @@ async def _sync(session: Session, *, wait: bool, within: float, recheck: bool) -
 
     with progress() as report:
         async with session.context(report) as context:
+            context.retry_now = True
             await commands.sync(context, wait=wait, within=within, recheck=recheck)
             return await queries.status(context)

@@ -20,6 +20,7 @@ async def bring_to_nodes(context: Context, within: float | None) -> int:
     if within is None:
         click.echo("recorded; the next pass brings it to the nodes", err=True)
         return 0
+    context.retry_now = True
     _, found = await commands.sync(context, wait=True, within=within)
     if found.exit_code:
         click.echo("the fleet is not (yet) as wanted: see `reconciler status`", err=True)
