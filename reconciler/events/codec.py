@@ -74,11 +74,16 @@ class _NotRecordable(Exception):
         self.path: list[str] = []
 
 
-def _plain(value: object) -> Any:
-    if value is None or isinstance(value, bool):
+def _plain(value: Any) -> Any:
+    kind = type(value)
+    if kind is str and value.isascii() and "\0" not in value:  # nearly every value: no more questions
+        return value
+    if kind is dict:
+        return _mapping(value)
+    if value is None or kind is bool:
         return value
     if isinstance(value, str):
-        return value if _fine(value) else _text(value)
+        return _text(value)
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise _NotRecordable(f"the integer {value} is outside ±(2^53 − 1)")
@@ -101,11 +106,6 @@ def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
             refusal.path.append(key)
             raise
     return result
-
-
-def _fine(value: str) -> bool:
-    """Nearly every text: no look at single characters is needed."""
-    return value.isascii() and "\0" not in value
 
 
 def _text(value: str) -> str:

@@ -85,10 +85,10 @@ class Launcher:
         if self.uid != os.geteuid():
             os.chown(path, self.uid, -1)
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run to the end. The output is for the error message; nothing is printed."""
+    def run(self, *command: str, folder: Path = Path("/")) -> subprocess.CompletedProcess[str]:
+        """Run to the end in a folder. The output is for the error message; nothing is printed."""
         return subprocess.run(
-            [*self.prefix, *command], capture_output=True, text=True, check=False, env=environment(), cwd="/"
+            [*self.prefix, *command], capture_output=True, text=True, check=False, env=environment(), cwd=folder
         )
 
 

@@ -159,7 +159,9 @@ class EmbeddedPostgres:
     def _prepare_directories(self, run_as: Launcher) -> None:
         sockets = self._socket_directory
         try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # A server that runs as somebody else must be able to pass through.
+            mode = 0o700 if run_as.uid == os.geteuid() else 0o711
+            self._data_dir.mkdir(mode, parents=True, exist_ok=True)
             if not sockets.exists():
                 sockets.mkdir(mode=0o700)
                 run_as.hand_over(sockets)
@@ -243,7 +245,7 @@ class EmbeddedPostgres:
     def _postmaster_lives(self) -> bool:
         """Whether the process in postmaster.pid is a server of this cluster: its number may be somebody else's by now.
 
-        A stale file is removed, since PostgreSQL itself takes any living process, even a zombie, for its server.
+        Stale lock files are removed, since PostgreSQL itself takes any living process, even a zombie, for its server.
         """
         if self._child is not None and self._child.poll() is None:
             return True
@@ -260,6 +262,7 @@ class EmbeddedPostgres:
         except OSError:
             pass
         pid_file.unlink(missing_ok=True)
+        (self._socket_directory / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
         return False
 
     def _launch(self, programs: Binaries, run_as: Launcher) -> None:
@@ -270,8 +273,10 @@ class EmbeddedPostgres:
         if self._for_tests:
             started = self._start_child(programs, run_as)
         else:
-            options = [f"--pgdata={self._cluster}", f"--log={self._log}", "--wait", f"--timeout={START_SECONDS}"]
-            started = run_as.run(programs.program("pg_ctl"), "start", *options).returncode == 0
+            # Relative paths: pg_ctl hands them to a shell, which must not see what the data directory is called.
+            paths = [f"--pgdata={self._cluster.name}", f"--log={self._cluster.name}/{self._log.name}"]
+            command = [programs.program("pg_ctl"), "start", *paths, "--wait", f"--timeout={START_SECONDS}"]
+            started = run_as.run(*command, folder=self._data_dir).returncode == 0
         said = self._log.read_text(errors="replace")[said_before:] if self._log.exists() else ""
         if not started and _STILL_ENDING not in said:
             raise self._no_start(said.strip() or "it said nothing")

@@ -130,7 +130,7 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits. A process that
     stands still while it holds the lock loses its connection, and with it the lock.
     """
-    await connection.execute(_LOCK)
+    await connection.execute(_LOCK, {"longest_pause": LONGEST_PAUSE})
 
 
 async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:
@@ -164,7 +164,7 @@ _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
 _PLACE_WIDTH = len(Record._fields) - 1
 
 _LOCK = sa.select(
-    sa.func.set_config("idle_in_transaction_session_timeout", LONGEST_PAUSE, True),
+    sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("longest_pause", type_=sa.Text), True),
     sa.func.pg_advisory_xact_lock(APPEND_LOCK),
 )
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa.Text)))

@@ -42,7 +42,7 @@ def draft(event: NewEvent, session: str, tool_version: str) -> Draft:
         event.body.type,
         event.body.schema_version,
         encode(event.body),
-        canonical(replace(event.actor, session=session).as_data(), "actor"),
+        _actor_text(event.actor, session),
         tool_version,
         event.correlation_id,
         event.causation_id,
@@ -103,9 +103,14 @@ def stored(record: Record) -> StoredEvent:
     )
 
 
+# Few actors cause many events.
+@lru_cache(maxsize=1024)
+def _actor_text(actor: Actor, session: str) -> str:
+    return canonical(replace(actor, session=session).as_data(), "actor")
+
+
 @lru_cache(maxsize=1024)
 def _actor(text: str) -> Actor:
-    """Few actors cause many events."""
     return Actor(**json.loads(text))
 
 
