@@ -74,15 +74,18 @@ def demo(directory: Path | None, count: int, transport: str) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     started = time.monotonic()
     with _folder(directory) as folder:
-        from reconciler.trial import trial_nodes  # not before it is needed: it loads the database's libraries
+        from reconciler.trial import trial_database, trial_nodes  # not before it is needed: loads large libraries
 
         ssh = _use_ssh(transport)
-        with trial_nodes(folder.absolute() / "nodes", count, ssh=ssh) as nodes:
-            _prepare(folder, nodes)
-            stage = Stage(folder, nodes, program())
-            _welcome(stage, ssh=ssh)
-            for step in STEPS:
-                step(stage)
+        place = folder.absolute()
+        with trial_database(place / "data"):
+            _clear(folder)
+            with trial_nodes(place / "nodes", count, ssh=ssh) as nodes:
+                _prepare(folder, nodes)
+                stage = Stage(folder, nodes, program())
+                _welcome(stage, ssh=ssh)
+                for step in STEPS:
+                    step(stage)
         _goodbye(stage, time.monotonic() - started, ssh=ssh)
 
 
@@ -97,8 +100,6 @@ def _terminated(number: int, _: object) -> NoReturn:
 @contextmanager
 def _folder(wanted: Path | None) -> Iterator[Path]:
     """An empty folder of the demo's own, locked. Raises UsageError for one that holds something else, or is in use."""
-    from reconciler.trial import discard  # as above
-
     folder = Path(shown(wanted or Path(".demo")))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +117,18 @@ def _folder(wanted: Path | None) -> Iterator[Path]:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError("another demo runs there", where=str(folder), remedy="name another with --dir") from None
-        discard(folder / "data")
-        for left in folder.iterdir():
-            if left.name != MARK:
-                shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         yield folder
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left beside the data directory."""
+    for left in folder.iterdir():
+        if left.name in (MARK, "data"):
+            continue
+        if left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 # --- nodes ----------------------------------------------------------------------------------------------------------

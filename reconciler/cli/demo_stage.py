@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -10,8 +12,8 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +30,8 @@ OWN_WORDS = 'unqualified-search-registries = ["registry.access.redhat.com", "doc
 """In the registries.conf that a node has before anybody manages it, and that must still be there at the end."""
 
 RULE = 100
-LONGEST = 40
-"""Lines of a command's output that are shown."""
+HEAD, TAIL = 24, 60
+"""Lines of a command's output that are shown, at its begin and at its end."""
 
 
 @dataclass
@@ -41,7 +43,6 @@ class Stage:
     program: str
     title: str = ""
     number: int = 0
-    children: set[subprocess.Popen[str]] = field(default_factory=set)
 
     @property
     def fleet(self) -> str:
@@ -59,31 +60,27 @@ class Stage:
 
     def reconciler(self, arguments: str, *, ends: int = 0, after: str = "") -> str:
         """Run a verb with the demo's settings file; `after` is the rest of a shell command line."""
-        config = shlex.quote(str(self.folder / "reconciler.toml"))
-        return self.shell(f"{self.program} --config {config} {arguments}{after}", ends=ends)
+        given = f"--config {shlex.quote(str(self.folder / 'reconciler.toml'))} {arguments}"
+        command = f"{self.program} {given}{after}"
+        _announce(command)
+        output, code = _verb(shlex.split(given), show=not after)
+        if after:
+            self.check(code == 0, f"`{command}` writes a file")
+            output, code = _sh(f"cat{after}", output)
+        self._ended(command, code, ends)
+        return output
 
-    def shell(self, command: str, *, ends: int = 0) -> str:
-        """Show a command, run it by sh exactly as shown, show its output, and return it.
+    def shell(self, command: str) -> str:
+        """Run a command by sh, which must end well."""
+        _announce(command)
+        output, code = _sh(command)
+        self._ended(command, code, 0)
+        return output
 
-        Raises ReconcilerError when its exit code is not `ends`.
-        """
-        click.echo()
-        click.secho(f"$ {command}", fg="cyan")
-        process = subprocess.Popen(
-            ["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace", env=_environment(),
-        )  # fmt: skip
-        self.children.add(process)
-        try:
-            output = _shown(process)
-            code = process.wait()
-        finally:
-            _end(process)
-            self.children.discard(process)
+    def _ended(self, command: str, code: int, ends: int) -> None:
         if ends:
             click.secho(f"(exit code {code})", dim=True)
         self.check(code == ends, f"`{command}` ends with exit code {ends}, not {code}")
-        return output
 
     def check(self, holds: bool, what: str) -> None:
         """The demo asserts what it says. Raises ReconcilerError."""
@@ -120,26 +117,62 @@ class Stage:
         return found
 
 
-def _shown(process: subprocess.Popen[str]) -> str:
-    """The output, echoed as it comes, the middle of a long one left out."""
+def _announce(command: str) -> None:
+    click.echo()
+    click.secho(f"$ {command}", fg="cyan")
+
+
+def _sh(command: str, given: str = "") -> tuple[str, int]:
+    """Output and exit code of a command line."""
+    done = subprocess.run(
+        ["sh", "-c", command], input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", env=_environment(), check=False,
+    )  # fmt: skip
+    return _shown(io.StringIO(done.stdout)), done.returncode
+
+
+def _verb(arguments: Sequence[str], *, show: bool) -> tuple[str, int]:
+    """Output and exit code of a verb, in a process of its own: a fork, which need not load every library again."""
+    read, write = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=_called, args=(arguments, read, write))
+    process.start()
+    os.close(write)
+    try:
+        with os.fdopen(read, errors="replace") as stream:
+            output = _shown(stream) if show else stream.read()
+        process.join()
+    finally:
+        if process.is_alive() and process.pid:
+            os.kill(process.pid, signal.SIGINT)  # it closes what it opened
+            process.join()
+    return output, process.exitcode or 0
+
+
+def _called(arguments: Sequence[str], read: int, write: int) -> None:
+    """The child: the program with these arguments, its output into the pipe."""
+    from reconciler.cli.main import main  # which imports this module
+
+    os.close(read)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(write, stream.fileno())
+    os.close(write)
+    clean = _environment()
+    os.environ.clear()
+    os.environ.update(clean)
+    main(list(arguments))
+
+
+def _shown(stream: Iterable[str]) -> str:
+    """The output, echoed as it comes; of a long one, the middle is left out."""
     lines = []
-    assert process.stdout is not None  # noqa: S101  it was asked for
-    for line in process.stdout:
+    for line in stream:
         lines.append(line)
-        if len(lines) <= LONGEST:
+        if len(lines) <= HEAD:
             click.echo(line, nl=False)
-    if len(lines) > LONGEST:
-        click.secho(f"… {len(lines) - LONGEST} more lines", dim=True)
+    if len(lines) > HEAD + TAIL:
+        click.secho(f"… {len(lines) - HEAD - TAIL} lines …", dim=True)
+    click.echo("".join(lines[max(HEAD, len(lines) - TAIL) :]), nl=False)
     return "".join(lines)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Let a child that is still there (Ctrl-C) clean up after itself, and wait for it."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    if process.stdout is not None:
-        process.stdout.close()
-    process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -66,7 +66,7 @@ def merge(stage: Stage) -> None:
 
 def look_back(stage: Stage) -> None:
     stage.begin("The history says who, what, and to what effect")
-    lines = stage.reconciler("history --limit 14")
+    lines = stage.reconciler(f"history --limit {6 + 4 * len(stage.nodes)}")
     stage.check("pull request #1" in lines, "the history names the pull request")
     stage.check(lines.count("NodeConverged") == len(stage.nodes), "the history has each node's receipt")
 
@@ -107,9 +107,8 @@ def roll_back_without_git(stage: Stage) -> None:
     before = (stage.folder / "before.conf").read_text()
     stage.begin("Saturday night: the mirror is bad, and Git is down")
     stage.shell(f"mv {stage.fleet} {stage.fleet}.gone")
-    stage.reconciler("sync")
-    status = stage.reconciler("status")
-    stage.check("unreachable since" in status, "status says since when Git is gone")
+    status = stage.reconciler("sync")
+    stage.check("unreachable since" in status, "the status says since when Git is gone")
     stage.say("\nWhere could we go back to?")
     points = stage.reconciler("rollback")
     found = re.search(r"^#(\d+) .*Enforce on the workers", points, re.MULTILINE)
