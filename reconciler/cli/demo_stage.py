@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import multiprocessing
 import os
@@ -28,6 +29,9 @@ REGISTRIES_CONF = "/etc/containers/registries.conf"
 MANAGED = ("etc/containers", "etc/docker", "var/lib/reconciler")
 OWN_WORDS = 'unqualified-search-registries = ["registry.access.redhat.com", "docker.io"]'
 """In the registries.conf that a node has before anybody manages it, and that must still be there at the end."""
+
+LIBRARIES = ("reconciler.wiring", "reconciler.preview", "reconciler.commands", "reconciler.queries")
+"""What verbs import when they need it, and what takes most of their time."""
 
 RULE = 100
 HEAD, TAIL = 24, 60
@@ -133,6 +137,8 @@ def _sh(command: str, given: str = "") -> tuple[str, int]:
 
 def _verb(arguments: Sequence[str], *, show: bool) -> tuple[str, int]:
     """Output and exit code of a verb, in a process of its own: a fork, which need not load every library again."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
     read, write = os.pipe()
     process = multiprocessing.get_context("fork").Process(target=_called, args=(arguments, read, write))
     process.start()
