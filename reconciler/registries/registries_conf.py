@@ -24,7 +24,8 @@ class Table:
     """A `[[registry]]` table in the making.
 
     `captured` is the table as it stands in the base, None for a new one. `mirrors` are TOML tables; `named`
-    says that they come from our resources, not from the base; `asked_for` that a resource names this scope.
+    says that they come from our resources, not from the base; `asked_for` that a resource names this scope;
+    `forbidden` that resources keep the source itself from being contacted.
     """
 
     scope: str
@@ -34,20 +35,29 @@ class Table:
     blocked: bool = False
     named: bool = False
     asked_for: bool = False
+    forbidden: bool = False
     origins: dict[Origin, None] = field(default_factory=dict)
     mirror_origins: dict[str, dict[Origin, None]] = field(default_factory=dict)
 
     @property
     def location(self) -> str:
         """Where the runtime contacts the source itself; a wildcard has no location of its own."""
-        if self.captured is None:
+        if self.captured is None or self.forbidden:
             return "" if scopes.is_wildcard(self.scope) else self.scope
         return str(self.captured.get("location", "")).rstrip("/")
+
+    @property
+    def closed_by_host(self) -> bool:
+        """The host blocks this scope, and no resource names it: it stays as it is."""
+        return bool(self.captured and self.captured.get("blocked")) and not self.asked_for
 
     def data(self, syntax: str = PULL_FROM) -> dict[str, Any]:
         """The table as TOML has it. `syntax` is `pull-from-mirror` or the older `mirror-by-digest-only`."""
         data: dict[str, Any] = {key: value for key, value in (self.captured or {}).items() if key != "mirror"}
-        if self.captured is None:
+        if self.captured is None or self.location != str(data.get("location", "")).rstrip("/"):
+            # New; or a host's table that leads elsewhere: the runtime would ask there whether it is blocked.
+            data.pop("prefix", None)
+            data.pop("location", None)
             data["prefix" if scopes.is_wildcard(self.scope) else "location"] = self.scope
         if self.insecure:
             data["insecure"] = True
@@ -65,6 +75,10 @@ class Table:
     def add_origin(self, *origins: Origin) -> None:
         self.origins.update(dict.fromkeys(origins))
 
+    def forbid(self) -> None:
+        """Keep the source from being contacted, whatever the base says."""
+        self.blocked = self.forbidden = True
+
     def take_mirrors(self, mirrors: MirrorSet) -> None:
         """Add the mirrors of a set; the first set takes the place of what the base has."""
         self.asked_for = True
@@ -75,7 +89,8 @@ class Table:
             self.mirrors.append({"location": location, PULL_FROM: limit})
             origins = self.mirror_origins.setdefault(location, {})
             origins.update(dict.fromkeys(mirrors.mirror_origins.get(location, mirrors.origins)))
-        self.blocked = self.blocked or mirrors.never_contact
+        if mirrors.never_contact:
+            self.forbid()
         self.add_origin(*mirrors.origins)
 
 
@@ -138,7 +153,7 @@ def _flag(tables: Tables, insecure: Mapping[str, Entry], blocked: Mapping[str, E
             table.add_origin(insecure[outer].origin)
         outer = scopes.covered(table.scope, blocked)
         if outer is not None:
-            table.blocked = True
+            table.forbid()
             table.add_origin(blocked[outer].origin)
         for mirror in table.mirrors:
             outer = scopes.covered(str(mirror.get("location", "")), insecure)
@@ -159,8 +174,8 @@ def _restrain(tables: Tables, blocked: Mapping[str, Entry]) -> None:
             continue
         nearest = (ours[scope] for scope in scopes.table_lookup(table.scope) if scope in ours)
         outer = next((found for found in nearest if found is not table), None)
-        if outer is not None and outer.blocked and not table.asked_for:
-            table.blocked = True
+        if outer is not None and outer.forbidden and not table.asked_for:
+            table.forbid()
             table.add_origin(*outer.origins)
             table.mirrors = []
         elif scopes.covered(table.scope, blocked) is not None and not table.named:
@@ -178,7 +193,7 @@ def _inherit(tables: Tables, sets: Sequence[MirrorSet]) -> Iterator[Problem]:
         order.setdefault(mirror_set.source, len(order))
     for table in tables.all:
         sources = [scope for scope in scopes.enclosing(table.scope) if scope in order and scope != table.scope]
-        if table.mirrors or not sources:
+        if table.mirrors or not sources or table.closed_by_host:
             continue
         source = tables.get(min(sources, key=order.__getitem__))
         if scopes.is_wildcard(source.scope):

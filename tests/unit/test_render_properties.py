@@ -1,0 +1,224 @@
+"""What holds for all resources and bases, with the runtime's own reading (`resolve`) as the judge."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.registries import templates
+from reconciler.registries.model import (
+    POLICY_JSON,
+    REGISTRIES_CONF,
+    SEARCH_REGISTRIES,
+    Location,
+    Rendered,
+    RenderOptions,
+    Resource,
+)
+from reconciler.registries.references import Reference
+from reconciler.registries.render import render
+from reconciler.registries.resolve import Candidate, resolve
+from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.registries.signature_policy import Policy
+
+HOSTS = ["a.io", "a.io:5000", "x.a.io", "xy.a.io", "b.corp", "b.corp:5000", "m.lan"]
+PATHS = ["", "/ns", "/ns/app", "/ns/app/deep"]
+PLAIN = [host + path for host in HOSTS for path in PATHS]
+WILD = ["*.a.io", "*.io", "*.corp"]
+SIGNED = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}
+ACCEPT, REJECT = {"type": "insecureAcceptAnything"}, {"type": "reject"}
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+KEY = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KTUZrdwotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K"
+DIGEST = f"@sha256:{'a' * 64}"
+ASKED = [f"{host}{path}{end}" for host in HOSTS for path in [*PATHS[2:], "/other"] for end in (":v1", DIGEST)]
+
+plain = st.sampled_from(PLAIN)
+scope = st.sampled_from(PLAIN + WILD)
+scopes = st.lists(scope, max_size=3, unique=True)
+
+
+def _resource(kind: str, name: str, spec: Mapping[str, Any], namespace: str = "") -> Resource:
+    metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
+    document = {"apiVersion": "config.openshift.io/v1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
+    return Resource(".", kind, name, document, Location(f"{kind}.yaml", 1))
+
+
+@st.composite
+def images(draw: st.DrawFn) -> Resource:
+    lists: dict[str, Any] = {}
+    chosen = draw(st.sampled_from(["allowedRegistries", "blockedRegistries", ""]))
+    if chosen:
+        lists[chosen] = draw(scopes)
+    if draw(st.booleans()):
+        lists["insecureRegistries"] = draw(scopes)
+    if draw(st.booleans()):
+        lists["containerRuntimeSearchRegistries"] = ["a.io", "b.corp"]
+    return _resource("Image", "cluster", {"registrySources": lists})
+
+
+@st.composite
+def mirror_sets(draw: st.DrawFn, kind: str, rows: str) -> Resource:
+    row = st.fixed_dictionaries(
+        {"source": scope, "mirrors": st.lists(plain, min_size=1, max_size=3, unique=True)},
+        optional={"mirrorSourcePolicy": st.just("NeverContactSource")},
+    )
+    name = draw(st.sampled_from(["m1", "m2", "m3"]))
+    return _resource(kind, name, {rows: draw(st.lists(row, max_size=2))})
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> Resource:
+    kind, namespace = draw(st.sampled_from([("ClusterImagePolicy", ""), ("ImagePolicy", "team")]))
+    policy = {"rootOfTrust": {"policyType": "PublicKey", "publicKey": {"keyData": KEY}}}
+    return _resource(kind, draw(st.sampled_from("pq")), {"scopes": draw(scopes), "policy": policy}, namespace)
+
+
+@st.composite
+def resource_sets(draw: st.DrawFn) -> list[Resource]:
+    drawn = draw(
+        st.lists(
+            st.one_of(
+                images(),
+                mirror_sets("ImageDigestMirrorSet", "imageDigestMirrors"),
+                mirror_sets("ImageTagMirrorSet", "imageTagMirrors"),
+                mirror_sets("ImageContentSourcePolicy", "repositoryDigestMirrors"),
+                policies(),
+            ),
+            max_size=5,
+        )
+    )
+    return list({resource.identity: resource for resource in drawn}.values())
+
+
+@st.composite
+def registries_bases(draw: st.DrawFn) -> bytes:
+    lines = ['unqualified-search-registries = ["c.corp"]', ""]
+    for name in draw(st.lists(scope, max_size=4, unique=True)):
+        wild = name.startswith("*.")
+        other = draw(st.none() | st.just(f"far.example/{name.replace(':', '-')}")) if not wild else None
+        lines.append("[[registry]]")
+        lines.append(f'prefix = "{name}"' if wild or other else f'location = "{name}"  # {name}')
+        lines += [f'location = "{other}"'] if other else []
+        lines += [f"{flag} = true" for flag in ("blocked", "insecure", "mirror-by-digest-only") if draw(st.booleans())]
+        if draw(st.booleans()):
+            lines += ["[[registry.mirror]]", f'location = "{draw(plain)}"']
+    if draw(st.booleans()):
+        lines += ["[aliases]", '"tools" = "a.io/ops/tools"']
+    return "\n".join(lines).encode()
+
+
+@st.composite
+def policy_bases(draw: st.DrawFn) -> bytes:
+    needs = st.sampled_from([[ACCEPT], [REJECT], [SIGNED]])
+    docker = draw(st.dictionaries(st.sampled_from([*PLAIN, *WILD, ""]), needs, max_size=5))
+    return json.dumps({"default": draw(needs), "transports": {"docker": docker} if docker else {}}).encode()
+
+
+@st.composite
+def bases(draw: st.DrawFn) -> dict[str, bytes | None]:
+    return {
+        REGISTRIES_CONF: draw(st.none() | registries_bases()),
+        POLICY_JSON: draw(st.none() | policy_bases()),
+        SEARCH_REGISTRIES: draw(st.none() | st.just(b'unqualified-search-registries = ["old.corp"]\n')),
+    }
+
+
+def on_host(resources: list[Resource], base: Mapping[str, bytes | None]) -> Rendered:
+    return render(resources, RenderOptions(base="host", base_files=base))
+
+
+def node(rendered: Rendered, base: Mapping[str, bytes | None]) -> RuntimeConfig:
+    """What the runtime of a host has loaded once the files are in place."""
+    kept = {path: content for path, content in base.items() if content is not None}
+    files = {file.path: file.content for file in rendered.files}
+    return load({POLICY_JSON: templates.POLICY_JSON, **kept, **files})
+
+
+def asked(config: RuntimeConfig, text: str, namespace: str | None = None) -> Candidate:
+    (candidate,) = resolve(config, text, namespace).candidates
+    return candidate
+
+
+@given(resource_sets(), bases(), st.randoms(use_true_random=False))
+def test_the_order_of_resources_does_not_count(
+    resources: list[Resource], base: dict[str, bytes | None], shuffle: random.Random
+) -> None:
+    mixed = list(resources)
+    shuffle.shuffle(mixed)
+    for kind in ("host", "openshift"):
+        options = RenderOptions(base="host" if kind == "host" else "openshift", base_files=base)
+        assert render(mixed, options) == render(resources, options)
+
+
+@settings(max_examples=300)
+@given(resource_sets(), bases())
+def test_a_base_never_widens_what_the_resources_allow(resources: list[Resource], base: dict[str, bytes | None]) -> None:
+    alone, together = on_host(resources, {}), on_host(resources, base)
+    if not (alone.ok and together.ok):
+        return
+    strict, wide = node(alone, {}), node(together, base)
+    assert wide.registries_error == ""
+    for text, namespace in [(text, namespace) for text in ASKED for namespace in (None, "team")]:
+        before, after = asked(strict, text, namespace), asked(wide, text, namespace)
+        if before.decision in ("blocked", "rejected_by_policy"):
+            assert after.decision in ("blocked", "rejected_by_policy", "error"), text
+        if before.decision == "pull_if_signed":
+            assert after.decision != "pull", text
+
+
+@settings(max_examples=200)
+@given(resource_sets(), bases())
+def test_resources_never_loosen_a_demand_for_signatures(
+    resources: list[Resource], base: dict[str, bytes | None]
+) -> None:
+    together = on_host(resources, base)
+    before, after = load(base).policy(), node(together, base).policy()
+    if not together.ok or isinstance(before, str):
+        return
+    assert isinstance(after, Policy)
+    for text in ASKED:
+        reference = Reference(*_split(text))
+        if before.requirements(reference)[0] == ("signedBy",):
+            assert after.requirements(reference)[0] != ("insecureAcceptAnything",), text
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    name, _, digest = text.partition("@")
+    return (name, "", digest) if digest else (*name.rsplit(":", 1), "")  # type: ignore[return-value]  # two parts
+
+
+@given(resource_sets(), bases())
+def test_what_comes_out_can_be_laid_over_again(resources: list[Resource], base: dict[str, bytes | None]) -> None:
+    first = on_host(resources, base)
+    if first.ok:
+        files = {file.path: file.content for file in first.files}
+        again = on_host(resources, {**base, **files})
+        assert load({file.path: file.content for file in again.files if file.path == REGISTRIES_CONF}) == load(
+            {path: content for path, content in files.items() if path == REGISTRIES_CONF}
+        )
+
+
+@given(bases())
+def test_without_resources_there_is_nothing_to_write(base: dict[str, bytes | None]) -> None:
+    assert on_host([], base) == Rendered(())
+    assert on_host([_resource("Image", "cluster", {"registrySources": {"insecureRegistries": []}})], base).files == ()
+
+
+@given(resource_sets())
+def test_over_mcos_templates_a_host_gets_mcos_files(resources: list[Resource]) -> None:
+    with_image = [*resources, _resource("Image", "cluster", {})]
+    with_image = list({resource.identity: resource for resource in reversed(with_image)}.values())
+    base = {REGISTRIES_CONF: templates.REGISTRIES_CONF, POLICY_JSON: templates.POLICY_JSON}
+    host, openshift = on_host(with_image, base), render(with_image, RenderOptions(base="openshift"))
+    assert [p.name for p in host.problems] == [p.name for p in openshift.problems]
+    if host.ok:
+        ours, theirs = node(host, base), node(openshift, {})
+        assert ours.registries == theirs.registries
+        assert ours.policy() == theirs.policy()
