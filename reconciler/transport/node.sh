@@ -53,7 +53,7 @@ request() {
         parse_header "$header" || refuse "$reason" "$detail"
         decline refused mco 'the Machine Config Operator manages this node'
     else
-        try mkdir -p "$state" && lock || refuse "$reason" "$detail"
+        make_state && lock || refuse "$reason" "$detail"
     fi
     recover
     forget_request
@@ -76,7 +76,7 @@ enter_root() {
         *) refuse root "the root '$root' is no absolute path" ;;
     esac
     for program in base64 cat chmod chown cp date dd flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
-        sync tail timeout tr uniq wc; do
+        sync tail timeout tr; do
         command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
     uid=$(id -u)
@@ -137,8 +137,6 @@ parse_header() {
     done
     IFS=' '
     [ "$ended" = yes ] || return 1
-    detail='the same path twice'
-    [ -z "$(printf '%s' "$wanted" | path_lines | sort | uniq -d)" ] || return 1
     detail='log_id, step or runtime is missing'
     [ -n "$log_id" ] && [ -n "$runtime" ] || return 1
     [ -n "$step" ] || [ "$verb" = observe ] || return 1
@@ -167,10 +165,6 @@ want() {
     is_managed "$1" || { reason=path; return 1; }
     paths="$paths${paths:+ }$1"
     wanted="$wanted$1 $2$newline"
-}
-
-path_lines() {
-    while read -r path rest; do printf '%s\n' "$path"; done
 }
 
 is_managed() {
@@ -525,7 +519,7 @@ carry_out() {
     fi
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
-    claim "$owner_generation" && keep_program && keep_baseline && stage "$1" || decline failed "$reason" "$detail"
+    claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
     result=''
     perform
     [ -n "$result" ] || decline failed "$reason" "$detail"
@@ -596,6 +590,10 @@ answer() {
 
 # --- State directory -------------------------------------------------------------------------------------------------
 
+make_state() {
+    [ -d "$state" ] || try mkdir -p "$state"
+}
+
 lock() {
     if (: >>"$state/lock") 2>/dev/null; then
         exec 9>>"$state/lock"
@@ -631,13 +629,24 @@ try() {
     return 1
 }
 
-# cat names the cause of a failed write, which printf does not in every shell.
+# printf says that a write failed, cat says why.
 write() {
-    printf '%s\n' "$2" | cat >"$1"
+    printf '%s\n' "$2" 2>/dev/null >"$1" || printf '%s\n' "$2" | cat >"$1"
 }
 
+# slurp FILE: sets $text to its lines.
+slurp() {
+    text=''
+    [ ! -f "$1" ] || while IFS= read -r line; do text="$text$line$newline"; done <"$1"
+}
+
+# flush FILE…: all of one file system; many are cheaper together.
 flush() {
-    sync "$@" 2>/dev/null || sync
+    if [ $# -le 16 ]; then
+        sync "$@" 2>/dev/null || sync
+    else
+        sync -f "$1" 2>/dev/null || sync
+    fi
 }
 
 # Everything written below the state directory.
@@ -645,12 +654,11 @@ flush_state() {
     sync -f "$state" 2>/dev/null || sync
 }
 
-# save FILE TEXT: replaces a file of the state directory at once and durably.
+# save FILE TEXT: replaces a file of the state directory at once; the caller makes the rename durable.
 save() {
     try write "$1.new" "$2" || return 1
     flush "$1.new"
-    try mv -f "$1.new" "$1" || return 1
-    flush "${1%/*}"
+    try mv -f "$1.new" "$1"
 }
 
 read_owner() {
@@ -679,13 +687,15 @@ claim() {
 keep_program() {
     program=${node_sh-}
     [ -n "$program" ] || [ ! -f "$0" ] || program=$(cat "$0")
-    [ -f "$state/node.sh" ] && [ "$program" = "$(cat "$state/node.sh")" ] || save "$state/node.sh" "$program"
+    kept=''
+    [ ! -f "$state/node.sh" ] || kept=$(cat "$state/node.sh")
+    [ "$program" = "$kept" ] || save "$state/node.sh" "$program"
 }
 
 # The baseline's manifest has lines `PATH KIND SHA256 MODE UID GID`; it only ever grows.
 load_baseline() {
-    baseline=$newline
-    [ ! -f "$state/baseline/manifest" ] || baseline="$newline$(cat "$state/baseline/manifest")$newline"
+    slurp "$state/baseline/manifest"
+    baseline=$newline$text
 }
 
 in_baseline() {
@@ -694,9 +704,9 @@ in_baseline() {
     baseline_line=${baseline_line%%"$newline"*}
 }
 
-# Copies every path that is about to be changed for the first time.
+# Copies every path that is about to be changed for the first time, from the verified copy in the journal.
 keep_baseline() {
-    try mkdir -p "$state/baseline/files" || return 1
+    [ -d "$state/baseline/files" ] || try mkdir -p "$state/baseline/files" || return 1
     [ -f "$state/baseline/log_id" ] || save "$state/baseline/log_id" "$log_id" || return 1
     load_baseline
     added=''
@@ -707,7 +717,6 @@ keep_baseline() {
     done
     IFS=' '
     [ -n "$added" ] || return 0
-    flush_state
     lines=${baseline#"$newline"}$added
     save "$state/baseline/manifest" "${lines%"$newline"}"
 }
@@ -719,31 +728,31 @@ add_baseline() {
         return 0
     fi
     kept=$state/baseline/files$8
-    try mkdir -p "${kept%/*}" && try cp -p ".$8" "$kept" || return 1
-    sum=$(sha256sum <"$kept")
-    [ "${sum%% *}" = "$6" ] || { reason=changed-meanwhile detail=$8; return 1; }
+    [ -d "${kept%/*}" ] || try mkdir -p "${kept%/*}" || return 1
+    try cp -p "$staging/old/$1" "$kept" || return 1
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the whole journal aside and makes it valid with one rename.
+# stage FILLER: builds the whole journal aside and makes it valid with one rename, when all of it is on disk.
 stage() {
     staging=$state/journal.new
     machine_facts
-    try mkdir -p "$staging/new" "$staging/old" || return 1
+    try mkdir "$staging" "$staging/new" "$staging/old" && try write_journal && try "$1" && try copy_old &&
+        verify "$staging/new" "$new_plan" && verify "$staging/old" "$old_plan" && keep_baseline ||
+        { rm -rf "$staging"; return 1; }
+    flush_state
+    try mv "$staging" "$journal" && flush "$state"
+}
+
+write_journal() {
     request_text="verb $verb${newline}log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}step $step"
     request_text="$request_text${newline}runtime $runtime${newline}actions $actions"
     path_text=''
-    for path in $paths; do path_text="$path_text$path$newline"; done
-    try write "$staging/request" "$request_text" && try write "$staging/old/request" "$request_text" &&
-        try write "$staging/old/paths" "${path_text%"$newline"}" &&
-        try write "$staging/new/plan" "${new_plan%"$newline"}" &&
-        try write "$staging/old/plan" "${old_plan%"$newline"}" &&
-        try write "$staging/generation" "$owner_generation" && try write "$staging/boot" "$boot_id" &&
-        try write "$staging/state" staged && try "$1" && try copy_old &&
-        try dd if=/dev/zero of="$staging/reserve" bs=4096 count=16 &&
-        verify "$staging/new" "$new_plan" && verify "$staging/old" "$old_plan" || { rm -rf "$staging"; return 1; }
-    flush_state
-    try mv "$staging" "$journal" && flush "$state"
+    for path in $paths; do path_text="$path_text${path_text:+$newline}$path"; done
+    write "$staging/request" "$request_text" && write "$staging/old/request" "$request_text" &&
+        write "$staging/old/paths" "$path_text" && write "$staging/generation" "$owner_generation" &&
+        write "$staging/boot" "$boot_id" && write "$staging/state" staged &&
+        write "$staging/new/plan" "${new_plan%"$newline"}" && write "$staging/old/plan" "${old_plan%"$newline"}"
 }
 
 extract_new() {
@@ -837,7 +846,6 @@ perform() {
         reason=$blocked detail=$blocked_detail
         return 0
     fi
-    rm -f "$journal/reserve"
     mark_log
     enter placed
     act_and_settle
@@ -857,7 +865,7 @@ settle() {
         [ "$verb" = apply ] || result=reverted
         finish
     else
-        save "$journal/failure" "$reason $detail"
+        write "$journal/failure" "$reason $detail" 2>/dev/null
         fall_back
     fi
 }
@@ -877,13 +885,13 @@ fall_back() {
     finish
 }
 
-# enter STATE [ACTION]
+# enter STATE [ACTION]: the last whole line of the journal's state counts. It need not reach the disk: after a power
+# loss an older state only means that the change is undone and sent again.
 enter() {
-    save "$journal/state" "$1${2:+ $2}" || :
+    printf '%s\n' "$1${2:+ $2}" 2>/dev/null >>"$journal/state" || :
 }
 
 close_journal() {
-    rm -rf "$state/journal.done"
     mv "$journal" "$state/journal.done" && rm -rf "$state/journal.done"
 }
 
@@ -891,18 +899,20 @@ close_journal() {
 # their targets, then the renames by rank. What already is as it should be is not touched.
 place() {
     placing=$journal/$1
-    plan=$(cat "$placing/plan")
     select_todo || return 1
-    set --
-    directories=''
+    make_directories || return 1
+    copies='' fits=$newline directories=''
     IFS=$newline
     for line in $todo; do
         IFS=' '
-        prepare $line || return 1
+        copy_beside $line || return 1
     done
     IFS=' '
-    for path in $copies; do set -- "$@" "$path"; done
-    [ $# = 0 ] || flush "$@"
+    set -- $copies
+    if [ $# -gt 0 ]; then
+        fit_copies && same_bytes "$@" || return 1
+        flush "$@"
+    fi
     for rank in 1 2 3 4 5 6; do
         place_rank "$rank" || return 1
     done
@@ -911,7 +921,8 @@ place() {
 
 # Sets $todo to the plan's lines that the node does not show yet.
 select_todo() {
-    todo='' copies=''
+    slurp "$placing/plan"
+    plan=$text todo=''
     set --
     IFS=$newline
     for line in $plan; do
@@ -919,7 +930,7 @@ select_todo() {
     done
     IFS=' '
     survey "$@" || { reason=unreadable; return 1; }
-    rest=$plan$newline
+    rest=$plan
     IFS=$newline
     for line in $surveyed; do
         IFS=' '
@@ -933,44 +944,98 @@ compare() {
     op=$2 mode=$3 sha=$6
 }
 
-# prepare NUMBER OP MODE UID GID SHA256 TAG PATH: the copy beside the target, ready to be renamed.
-prepare() {
-    directory=${8%/*}
-    copy=.$directory/.${8##*/}.reconciler
-    rm -f "$copy" 2>/dev/null
+# copy_beside NUMBER OP MODE UID GID SHA256 TAG PATH: the copy beside the target, ready to be renamed.
+copy_beside() {
+    copy=.${8%/*}/.${8##*/}.reconciler
+    [ ! -e "$copy" ] || rm -f "$copy"
     [ "$2" = write ] || return 0
-    make_directory "$directory" || return 1
+    try cp "$placing/$1" "$copy" || return 1
     copies="$copies${copies:+ }$copy"
-    try cp "$placing/$1" "$copy" && try chmod "$3" "$copy" || return 1
-    [ "$uid" != 0 ] || try chown "$4:$5" "$copy" || return 1
+    case $fits in
+        *"$newline$3 $4:$5$newline"*) ;;
+        *) fits="$fits$3 $4:$5$newline" ;;
+    esac
     if [ -e /sys/fs/selinux/enforce ] && [ -e ".$8" ] && command -v chcon >/dev/null 2>&1; then
         chcon --reference=".$8" "$copy" 2>/dev/null || :
     fi
-    sum=$(sha256sum <"$copy")
-    [ "${sum%% *}" = "$6" ] || { reason=write-failed detail="$copy did not keep its bytes"; return 1; }
 }
 
-# make_directory PATH: with its parents; those we make are written down first, so that they can go again.
-make_directory() {
-    missing=''
-    walked=$1
-    while [ ! -d ".$walked" ]; do
-        missing="$walked $missing"
-        walked=${walked%/*}
+# Gives the copies their modes and owners; $fits has each distinct `MODE UID:GID`.
+fit_copies() {
+    IFS=$newline
+    for fit in $fits; do
+        IFS=' '
+        select_copies "${fit% *}" "${fit#* }"
+        try chmod "${fit% *}" $selected || return 1
+        [ "$uid" != 0 ] || try chown "${fit#* }" $selected || return 1
     done
-    for walked in $missing; do
-        load_made
-        case $made in
-            *"$newline$walked$newline"*) ;;
-            *) made=${made#"$newline"} && save "$state/baseline/directories" "$made$walked" || return 1 ;;
+    IFS=' '
+}
+
+select_copies() {
+    selected='' selecting="$1 $2"
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        select_copy $line
+    done
+    IFS=' '
+}
+
+select_copy() {
+    [ "$2" = remove ] || [ "$3 $4:$5" != "$selecting" ] || selected="$selected${selected:+ }.${8%/*}/.${8##*/}.reconciler"
+}
+
+# same_bytes COPY…: the copies, in the order of $todo, have the hashes of the plan.
+same_bytes() {
+    sums=$(sha256sum "$@" 2>/dev/null)
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        is_next_sum $line || { reason=write-failed detail="${line##* } could not be copied whole"; return 1; }
+    done
+    IFS=' '
+}
+
+is_next_sum() {
+    [ "$2" = write ] || return 0
+    sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
+    [ "${sum%% *}" = "$6" ]
+}
+
+# Makes the directories that $todo needs; they are written down first, so that they can go again.
+make_directories() {
+    missing='' last_walked=''
+    IFS=$newline
+    for line in $todo; do
+        IFS=' '
+        case $line in
+            *' write '*) add_missing "${line##* }" ;;
         esac
-        try mkdir ".$walked" && try chmod 0755 ".$walked" || return 1
+    done
+    IFS=' '
+    [ -n "$missing" ] || return 0
+    load_made
+    made=$(printf '%s' "${made#"$newline"}$missing" | sort -u)
+    save "$state/baseline/directories" "$made" || return 1
+    set --
+    for directory in $(printf '%s' "$missing" | sort -u | tr '\n' ' '); do set -- "$@" ".$directory"; done
+    try mkdir -p "$@" && try chmod 0755 "$@"
+}
+
+add_missing() {
+    walked=${1%/*}
+    [ "$walked" != "$last_walked" ] || return 0
+    last_walked=$walked
+    while [ ! -d ".$walked" ]; do
+        missing="$missing$walked$newline"
+        walked=${walked%/*}
     done
 }
 
 load_made() {
-    made=$newline
-    [ ! -f "$state/baseline/directories" ] || made="$newline$(cat "$state/baseline/directories")$newline"
+    slurp "$state/baseline/directories"
+    made=$newline$text
 }
 
 # sweep NUMBER OP MODE UID GID SHA256 TAG PATH: removes a copy left beside the target; where the target is gone,
@@ -1031,12 +1096,14 @@ flush_directories() {
         [ "$directory" = "$last" ] || set -- "$@" "$directory"
         last=$directory
     done
+    [ -z "$missing" ] || sync -f ./etc 2>/dev/null || sync
     [ $# = 0 ] || flush "$@"
 }
 
 # remove_late SET: the CAs that the set does not have, once the runtime knows the rest, and what else is left over.
 remove_late() {
-    directories='' todo="$(cat "$journal/$1/plan")$newline"
+    slurp "$journal/$1/plan"
+    directories='' missing='' todo=$text
     place_rank late || :
     flush_directories
     load_made
@@ -1066,12 +1133,12 @@ act() {
 # Remembers where the runtime's log ends, so that only what the action brings is read.
 mark_log() {
     [ -n "$journalctl" ] && [ -n "$actions" ] || return 0
-    mark=--since=@$(date +%s)
     said=$(timeout -s KILL 20 "$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
     case $said in
         *'-- cursor: '*) mark=${said##*'-- cursor: '} mark=--after-cursor=${mark%%"$newline"*} ;;
+        *) mark=--since=@$(date +%s) ;;
     esac
-    save "$journal/mark" "$mark" || :
+    write "$journal/mark" "$mark" 2>/dev/null || :
 }
 
 # check: did the runtime load the files and does it live? Sets $loaded, $active, and $reason where not.
@@ -1087,10 +1154,14 @@ check() {
     turns=0
     until is_healthy; do
         turns=$((turns + 1))
-        [ "$turns" -lt 10 ] || { reason=unhealthy detail="$unit is $active"; return 1; }
+        is_settled || [ "$turns" -ge 10 ] && { reason=unhealthy detail="$unit is $active"; return 1; }
         pause
         unit_state
     done
+}
+
+is_settled() {
+    [ "$active" = failed ] || [ "$active" = inactive ]
 }
 
 # A reload's exit status proves nothing: only the runtime's own log says whether it took the files.
@@ -1131,7 +1202,7 @@ finish() {
     owner_before=$owner_generation owner_generation=$generation
     build_receipt
     owner_generation=$owner_before
-    try mkdir -p "$state/receipts"
+    [ -d "$state/receipts" ] || try mkdir "$state/receipts"
     save "$state/receipts/$step" "$receipt" || :
     conclude "$generation"
     prune_receipts
@@ -1140,15 +1211,19 @@ finish() {
 # conclude GENERATION: may be repeated after a crash.
 conclude() {
     if [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
-        rm -rf "$state/previous"
+        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
         mv "$journal/old" "$state/previous"
     fi
     claim "$1" "$step" || :
+    flush "$state/receipts" "$state"
     [ ! -d "$journal" ] || close_journal
-    flush "$state"
 }
 
 prune_receipts() {
+    set +f
+    set -- "$state"/receipts/*
+    set -f
+    [ $# -gt 64 ] || return 0
     IFS=$newline
     for name in $(ls -t "$state/receipts" | tail -n +65); do
         rm -f "$state/receipts/$name"
@@ -1159,7 +1234,9 @@ prune_receipts() {
 # Finishes or undoes what an earlier call left behind.
 recover() {
     [ -d "$state" ] && ! managed_by_mco || return 0
-    rm -rf "$state/journal.new" "$state/journal.done" 2>/dev/null
+    for left in "$state/journal.new" "$state/journal.done"; do
+        [ ! -d "$left" ] || rm -rf "$left" 2>/dev/null
+    done
     [ -d "$journal" ] || return 0
     requested=$verb
     load_journal
@@ -1194,7 +1271,7 @@ load_journal() {
         esac
     done <"$journal/request"
     read -r owner_generation <"$journal/generation"
-    read -r phase acted action <"$journal/state" || :
+    while read -r first second third; do phase=$first acted=${second:-ok} action=$third; done <"$journal/state"
     [ ! -f "$journal/old/paths" ] || paths=$(tr '\n' ' ' <"$journal/old/paths")
     [ ! -f "$journal/new/plan" ] || list_changed
 }
@@ -1305,14 +1382,13 @@ build_receipt() {
     detail_quoted=$quoted manifest=''
     survey $paths && manifest_of_survey
     machine_facts
-    unit_state
+    [ -n "$unit" ] || unit_state
     head="{\"protocol\":1,\"result\":\"$result\",\"step\":\"$step\",\"log_id\":\"$log_id\",\"epoch\":$epoch"
     head="$head,\"fence\":$fence,\"generation\":$owner_generation,\"machine_id\":\"$machine_id\""
     head="$head,\"boot_id\":\"$boot_id\",\"manifest\":\"$manifest\""
     tail=",\"unit\":\"$unit\",\"active\":\"$active\",\"healthy_before\":$healthy_before,\"loaded\":$loaded"
     tail="$tail,\"action\":\"$action_quoted\",\"reason\":\"$reason\",\"detail\":\"$detail_quoted\"}"
-    fixed=$(printf '%s' "$head$tail" | wc -c)
-    room=$((4096 - fixed - 64)) more=0
+    room=$((4096 - ${#head} - ${#tail} - 64)) more=0
     fit $written
     written_json=$fitted
     fit $restored
@@ -1386,7 +1462,7 @@ operator_status() {
         "$owner_fence"
     printf 'hold        %s\n' "$([ ! -f "$state/hold" ] && printf none || head -n 1 "$state/hold")"
     phase=none
-    [ ! -f "$journal/state" ] || read -r phase acted <"$journal/state"
+    [ ! -f "$journal/state" ] || phase=$(tail -n 1 "$journal/state")
     printf 'unfinished  %s\n' "$phase"
     printf 'crio        %s\n' "${active:-cannot tell}"
     managed_by_mco && mco='yes: nothing is written' || mco=no
@@ -1404,12 +1480,13 @@ operator_baseline() {
 }
 
 operator_write() {
-    try mkdir -p "$state" && lock || fail "$reason: $detail"
+    make_state && lock || fail "$reason: $detail"
     trap '' PIPE HUP INT TERM
     case $verb in
         hold)
             [ -n "${1-}" ] || fail 'give a reason: node.sh hold REASON'
             save "$state/hold" "$*" || fail "$reason: $detail"
+            flush "$state"
             printf 'held: no file is written on this host until: sh %s/node.sh resume\n' "${state#.}"
             ;;
         resume)
