@@ -8,8 +8,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-MIGRATION_LOCK = 0x7265636D6967
-"""Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
+from reconciler.store.upgrade import MIGRATION_LOCK
 
 
 def run(connection: Connection) -> None:

@@ -31,7 +31,7 @@ def parsed(url: str) -> URL:
     return given.set(drivername=_DRIVER)
 
 
-_URL_FORM = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+_URL_FORM = "write postgresql://USER@HOST:PORT/DATABASE"
 
 
 def place(url: URL) -> str:

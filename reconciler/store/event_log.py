@@ -90,7 +90,7 @@ class PostgresEventLog:
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         async with transaction(self._engine) as connection:
-            return [stored(record) for record in await _events_matching(connection, wanted)]
+            return [stored(_record(row)) for row in await connection.execute(select_matching(wanted))]
 
     async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         with store_errors(self._engine.url):
@@ -250,7 +250,8 @@ async def _advance_streams(connection: AsyncConnection, records: Sequence[Record
     await connection.execute(_ADVANCE_STREAMS, columns)
 
 
-async def _events_matching(connection: AsyncConnection, wanted: EventFilter) -> list[Record]:
+def select_matching(wanted: EventFilter) -> sa.Select[Any]:
+    """The rows a filter asks for; each of its fields has an index that ends in the position."""
     columns = EVENTS.c
     conditions = [
         columns.position > wanted.after,
@@ -267,5 +268,4 @@ async def _events_matching(connection: AsyncConnection, wanted: EventFilter) -> 
     ]
     order = columns.position.desc() if wanted.newest_first else columns.position.asc()
     query = sa.select(*_COLUMNS).where(*(condition for condition in conditions if condition is not None))
-    found = await connection.execute(query.order_by(order).limit(wanted.limit))
-    return [_record(row) for row in found]
+    return query.order_by(order).limit(wanted.limit)

@@ -20,22 +20,33 @@ from reconciler.store.tables import READ_TABLES
 async def current_rows(connection: AsyncConnection, touched: Iterable[Touched]) -> Rows:
     """The touched rows that hold now: one query per table."""
     return {
-        table.name: await _rows(connection, table, _currently(table), _keys(keys)) for table, keys in _by_table(touched)
+        table.name: await _rows(connection, table, _select(table).where(_currently(table)), _keys(keys))
+        for table, keys in _by_table(touched)
     }
 
 
 async def rows_now(connection: AsyncConnection, table: Table, fleet: str) -> dict[Key, Row]:
-    """A fleet's rows that hold now (partial unique index)."""
-    columns = READ_TABLES[table.name].c
-    return await _rows(connection, table, sa.and_(columns.fleet == fleet, columns.valid_to.is_(None)))
+    """A fleet's rows that hold now."""
+    return await _rows(connection, table, select_now(table, fleet))
 
 
 async def rows_as_of(connection: AsyncConnection, table: Table, fleet: str, position: int) -> dict[Key, Row]:
-    """A fleet's rows that held at a position (GiST index on the range of validity)."""
+    """A fleet's rows that held at a position."""
+    return await _rows(connection, table, select_as_of(table, fleet, position))
+
+
+def select_now(table: Table, fleet: str) -> sa.Select[Any]:
+    """By the partial unique index, whatever the length of history."""
+    columns = READ_TABLES[table.name].c
+    return _select(table).where(columns.fleet == fleet, columns.valid_to.is_(None))
+
+
+def select_as_of(table: Table, fleet: str, position: int) -> sa.Select[Any]:
+    """By the GiST index on the range of validity: as many rows are read as held then."""
     columns = READ_TABLES[table.name].c
     validity = sa.func.int8range(columns.valid_from, columns.valid_to)
     held = validity.op("@>", is_comparison=True)(sa.cast(position, sa.BigInteger))
-    return await _rows(connection, table, sa.and_(columns.fleet == fleet, held))
+    return _select(table).where(columns.fleet == fleet, held)
 
 
 async def write_changes(connection: AsyncConnection, changes: Sequence[Change], position: int) -> None:
@@ -74,13 +85,16 @@ async def delete_all(connection: AsyncConnection, tables: Iterable[Table]) -> No
         await connection.execute(sa.delete(READ_TABLES[table.name]))
 
 
-async def _rows(
-    connection: AsyncConnection, table: Table, condition: sa.ColumnElement[bool], given: dict[str, Any] | None = None
-) -> dict[Key, Row]:
+def _select(table: Table) -> sa.Select[Any]:
     source = READ_TABLES[table.name]
-    names = (*table.key, *table.columns)
-    found = await connection.execute(sa.select(*(source.c[name] for name in names)).where(condition), given)
-    width = len(table.key)
+    return sa.select(*(source.c[name] for name in (*table.key, *table.columns)))
+
+
+async def _rows(
+    connection: AsyncConnection, table: Table, query: sa.Select[Any], given: dict[str, Any] | None = None
+) -> dict[Key, Row]:
+    names, width = (*table.key, *table.columns), len(table.key)
+    found = await connection.execute(query, given)
     return {tuple(row[:width]): dict(zip(names, row, strict=True)) for row in found}
 
 

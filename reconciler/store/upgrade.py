@@ -12,13 +12,16 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError
 
 from reconciler.data import data_path
 from reconciler.store.database import blocking_engine_for, blocking_transaction, store_errors
 
 OLDEST_SERVER = 15
 """Major version of PostgreSQL from which the SQL is good."""
+
+MIGRATION_LOCK = 0x7265636D6967
+"""Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
 
 _APPEND_ONLY = ("events", "blobs", "log")
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
@@ -34,6 +37,7 @@ def upgrade(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         with blocking_transaction(engine) as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             for statement in _missing_roles(connection):
                 _run_if_permitted(connection, statement)
             for statement in _missing_grants(connection):
@@ -173,7 +177,7 @@ def _run_if_permitted(connection: sa.Connection, statement: str) -> None:
     savepoint = connection.begin_nested()
     try:
         connection.exec_driver_sql(statement)
-    except ProgrammingError:
+    except DBAPIError:
         savepoint.rollback()
     else:
         savepoint.commit()

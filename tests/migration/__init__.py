@@ -1,0 +1,1 @@
+"""The schema: what the migrations make is what the code expects."""
