@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import click
 
 from reconciler.cli.options import Command, Duration, option
 from reconciler.cli.output import Column, age, short
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.ports import EventFilter
@@ -38,9 +40,7 @@ def event_filters(command: Command) -> Command:
         option("--limit", type=click.IntRange(1), default=50, help="At most this many, the newest."),
         option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {_POINT}"),
         option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {_POINT}"),
-        option(
-            "--type", "types", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."
-        ),
+        option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
         option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),
@@ -51,7 +51,7 @@ def event_filters(command: Command) -> Command:
 
 
 async def event_filter(
-    context: Context, *, types: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
+    context: Context, *, type: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
 ) -> EventFilter:
     """The filter that the options mean, newest first. Raises UsageError for a point in time that is none."""
     from reconciler.ports import EventFilter  # not before it is needed: the catalogue of events takes a while to load
@@ -62,13 +62,25 @@ async def event_filter(
         fleet=context.name,
         after=after or 0,
         until=last,
-        types=tuple(types) or None,
+        types=_types(type),
         since_time=since_time,
         until_time=until_time,
         limit=limit,
         newest_first=True,
         **columns,
     )
+
+
+def _types(names: Sequence[str]) -> Sequence[str] | None:
+    """The types asked for, None for all. Raises UsageError for one that there is not."""
+    from reconciler.events.catalogue import CATALOGUE  # as above
+
+    for name in names:
+        if name not in CATALOGUE:
+            close = difflib.get_close_matches(name, CATALOGUE, 1, 0.6)
+            remedy = f"did you mean {close[0]}?" if close else "see the types in `reconciler history`"
+            raise UsageError(f"there is no type of event {name!r}", where="--type", remedy=remedy)
+    return tuple(names) or None
 
 
 async def _point(context: Context, text: str | None) -> tuple[int | None, datetime | None]:

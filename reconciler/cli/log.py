@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import output, shared
-from reconciler.cli.output import print_object
+from reconciler.cli.output import count, print_object
 from reconciler.cli.session import Session, run
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def verify(session: Session, output: str) -> int:
     else:
         for problem in found.problems:
             click.echo(problem)
-        verdict = f"{len(found.problems)} problems" if found.problems else "verified"
-        click.echo(f"{verdict}: {found.events} events, {found.blobs} blobs, head {found.head}")
+        verdict = count(len(found.problems), "problem") if found.problems else "verified"
+        click.echo(f"{verdict}: {count(found.events, 'event')}, {count(found.blobs, 'blob')}, head {found.head}")
     return 1 if found.problems else 0
 
 

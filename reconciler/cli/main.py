@@ -21,7 +21,7 @@ from reconciler.cli.history import history, show
 from reconciler.cli.hold import hold
 from reconciler.cli.init import init
 from reconciler.cli.log import log
-from reconciler.cli.options import shared
+from reconciler.cli.options import fleet
 from reconciler.cli.rollback import rollback
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
@@ -76,7 +76,7 @@ class Program(click.Group):
         "max_content_width": 120,
     },
 )
-@shared
+@fleet
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Keep the container-registry configuration of a fleet equal to what a Git repository says.

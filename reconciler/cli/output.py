@@ -93,6 +93,11 @@ def _two(first: int, first_unit: str, second: int, second_unit: str) -> str:
     return f"{first}{first_unit}{second}{second_unit}" if second else f"{first}{first_unit}"
 
 
+def count(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def short(commit: str | None) -> str:
     """A commit or digest as people name it."""
     return (commit or "")[:12]

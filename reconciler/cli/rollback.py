@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import flag, fleet, option, output, waiting
-from reconciler.cli.output import FORMS, Column, print_list, print_object, short
+from reconciler.cli.output import FORMS, Column, count, print_list, print_object, short
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
 from reconciler.cli.waiting import bring_to_nodes
@@ -104,11 +104,12 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     scope = data["scope"]
     whom = f"{scope['kind']} {scope['name']}" if scope["name"] else "the fleet"
     hold = f", hold {data['hold']}" if data["hold"] else ""
-    yield f"{whom} to #{data['position']}{hold}: {len(data['entries'])} resources, {len(data['nodes'])} nodes"
+    reach = f"{count(len(data['entries']), 'resource')}, {count(len(data['nodes']), 'node')}"
+    yield f"{whom} to #{data['position']}{hold}: {reach}"
     for entry in data["entries"]:
         restored = entry["restored"]
         to = f"commit {short(restored['commit'])}" if restored else "absent"
-        yield f"  {entry['resource']} → {to}, refusing {len(entry['refused'])} newer contents"
+        yield f"  {entry['resource']} → {to}, refusing {count(len(entry['refused']), 'newer content')}"
     if data["replaces"]:
         yield f"  replaces {', '.join(data['replaces'])}"
     if data["renderedAnew"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import flag, option, output, shared
-from reconciler.cli.output import print_list, print_object, problem_text
+from reconciler.cli.output import count, print_list, print_object, problem_text
 from reconciler.errors import InputRejected, UsageError
 
 if TYPE_CHECKING:
@@ -77,11 +77,12 @@ def render(
 
 
 def _verdict(data: Mapping[str, Any]) -> str:
-    what = f"{len(data['resources'])} resources, {len(data['pools'])} pools, {len(data['nodes'])} nodes"
+    warnings = count(len(data["warnings"]), "warning")
     if not data["problems"]:
-        return f"valid: {what}, {len(data['warnings'])} warnings"
+        what = ", ".join(count(len(data[f"{noun}s"]), noun) for noun in ("resource", "pool", "node"))
+        return f"valid: {what}, {warnings}"
     whom = f"pools {', '.join(data['rejected'])}" if data["accepted"] else "all pools"
-    return f"rejected for {whom}: {len(data['problems'])} problems, {len(data['warnings'])} warnings"
+    return f"rejected for {whom}: {count(len(data['problems']), 'problem')}, {warnings}"
 
 
 def _item(file: NodeFile) -> dict[str, Any]:
