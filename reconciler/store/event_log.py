@@ -15,7 +15,8 @@ from reconciler.errors import StoreError
 from reconciler.events.chain import GENESIS, Content, Record, Verifier
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
-from reconciler.store.blobs import blob_problems
+from reconciler.store.blob_check import BlobCheck
+from reconciler.store.blobs import all_blobs
 from reconciler.store.database import copy_rows, driver_of, one_view, store_errors, transaction
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, write_changes
@@ -112,14 +113,16 @@ class PostgresEventLog:
                     await connection.invalidate()  # a connection that listens does not go back to the pool
 
     async def verify(self) -> Verification:
-        verifier = Verifier()
+        verifier, blobs = Verifier(), BlobCheck()
         problems: list[str] = []
         async with one_view(self._engine) as connection:
             async for record in all_records(connection):
                 problems += verifier.check(record)
+                blobs.event(record)
             problems += verifier.check_streams(await _all_stream_versions(connection))
-            blobs, damaged = await blob_problems(connection)
-        return Verification(verifier.events, blobs, verifier.head.hex(), (*problems, *damaged))
+            async for digest, content in all_blobs(connection):
+                blobs.blob(digest, content)
+        return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
 
 
 async def take_append_lock(connection: AsyncConnection) -> None:

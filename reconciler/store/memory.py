@@ -13,6 +13,7 @@ from reconciler.events.chain import GENESIS, Record, Verifier
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import Clock, EventFilter, Seen, Snapshot, Verification
 from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
+from reconciler.store.blob_check import BlobCheck
 from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
 from reconciler.store.records import (
     Head,
@@ -116,15 +117,15 @@ class MemoryEventLog:
             await appended.wait()
 
     async def verify(self) -> Verification:
-        verifier = Verifier()
-        problems = [problem for record in self.records for problem in verifier.check(record)]
+        verifier, blobs = Verifier(), BlobCheck()
+        problems: list[str] = []
+        for record in self.records:
+            problems += verifier.check(record)
+            blobs.event(record)
         problems += verifier.check_streams(self.versions)
-        problems += [
-            f"blob {digest}: the content does not match its address"
-            for digest, content in self._blobs.contents.items()
-            if hashlib.sha256(content).hexdigest() != digest
-        ]
-        return Verification(verifier.events, len(self._blobs.contents), verifier.head.hex(), tuple(problems))
+        for digest, content in self._blobs.contents.items():
+            blobs.blob(digest, content)
+        return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
 
     def end_of_group(self, position: int) -> int:
         """The last position of the append group that `position` is in."""

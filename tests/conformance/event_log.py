@@ -11,13 +11,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from reconciler.errors import EventConflict, InputRejected, LogCorrupt, UsageError, WrongExpectation
-from reconciler.events.catalogue import Event, NodeRegistered, NodeRemoved, SourceRecovered, SourceUnreachable
+from reconciler.events.catalogue import (
+    BaselineCaptured,
+    Event,
+    FilesRendered,
+    NodeRegistered,
+    NodeRemoved,
+    ResourceAdded,
+    SourceRecovered,
+    SourceUnreachable,
+)
+from reconciler.events.codec import canonical
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, fleet_stream, node_stream, stream_of
 from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES
 
 ALICE = Actor("login", "login:alice@host", claimed="Alice")
 FLEET = "default"
+LOST = "0" * 64
 
 
 class SteppingClock:
@@ -315,6 +326,23 @@ class BlobsConformance:
         puts = [store.blobs.put(contents if worker % 2 else contents[::-1]) for worker in range(4)]
         await asyncio.gather(*puts)
         assert (await store.log.verify()).blobs == 50
+
+    async def test_verify_names_what_the_log_needs_and_lacks(self, store: Store) -> None:
+        """Contents that events name, and the files that a file set names."""
+        file, base, origins, text = await store.blobs.put([b"file", b"base", b"origins", b"text"])
+        files = [{"mode": 420, "path": "/etc/a", "sha256": file}, {"mode": 420, "path": "/etc/b", "sha256": LOST}]
+        [file_set] = await store.blobs.put([canonical({"files": files}).encode()])
+        rendered = FilesRendered("worker", "", "b" * 64, "i" * 64, "1", file_set, origins, "none")
+        captured = BaselineCaptured("a", "b" * 64, {"/etc/a": base, "/etc/b": None, "/etc/c": "1" * 64}, "m")
+        added = ResourceAdded("Image/cluster", (), "c" * 40, "i.yaml", 1, text, text, "2" * 64, "meaning")
+        await store.log.append([new(rendered), new(captured), new(added)], {})
+        found = await store.log.verify()
+        assert found.blobs == 5
+        assert sorted(found.problems) == [
+            f"event #1: the blob {LOST} that it needs is missing",
+            f"event #2: the blob {'1' * 64} that it needs is missing",
+            f"event #3: the blob {'2' * 64} that it needs is missing",
+        ]
 
 
 class LeasesConformance:

@@ -1,0 +1,52 @@
+"""Whether every blob is what its address says, and every blob that the log needs is there."""
+
+from __future__ import annotations
+
+import hashlib
+
+from reconciler.errors import ReconcilerError
+from reconciler.events.blobs import NAMING_TYPES, blobs_in_file_set, blobs_named, file_set_of
+from reconciler.events.chain import Record
+from reconciler.events.codec import decode
+
+
+class BlobCheck:
+    """Shown every row of the log, then every blob; holds digests, never contents."""
+
+    def __init__(self) -> None:
+        self.blobs = 0
+        self._needed: dict[str, int] = {}
+        self._file_sets: dict[str, int] = {}
+        self._present: set[str] = set()
+        self._damaged: list[str] = []
+
+    def event(self, record: Record) -> None:
+        """Remember what the event names. One that cannot be decoded is the chain's to report."""
+        content = record.content
+        if content.type not in NAMING_TYPES:
+            return
+        try:
+            body = decode(content.type, content.schema_version, content.data)
+        except ReconcilerError:
+            return
+        for digest in blobs_named(body):
+            self._needed.setdefault(digest, record.position)
+        if file_set := file_set_of(body):
+            self._file_sets.setdefault(file_set, record.position)
+
+    def blob(self, digest: str, content: bytes) -> None:
+        self.blobs += 1
+        self._present.add(digest)
+        if hashlib.sha256(content).hexdigest() != digest:
+            self._damaged.append(f"blob {digest}: the content does not match its address")
+        if digest in self._file_sets:
+            for inner in blobs_in_file_set(content):
+                self._needed.setdefault(inner, self._file_sets[digest])
+
+    def problems(self) -> list[str]:
+        missing = [
+            f"event #{position}: the blob {digest} that it needs is missing"
+            for digest, position in self._needed.items()
+            if digest not in self._present
+        ]
+        return [*self._damaged, *missing]
