@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -140,6 +141,10 @@ class DirectoryRig(Rig):
 
     node: LocalNode | SandboxNode
 
+    @abstractmethod
+    def power_cycle(self) -> None:
+        """Every process dies; the node comes back with another boot id."""
+
     def at(self, path: str) -> Path:
         return self.node.root / path.lstrip("/")
 
@@ -204,6 +209,9 @@ class LocalRig(DirectoryRig):
         self.transport = LocalTransport(shell)
         self.target = self.node.target()
 
+    def power_cycle(self) -> None:
+        self.put("/proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n".encode())
+
     def fill(self) -> None:
         self._failing_copies("No space left on device")
 
@@ -235,6 +243,9 @@ class SshRig(DirectoryRig):
             (node.runtime.control / fault).unlink(missing_ok=True)
         for program in ("mv", "cp"):
             self.at(f"usr/local/bin/{program}").unlink(missing_ok=True)
+
+    def power_cycle(self) -> None:
+        self.node.restart()
 
     def fill(self) -> None:
         self.node.fill("/etc")
