@@ -8,11 +8,11 @@ import stat
 import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
 
-from reconciler.registries.model import BASE_PATHS, POLICY_JSON, REGISTRIES_CONF
+from reconciler.registries.model import BASE_PATHS, POLICY_JSON, REGISTRIES_CONF_D
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.router import TransportRouter
 from reconciler.transport.sandbox import SandboxNode, start_nodes
@@ -79,7 +79,7 @@ def put(node: SandboxNode, path: str, content: str | bytes) -> None:
 
 def written(node: SandboxNode) -> dict[str, tuple[int, ...]]:
     """Complete lstat of everything that was ever changed below the node's /etc and /var (but not when it was read)."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for layer in UPPER:
         top = node.root / layer
         for place in [top, *top.rglob("*")]:
@@ -99,7 +99,7 @@ def written(node: SandboxNode) -> dict[str, tuple[int, ...]]:
 
 def visible(node: SandboxNode, top: str) -> dict[str, tuple[int, ...]]:
     """What a look at a directory shows of its files: inode, mode, owner, size and mtime of each."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for place in sorted(at(node, top).rglob("*")):
         status = place.lstat()
         # an overlay draws the inode numbers of directories anew when it forgets them
@@ -119,10 +119,12 @@ def renew(node: SandboxNode) -> None:
 
 
 class Watcher:
-    """Reads the three files of nodes all the time, as their runtimes would, and keeps what could not be loaded."""
+    """Reads the files of nodes all the time, as their runtimes would; keeps every content seen, and what could not
+    be loaded."""
 
     def __init__(self, nodes: Sequence[SandboxNode]) -> None:
         self.problems: list[str] = []
+        self.seen: dict[tuple[str, str], set[str]] = {}
         self.looks = 0
         self._nodes = nodes
         self._end = threading.Event()
@@ -137,30 +139,31 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(0.002):
+        while not self._end.wait(0.004):
             for node in self._nodes:
-                self.problems += [f"{node.name}: {problem}" for problem in unloadable(node.root)]
+                self._look(node)
             self.looks += 1
 
+    def _look(self, node: SandboxNode) -> None:
+        drop_ins = at(node, REGISTRIES_CONF_D).glob("*.conf")
+        places = {*(at(node, path) for path in BASE_PATHS), *drop_ins}
+        for place in places:
+            with suppress(FileNotFoundError):
+                text = place.read_text()
+                path = f"/{place.relative_to(node.root)}"
+                seen = self.seen.setdefault((node.name, path), set())
+                if text in seen:
+                    continue
+                seen.add(text)
+                if problem := _unloadable(path, text):
+                    self.problems.append(f"{node.name}: {path}: {problem}: {text[-80:]!r}")
 
-def unloadable(root: Path) -> Iterator[str]:
-    """What a runtime that starts now could not load."""
-    drop_ins = root / "etc/containers/registries.conf.d"
-    names = [root / path.lstrip("/") for path in BASE_PATHS] + (sorted(drop_ins.glob("*.conf")))
-    for place in names:
-        try:
-            text = place.read_text()
-        except FileNotFoundError:
-            continue
-        try:
-            _parse(place, text)
-        except ValueError as error:
-            yield f"{place.relative_to(root)}: {error}: {text[-80:]!r}"
 
-
-def _parse(place: Path, text: str) -> None:
-    if place.name == Path(POLICY_JSON).name:
-        if not json.loads(text).get("default"):
-            raise ValueError("a policy without default")
-    elif not tomllib.loads(text) and place.name == Path(REGISTRIES_CONF).name:
-        raise ValueError("an empty registries.conf")
+def _unloadable(path: str, text: str) -> str:
+    """Why a runtime could not load a file, or nothing."""
+    try:
+        if path == POLICY_JSON:
+            return "" if json.loads(text).get("default") else "no default"
+        return "" if tomllib.loads(text) else "empty"
+    except ValueError as error:
+        return str(error)

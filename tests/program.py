@@ -67,7 +67,9 @@ class Program:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "PG", "PYTHON"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "PG", "PYTHON"))
+        }
         here = {
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.directory),

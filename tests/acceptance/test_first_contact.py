@@ -1,4 +1,4 @@
-"""First contact is harmless: observing changes nothing on a node, and enforcing keeps what our resources do not name."""
+"""First contact is harmless: observing changes nothing on a node; enforcing keeps what our resources do not name."""
 
 from __future__ import annotations
 
