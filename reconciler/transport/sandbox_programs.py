@@ -102,7 +102,7 @@ while :; do
     else
         env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$(command -v sshd || echo /usr/sbin/sshd)" \\
             -D -e -f /run/sandbox/sshd_config
-        [ -e /run/sandbox/stopped ] || exit 1
+        [ $? != 255 ] || exit 1 # cannot start; killed by `stop` it is something else
     fi
 done
 """
