@@ -17,6 +17,9 @@ _NOBODY = {
 }
 """Who commits where git knows no name for the user."""
 
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
+"""Variables that Git sets for its hooks, and that would lead every command to the hook's repository."""
+
 
 def create_repository(directory: Path, content: Path, branch: str = "main") -> str:
     """Copy `content` to `directory` and commit it; the commit's id. Raises UsageError when something is there."""
@@ -34,9 +37,12 @@ def create_repository(directory: Path, content: Path, branch: str = "main") -> s
 
 def git(directory: Path, *arguments: str) -> str:
     """What git prints. Raises ReconcilerError with git's own words."""
+    here = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     try:
-        known = subprocess.run(["git", "config", "user.email"], cwd=directory, capture_output=True, check=False)
-        environment = os.environ | ({} if known.returncode == 0 else _NOBODY)
+        known = subprocess.run(
+            ["git", "config", "user.email"], cwd=directory, env=here, capture_output=True, check=False
+        )
+        environment = here | ({} if known.returncode == 0 else _NOBODY)
         done = subprocess.run(
             ["git", *arguments], cwd=directory, env=environment, capture_output=True, text=True, check=False
         )

@@ -23,7 +23,8 @@ from reconciler.cli.demo_stage import OWN_WORDS, Stage, program, shown
 from reconciler.cli.demo_steps import SHOWN, STEPS
 from reconciler.cli.options import option
 from reconciler.data import data_path
-from reconciler.errors import ReconcilerError, UsageError
+from reconciler.errors import UsageError
+from reconciler.starter import git
 
 if TYPE_CHECKING:
     from reconciler.trial import TrialNode
@@ -144,6 +145,8 @@ def _use_ssh(transport: str) -> bool:
     if obstacle == SSHD and shutil.which("apt-get") and _may_install():
         _install()
         obstacle = sshd_obstacle()
+    if not obstacle and not shutil.which("ssh"):
+        obstacle = "there is no ssh client to show them with"
     if obstacle and transport == "ssh":
         raise UsageError(obstacle, where="--transport ssh", remedy="use --transport local")
     if obstacle:
@@ -182,12 +185,12 @@ def _prepare(folder: Path, nodes: Sequence[TrialNode]) -> None:
     (fleet / "nodes.yaml").write_text(yaml.safe_dump_all([_document(node) for node in nodes], sort_keys=False))
     pools = (fleet / "pools.yaml").read_text()
     (fleet / "pools.yaml").write_text(pools.replace("mode: enforce", "mode: observe"))
-    _git(fleet, "init", "--quiet", "--initial-branch=main")
+    git(fleet, "init", "--quiet", "--initial-branch=main")
     for key, value in (("user.name", "Alice"), ("user.email", "alice@example.com"), ("commit.gpgsign", "false")):
-        _git(fleet, "config", key, value)
-    _git(fleet, "config", "core.hooksPath", "/dev/null")
-    _git(fleet, "add", "--all")
-    _git(fleet, "commit", "--quiet", "--message", "Begin with the example fleet, observing only")
+        git(fleet, "config", key, value)
+    git(fleet, "config", "core.hooksPath", "/dev/null")
+    git(fleet, "add", "--all")
+    git(fleet, "commit", "--quiet", "--message", "Begin with the example fleet, observing only")
 
 
 def _document(node: TrialNode) -> dict[str, Any]:
@@ -210,17 +213,6 @@ def _ssh_config(directory: Path, nodes: Sequence[TrialNode]) -> None:
     common = f"  User root\n  IdentityFile {directory}/id_ed25519\n  UserKnownHostsFile {directory}/known_hosts\n"
     (directory / "known_hosts").write_text("".join(f"{line}\n" for line in known))
     (directory / "ssh_config").write_text("".join(hosts) + f"Host *\n{common}  StrictHostKeyChecking yes\n")
-
-
-def _git(repository: Path, *arguments: str) -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        command = ["git", "-C", str(repository), *arguments]
-        done = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise UsageError("git is not installed", remedy="install git") from None
-    if done.returncode:
-        raise ReconcilerError(f"git {arguments[0]} failed: {done.stderr.strip()}", where=str(repository))
 
 
 # --- what is said before and after ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import io
 import multiprocessing
+import multiprocessing.process
 import os
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.failures import INTERRUPTED
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ OWN_WORDS = 'unqualified-search-registries = ["registry.access.redhat.com", "doc
 LIBRARIES = ("reconciler.wiring", "reconciler.preview", "reconciler.commands", "reconciler.queries")
 """What verbs import when they need it, and what takes most of their time."""
 
+ENDING = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 10.0
+"""Seconds that a verb may take to end by itself after Ctrl-C."""
 RULE = 100
 HEAD, TAIL = 24, 60
 """Lines of a command's output that are shown, at its begin and at its end."""
@@ -84,7 +89,7 @@ class Stage:
     def _ended(self, command: str, code: int, ends: int) -> None:
         if ends:
             click.secho(f"(exit code {code})", dim=True)
-        self.check(code == ends, f"`{command}` ends with exit code {ends}, not {code}")
+        self.check(code == ends, f"`{command}` ends with exit code {ends} (it was {code})")
 
     def check(self, holds: bool, what: str) -> None:
         """The demo asserts what it says. Raises ReconcilerError."""
@@ -132,7 +137,7 @@ def _sh(command: str, given: str = "") -> tuple[str, int]:
         ["sh", "-c", command], input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", env=_environment(), check=False,
     )  # fmt: skip
-    return _shown(io.StringIO(done.stdout)), done.returncode
+    return shown_lines(io.StringIO(done.stdout)), done.returncode
 
 
 def _verb(arguments: Sequence[str], *, show: bool) -> tuple[str, int]:
@@ -141,34 +146,51 @@ def _verb(arguments: Sequence[str], *, show: bool) -> tuple[str, int]:
         importlib.import_module(name)
     read, write = os.pipe()
     process = multiprocessing.get_context("fork").Process(target=_called, args=(arguments, read, write))
-    process.start()
-    os.close(write)
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # Python drops what a signal raises in the middle of a fork
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        os.close(write)
         with os.fdopen(read, errors="replace") as stream:
-            output = _shown(stream) if show else stream.read()
+            output = shown_lines(stream) if show else stream.read()
         process.join()
-    finally:
-        if process.is_alive() and process.pid:
-            os.kill(process.pid, signal.SIGINT)  # it closes what it opened
-            process.join()
+    except BaseException as reason:
+        _end(process, patience=PATIENCE if isinstance(reason, KeyboardInterrupt) else 0.0)
+        raise
     return output, process.exitcode or 0
+
+
+def _end(process: multiprocessing.process.BaseProcess, patience: float) -> None:
+    """Let a child clean up. A terminal's Ctrl-C has reached it already, and a second one would cut that short."""
+    if process.pid is None:
+        return
+    process.join(patience)
+    if process.is_alive():
+        os.kill(process.pid, signal.SIGINT)
+        process.join()
 
 
 def _called(arguments: Sequence[str], read: int, write: int) -> None:
     """The child: the program with these arguments, its output into the pipe."""
     from reconciler.cli.main import main  # which imports this module
 
-    os.close(read)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(write, stream.fileno())
-    os.close(write)
-    clean = _environment()
-    os.environ.clear()
-    os.environ.update(clean)
-    main(list(arguments))
+    try:
+        os.close(read)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(write, stream.fileno())
+        os.close(write)
+        clean = _environment()
+        os.environ.clear()
+        os.environ.update(clean)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        main(list(arguments))
+    except KeyboardInterrupt:  # before the program could take care of it
+        sys.exit(INTERRUPTED)
 
 
-def _shown(stream: Iterable[str]) -> str:
+def shown_lines(stream: Iterable[str]) -> str:
     """The output, echoed as it comes; of a long one, the middle is left out."""
     lines = []
     for line in stream:
