@@ -60,7 +60,6 @@ class Program:
                 identity_files = {[str(self.identity)] if self.identity else []}
                 connect_timeout = "10s"
                 [service]
-                lease = "3s"
                 listen = "127.0.0.1:0"
             """)
         )
