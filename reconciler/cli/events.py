@@ -30,6 +30,8 @@ EVENT_COLUMNS = (
     Column("CAUSATION", lambda item: item["causationId"], wide=True),
 )
 
+_POSITION = re.compile(r"#\d+|\d{1,6}")
+"""Here just that event; elsewhere a position stands for the end of its append group."""
 _AGO = re.compile(r"(?=\d)(\d+h)?(\d+m)?(\d+s)?")
 _POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
 
@@ -87,6 +89,8 @@ async def _point(context: Context, text: str | None) -> tuple[int | None, dateti
     """A position, or a time; never both."""
     if text is None:
         return None, None
+    if _POSITION.fullmatch(text):
+        return int(text.lstrip("#")), None
     if _AGO.fullmatch(text):
         return None, context.clock.now() - timedelta(seconds=Duration().convert(text, None, None))
     try:
