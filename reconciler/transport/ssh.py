@@ -154,7 +154,22 @@ class SshTransport:
             async with asyncio.timeout(3 * self._timeout):
                 return await asyncssh.connect(target.address or target.name, **options)
         except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
-            raise _no_connection(target, error, witness.seen) from error
+            seen = witness.seen or await self._key_of_another_kind(target, error, options)
+            raise _no_connection(target, error, seen) from error
+
+    async def _key_of_another_kind(self, target: Target, error: Exception, options: dict[str, Any]) -> str:
+        """The fingerprint of a host key of a kind that we know none of: then sshd just hangs up."""
+        if not isinstance(error, (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionResetError)):
+            return ""
+        known, address = options["known_hosts"], target.address or target.name
+        port = None if target.port == asyncssh.DEFAULT_PORT else target.port
+        trusted = known.match(address, "", port)[0] if isinstance(known, asyncssh.SSHKnownHosts) else known[0]
+        try:
+            async with asyncio.timeout(self._timeout):
+                shown = await asyncssh.get_server_host_key(address, options.get("port", ()), config=options["config"])
+        except (asyncssh.Error, OSError, TimeoutError):
+            return ""
+        return shown.get_fingerprint() if shown and trusted and shown not in trusted else ""
 
     async def _identities(self, target: Target) -> Sequence[asyncssh.SSHKeyPair]:
         if self._keys is None:
@@ -248,14 +263,11 @@ def _lost(target: Target, error: Exception) -> NodeUnreachable:
 def _no_connection(target: Target, error: Exception, seen: str) -> NodeError:
     where = f"node {target.name}"
     place = f"{target.address or target.name}:{target.port}"
-    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+    if seen or isinstance(error, asyncssh.HostKeyNotVerifiable):
         what = f"{place} shows the host key {seen or 'of an unknown kind'}, which is not one of its known keys"
         return NodeRefused(
             what, where=where, remedy="if the host was installed anew, put its key into spec.hostKeys or known_hosts"
         )
-    if isinstance(error, asyncssh.KeyExchangeFailed):
-        remedy = "check the kinds of key in spec.hostKeys or known_hosts"
-        return NodeRefused(f"no host key that is known can be used with {place}: {error}", where=where, remedy=remedy)
     if isinstance(error, asyncssh.PermissionDenied):
         return NodeRefused(
             f"{place} refused the login of {target.user or 'the local user'}: {error.reason}",

@@ -1,0 +1,258 @@
+"""The SSH transport against real sshd nodes: keys, logins, lost links, jump hosts, sudo, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
+from reconciler.ports import Observation, ObserveRequest, Target
+from reconciler.transport.router import TransportRouter
+from reconciler.transport.sandbox import SandboxNode, running_nodes, wait_for
+from reconciler.transport.ssh import SshTransport
+from tests.conformance.transport import ACTED, FIRST, MAIN, SECOND, apply, manifest, on_disk
+from tests.nodes import SshRig, need_sshd
+
+REQUEST = ObserveRequest("log-1", "crio", {MAIN: ""})
+Connect = Callable[..., SshTransport]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[SandboxNode]]:
+    need_sshd()
+    with running_nodes(tmp_path_factory.mktemp("sshd"), 20) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+async def connect(nodes: list[SandboxNode]) -> AsyncIterator[Connect]:
+    made: list[SshTransport] = []
+
+    def transport(
+        known_hosts: Path | None = None,
+        identity: Path | None = nodes[0].identity,
+        config: Path | None = None,
+        max_connections: int = 1000,
+    ) -> SshTransport:
+        identities = [str(identity)] if identity else []
+        known, file = (str(path) if path else None for path in (known_hosts, config))
+        made.append(SshTransport(known, identities, file, 10, max_connections))
+        return made[-1]
+
+    yield transport
+    for each in made:
+        await each.close()
+
+
+async def every(transport: SshTransport, targets: list[Target]) -> list[Observation | BaseException]:
+    return await asyncio.gather(*(transport.observe(target, REQUEST) for target in targets), return_exceptions=True)
+
+
+async def test_many_at_once_and_one_bad_apple(nodes: list[SandboxNode], connect: Connect) -> None:
+    nodes[7].stop()
+    try:
+        answers = await every(connect(), [node.target() for node in nodes])
+    finally:
+        nodes[7].start()
+    assert isinstance(answers.pop(7), NodeUnreachable)
+    seen = [answer for answer in answers if isinstance(answer, Observation)]
+    assert len(seen) == 19
+    assert len({observation.machine_id for observation in seen}) == 19
+    assert len({observation.host_key for observation in seen}) == 19
+    key = asyncssh.import_public_key(nodes[0].host_key)
+    assert seen[0].host_key == key.get_fingerprint()
+
+
+async def test_a_wrong_host_key_is_refused(nodes: list[SandboxNode], connect: Connect) -> None:
+    rig = SshRig(nodes[0])
+    target = replace(rig.target, host_keys=(nodes[1].host_key,))
+    with pytest.raises(NodeRefused) as caught:
+        await connect().observe(target, REQUEST)
+    shown = asyncssh.import_public_key(nodes[0].host_key).get_fingerprint()
+    assert shown in caught.value.what
+    assert "spec.hostKeys" in caught.value.remedy
+    rig.transport = connect()
+    rig.target = target
+    with pytest.raises(NodeRefused):
+        await apply(rig, "s1", FIRST)
+    assert on_disk(rig, FIRST) == dict.fromkeys(FIRST)
+
+
+async def test_a_host_key_of_another_kind_is_refused(nodes: list[SandboxNode], connect: Connect) -> None:
+    other = asyncssh.generate_private_key("ecdsa-sha2-nistp256").export_public_key().decode()
+    shown = asyncssh.import_public_key(nodes[0].host_key).get_fingerprint()
+    with pytest.raises(NodeRefused, match=re.escape(shown)):
+        await connect().observe(replace(nodes[0].target(), host_keys=(other,)), REQUEST)
+    with pytest.raises(NodeRefused, match=r"spec\.hostKeys"):
+        await connect().observe(replace(nodes[0].target(), host_keys=("ssh-ed25519 no",)), REQUEST)
+
+
+async def test_known_hosts_vouches_and_is_read_again(
+    nodes: list[SandboxNode], connect: Connect, tmp_path: Path
+) -> None:
+    node, file = nodes[0], tmp_path / "known_hosts"
+    target = replace(node.target(), host_keys=())
+    transport = connect(file)
+    with pytest.raises(NodeRefused):
+        await transport.observe(target, REQUEST)
+    file.write_text(f"[{node.address}]:{node.port} {nodes[1].host_key}\n")
+    with pytest.raises(NodeRefused):
+        await transport.observe(target, REQUEST)
+    file.write_text(f"# ours\n[{node.address}]:{node.port} {node.host_key}\n")
+    assert (await transport.observe(target, REQUEST)).machine_id
+
+
+async def test_a_refused_login(nodes: list[SandboxNode], connect: Connect, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(stranger))
+    with pytest.raises(NodeRefused, match="refused the login of root"):
+        await connect(identity=stranger).observe(nodes[0].target(), REQUEST)
+    with pytest.raises(NodeRefused, match="identity files"):
+        await connect(identity=tmp_path / "missing").observe(nodes[0].target(), REQUEST)
+
+
+async def test_a_kept_connection_that_died_is_replaced(nodes: list[SandboxNode], connect: Connect) -> None:
+    transport = connect()
+    first = await transport.observe(nodes[0].target(), REQUEST)
+    nodes[0].restart()
+    second = await transport.observe(nodes[0].target(), REQUEST)
+    assert first.machine_id == second.machine_id
+    assert first.boot_id != second.boot_id
+
+
+async def test_few_connections_serve_many_nodes(nodes: list[SandboxNode], connect: Connect) -> None:
+    transport = connect(max_connections=2)
+    for _ in range(2):
+        for node in nodes[:4]:
+            assert (await transport.observe(node.target(), REQUEST)).machine_id
+    answers = await every(transport, [node.target() for node in nodes[:6]])
+    assert all(isinstance(answer, Observation) for answer in answers)
+    await transport.observe(nodes[0].target(), REQUEST)
+    assert len(transport._kept) == 2
+
+
+async def test_a_link_lost_in_the_middle(nodes: list[SandboxNode], connect: Connect) -> None:
+    """The node goes on by itself; the same step sent again gets the receipt, and nothing happens twice."""
+    rig = SshRig(nodes[0])
+    rig.transport = transport = connect()
+    nodes[0].runtime.set_delay(1)
+    running = asyncio.create_task(apply(rig, "s1", FIRST))
+    await asyncio.to_thread(wait_for, lambda: rig.actions() == [ACTED], "no reload")
+    for kept in transport._kept.values():
+        assert kept.connection is not None
+        kept.connection.abort()
+    with pytest.raises(NodeUnreachable, match="lost"):
+        await running
+    done = await apply(rig, "s1", FIRST)
+    assert (done.result, done.manifest, done.loaded) == ("applied", manifest(FIRST), True)
+    assert rig.actions() == [ACTED]
+
+
+async def test_a_node_switched_off_in_the_middle(nodes: list[SandboxNode], connect: Connect) -> None:
+    rig = SshRig(nodes[0])
+    rig.transport = connect()
+    await apply(rig, "s1", FIRST)
+    nodes[0].runtime.set_delay(30)
+    running = asyncio.create_task(apply(rig, "s2", SECOND))
+    await asyncio.to_thread(wait_for, lambda: rig.actions() == [ACTED] * 2, "no reload")
+    await asyncio.to_thread(nodes[0].stop)
+    with pytest.raises(NodeUnreachable):
+        await running
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s2", SECOND)
+    nodes[0].runtime.set_delay(0)
+    await asyncio.to_thread(nodes[0].start)
+    done = await apply(rig, "s2", SECOND)
+    assert (done.result, done.manifest) == ("applied", manifest(SECOND))
+    assert on_disk(rig, SECOND) == SECOND
+
+
+async def test_two_at_once_on_one_node_take_turns(nodes: list[SandboxNode], connect: Connect) -> None:
+    rig = SshRig(nodes[0])
+    nodes[0].runtime.set_delay(0.3)
+    rig.transport = connect()
+    answers = await asyncio.gather(*(apply(rig, f"s{n}", {MAIN: b"%d" % n}, fence=1) for n in range(4)))
+    assert [answer.result for answer in answers] == ["applied"] * 4
+    assert sorted(answer.generation for answer in answers) == [1, 2, 3, 4]
+    last = max(range(4), key=lambda n: answers[n].generation)
+    assert rig.read(MAIN) == b"%d" % last
+
+
+async def test_the_clients_configuration_file_and_a_jump_host(
+    nodes: list[SandboxNode], connect: Connect, tmp_path: Path
+) -> None:
+    target, jump = nodes[1], nodes[2]
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[{jump.address}]:{jump.port} {jump.host_key}\n")
+    config = tmp_path / "config"
+    config.write_text(
+        f"""Host far
+  HostName {target.address}
+  Port {target.port}
+  User root
+  IdentityFile {target.identity}
+  ProxyJump jump
+Host jump
+  HostName {jump.address}
+  Port {jump.port}
+  User root
+  IdentityFile {jump.identity}
+  UserKnownHostsFile {known}
+"""
+    )
+    wanted = Target("default", "node", "ssh", "far", host_keys=(target.host_key,))
+    seen = await connect(identity=None, config=config).observe(wanted, REQUEST)
+    assert seen.machine_id == (target.root / "etc/machine-id").read_text().strip()
+    known.write_text(f"[{jump.address}]:{jump.port} {target.host_key}\n")
+    with pytest.raises(NodeRefused, match="host key"):
+        await connect(identity=None, config=config).observe(wanted, REQUEST)
+
+
+async def test_sudo(nodes: list[SandboxNode], connect: Connect) -> None:
+    if not shutil.which("sudo"):
+        pytest.skip("needs sudo")
+    rig = SshRig(nodes[3])
+    rig.transport = connect()
+    rig.target = nodes[3].target(user="core", become="sudo")
+    with pytest.raises(NodeRefused, match="sudo refused"):
+        await apply(rig, "s1", FIRST)
+    rule = rig.at("/etc/sudoers.d/core")
+    rule.write_text("core ALL=(root) NOPASSWD: ALL\n")
+    rule.chmod(0o440)
+    done = await apply(rig, "s1", FIRST)
+    assert (done.result, done.manifest) == ("applied", manifest(FIRST))
+    assert rig.at(MAIN).stat().st_uid == 0
+    rig.target = nodes[3].target(user="core", become="sudo -i")
+    with pytest.raises(NodeRefused, match="cannot become root"):
+        await apply(rig, "s2", FIRST)
+
+
+async def test_without_root_nothing_is_done(nodes: list[SandboxNode], connect: Connect) -> None:
+    with pytest.raises(NodeRefused, match="not-root"):
+        await connect().observe(nodes[3].target(user="core"), REQUEST)
+
+
+async def test_a_node_without_a_shell_that_answers(nodes: list[SandboxNode], connect: Connect) -> None:
+    shell = nodes[4].root / "etc/passwd"
+    text = shell.read_text()
+    shell.write_text(text.replace("core:/bin/sh", "core:/bin/false"))
+    try:
+        with pytest.raises(NodeFault, match="ended with status 1"):
+            await connect().observe(nodes[4].target(user="core"), REQUEST)
+    finally:
+        shell.write_text(text)
+
+
+async def test_the_router_picks_by_name(nodes: list[SandboxNode], connect: Connect) -> None:
+    router = TransportRouter({"ssh": connect()})
+    assert (await router.observe(nodes[0].target(), REQUEST)).machine_id
+    with pytest.raises(NodeRefused, match="no transport 'telnet'"):
+        await router.observe(replace(nodes[0].target(), transport="telnet"), REQUEST)
+    await router.close()
