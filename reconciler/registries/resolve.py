@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from reconciler.errors import InputRejected
 from reconciler.registries.references import Reference, canonical, is_short, normalize, parse
-from reconciler.registries.registries_file import Registry
+from reconciler.registries.registries_file import Mirror, Registry
 from reconciler.registries.runtime_config import RuntimeConfig
 from reconciler.registries.scopes import is_wildcard, prefix_length
 from reconciler.registries.signature_policy import Policy
@@ -123,8 +123,7 @@ def _sources(config: RuntimeConfig, registry: Registry, name: Reference) -> Iter
     """
     kept = name.name[prefix_length(name.name, registry.prefix) :] + name.suffix
     for mirror in registry.mirrors:
-        wanted = mirror.pull_from_mirror or ("digest-only" if registry.mirror_by_digest_only else "all")
-        if wanted == "all" or (wanted == "digest-only") == bool(name.digest):
+        if serves(registry, mirror, name):
             yield _source(config, canonical(mirror.location + kept), mirror=True, insecure=mirror.insecure)
     location = registry.location
     if not location or (location == registry.prefix and not is_wildcard(location)):
@@ -133,6 +132,12 @@ def _sources(config: RuntimeConfig, registry: Registry, name: Reference) -> Iter
     else:
         own = canonical(location + kept)
         yield _source(config, own, mirror=False, insecure=registry.insecure)
+
+
+def serves(registry: Registry, mirror: Mirror, name: Reference) -> bool:
+    """Whether the mirror is for names of this form: by digest, by tag, or all."""
+    wanted = mirror.pull_from_mirror or ("digest-only" if registry.mirror_by_digest_only else "all")
+    return wanted == "all" or (wanted == "digest-only") == bool(name.digest)
 
 
 def _source(config: RuntimeConfig, name: Reference, *, mirror: bool, insecure: bool) -> PullSource:

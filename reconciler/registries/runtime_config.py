@@ -60,13 +60,15 @@ class RuntimeConfig:
 
     def policy(self, namespace: str | None = None) -> Policy | str:
         """The policy for pulls, or why there is none. A namespace's own file replaces policy.json (CRI-O)."""
-        own = self.policies.get(f"{NAMESPACE_POLICIES}/{namespace}.json") if namespace else None
-        if own is not None:
+        return self.policies.get(self.policy_path(namespace), f"{POLICY_JSON} is missing")
+
+    def policy_path(self, namespace: str | None = None) -> str:
+        """The file that `policy` reads."""
+        own = f"{NAMESPACE_POLICIES}/{namespace}.json"
+        if namespace and own in self.policies:
             return own
-        for path in (f"{ROOT_CONFIG}/policy.json", POLICY_JSON):
-            if path in self.policies:
-                return self.policies[path]
-        return f"{POLICY_JSON} is missing"
+        root = f"{ROOT_CONFIG}/policy.json"
+        return root if root in self.policies else POLICY_JSON
 
 
 def load(files: Files) -> RuntimeConfig:
@@ -94,20 +96,25 @@ def _policy(path: str, content: bytes) -> Policy | str:
         return f"{path}: {error.what}"
 
 
-def _merged(files: Files) -> tuple[dict[str, Registry], tuple[str, ...], dict[str, str]]:
-    """registries.conf, then the drop-ins in the order of their names; a later table of a prefix replaces."""
+def registries_paths(files: Files) -> tuple[str, ...]:
+    """The paths that registries are read from: registries.conf (there or not), then the drop-ins by name."""
     own = f"{ROOT_CONFIG}/registries.conf"
     main = own if files.get(own) is not None else REGISTRIES_CONF
     directories = (f"{own}.d",) if main == own else (REGISTRIES_CONF_D, f"{own}.d")
+    return main, *_drop_ins(files, directories)
+
+
+def _merged(files: Files) -> tuple[dict[str, Registry], tuple[str, ...], dict[str, str]]:
+    """The files of `registries_paths` in order; a later table of a prefix replaces an earlier one."""
     registries: dict[str, Registry] = {}
     search: tuple[str, ...] = ()
     aliases: dict[str, str] = {}
-    for path in (main, *_drop_ins(files, directories)):
+    for number, path in enumerate(registries_paths(files)):
         content = files.get(path)
         if content is None:
             continue
         try:
-            loaded = _checked(_version_2(read(content), drop_in=path != main))
+            loaded = _checked(_version_2(read(content), drop_in=number > 0))
         except InputRejected as error:
             raise InputRejected(error.what, where=path) from error
         registries |= {registry.prefix: registry for registry in reversed(loaded.registries)}
