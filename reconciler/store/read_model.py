@@ -49,8 +49,7 @@ class PostgresReadModel:
     async def fleets(self) -> Sequence[str]:
         table = READ_TABLES[FLEETS.name]
         async with transaction(self._engine) as connection:
-            query = sa.select(table.c.fleet).where(table.c.valid_to.is_(None)).order_by(table.c.fleet)
-            return list(await connection.scalars(query))
+            return sorted(await connection.scalars(sa.select(table.c.fleet).where(table.c.valid_to.is_(None))))
 
     async def rebuild(self) -> int:
         """In one transaction: readers see the old rows until the new ones are complete; appends wait."""

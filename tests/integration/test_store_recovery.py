@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from reconciler.errors import StoreError
 from reconciler.ports import EventFilter
@@ -20,7 +23,7 @@ from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.read_model import PostgresReadModel
 from reconciler.store.upgrade import upgrade
 from tests.conformance import toy_fold
-from tests.conformance.event_log import FLEET, registered
+from tests.conformance.event_log import FLEET, first_events, registered
 
 ROOT = Path(__file__).parents[2]
 APPENDER = """
@@ -38,6 +41,11 @@ APPENDER = """
 
     asyncio.run(main())
 """
+
+
+CUT_LISTENERS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE query LIKE 'LISTEN %%' AND datname = current_database() AND pid <> pg_backend_pid()"""
 
 
 def appender(url: str) -> subprocess.Popen[str]:
@@ -114,4 +122,37 @@ async def test_a_frozen_holder_of_the_append_lock_does_not_stop_the_others(
         await frozen.exec_driver_sql("SELECT 1")
     await frozen.invalidate()
     await frozen.close()
+    await engine.dispose()
+
+
+async def test_a_follower_whose_connection_is_cut_says_so_and_can_go_on(database_url: str) -> None:
+    engine = engine_for(database_url)
+    log = await PostgresEventLog.open(engine, toy_fold, tool_version="1")
+    await log.append([registered("a")], {})
+    events = log.follow(0)
+    assert (await anext(events)).position == 1
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0.1)
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql(CUT_LISTENERS)
+    with pytest.raises(StoreError, match=r"no connection|terminating connection"):
+        await waiting
+    await log.append([registered("b")], {})
+    [event] = await first_events(log.follow(1), 1)
+    assert event.position == 2
+    await engine.dispose()
+
+
+async def test_a_follower_finds_what_no_notification_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_log, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(event_log, "_NOTIFY", sa.select(sa.literal(1)))
+    engine = engine_for(database_url)
+    log = await PostgresEventLog.open(engine, toy_fold, tool_version="1")
+    events = log.follow(0)
+    waiting = asyncio.ensure_future(anext(events))
+    await asyncio.sleep(0.1)
+    await log.append([registered("a")], {})
+    assert (await asyncio.wait_for(waiting, 20)).position == 1
+    assert isinstance(events, AsyncGenerator)
+    await events.aclose()
     await engine.dispose()
