@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from reconciler.faults import fault_point
 from reconciler.stages.context import Context, anew
-from reconciler.stages.observe import Sight, observe
+from reconciler.stages.observe import Sight, look_closer, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
 from reconciler.stages.roll import Rolled, roll
@@ -58,6 +58,8 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     done.sights = await anew(lambda: observe(context))
     # After: each (pool, base) has the file set its inputs in force give.
     done.rendered = await anew(lambda: project(context))
+    # After: what stands on a node where a newly rendered file goes is known, too.
+    await look_closer(context, done.sights)
     # After: every node that may be acted on now has its files, or its failure is in the log.
     done.pools = await roll(context, done.sights)
     return done

@@ -16,7 +16,7 @@ from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
-from reconciler.stages.observe import Sight, look, wanted_files
+from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
@@ -279,6 +279,8 @@ async def cat(context: Context, node: str, path: str, which: str) -> bytes:
         digest = file.sha256 if file and file.kind == "file" else None
         if file and file.content is not None:
             return file.content
+        if is_unread(sight, file):
+            raise UsageError(not_read(path), where=f"node {node}")
     else:
         digest = await _recorded_digest(context, node, path, which)
     if not digest:
@@ -334,6 +336,9 @@ async def _node_diff(context: Context, sight: Sight, wanted: str) -> list[dict[s
         file = sight.observation.files.get(path)
         before = file.sha256 if file and file.kind == "file" else ""
         if before == digest:
+            continue
+        if is_unread(sight, file):
+            items.append({"node": sight.name, "path": path, "error": not_read(path)})
             continue
         old = b""
         if file is not None and file.kind == "file":

@@ -71,6 +71,23 @@ def _streams(context: Context, sights: Iterable[Sight]) -> set[str]:
     return pools | {node_stream(context.name, sight.name) for sight in changed}
 
 
+async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
+    """Look again at nodes on which a file stands where only a newly rendered set has one."""
+    snapshot = await context.snapshot()
+    sets = await file_sets(context, snapshot)
+    names = []
+    for sight in sights.values():
+        wanted = sets.get(wanted_files(snapshot, sight) or "", FileSet(()))
+        if sight.observation and not sight.out and set(sight.observation.present) & set(wanted.by_path):
+            names.append(sight.name)
+    for name, again in (await look(context, snapshot, names)).items() if names else ():
+        sights[name].out = again.out
+        if again.observation:
+            sights[name].observation = again.observation
+            sights[name].out = _not_ours(again, again.observation, context.log.log_id)
+            await context.keep(f.content for f in again.observation.files.values() if f.content is not None)
+
+
 async def look(
     context: Context, snapshot: Snapshot, names: Iterable[str] | None = None, paths: Iterable[str] = ()
 ) -> dict[str, Sight]:
@@ -222,15 +239,22 @@ def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     for path, file in sorted(seen.files.items()):
         if file.kind not in ("file", ABSENT):
             return f"{path} is a {file.kind}; put a plain file there"
-        unread = file.kind == "file" and file.content is None
-        if unread and path in BASE_PATHS and file.sha256 not in _digests_known(sight):
-            return f"{path} was not read: it is over 1 MiB or holds a private key"
+        if is_unread(sight, file):
+            return not_read(path)
     return ""
 
 
-def _digests_known(sight: Sight) -> set[str]:
-    known = {entry.sha256 for entry in sight.applied.entries}
-    return known | {name for name in (sight.state.get("base_files") or {}).values() if name}
+def not_read(path: str) -> str:
+    """What is said of a file whose bytes the node kept to itself."""
+    return f"{path} was not read: it is over 1 MiB or holds a private key"
+
+
+def is_unread(sight: Sight, file: ObservedFile | None) -> bool:
+    """Whether nobody here has the file's bytes: the node did not send them, and they are none that we know."""
+    if file is None or file.kind != "file" or file.content is not None:
+        return False
+    known = {entry.sha256 for entry in sight.applied.entries} | set((sight.state.get("base_files") or {}).values())
+    return file.sha256 not in known
 
 
 def _judge_base(sight: Sight, seen: Observation) -> None:
@@ -238,10 +262,12 @@ def _judge_base(sight: Sight, seen: Observation) -> None:
     recorded = sight.state.get("base_files") or {}
     files: dict[str, str | None] = {}
     for path in BASE_PATHS:
+        file = seen.files.get(path)
         if path in sight.applied.by_path:
             files[path] = recorded.get(path)
+        elif is_unread(sight, file):
+            return  # what is there cannot be laid under anything; the node is out
         else:
-            file = seen.files.get(path)
             files[path] = file.sha256 if file and file.kind == "file" else None
     if files != recorded or not sight.state.get("base"):
         sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id))
@@ -250,7 +276,12 @@ def _judge_base(sight: Sight, seen: Observation) -> None:
 def _judge_drift(sight: Sight, seen: Observation) -> None:
     """Compare with what the last receipt proved, path by path."""
     differs = tuple(
-        {"path": entry.path, "expected": entry.sha256, "observed": _state(file), "mode": file.mode if file else 0}
+        {
+            "path": entry.path,
+            "expected": entry.sha256,
+            "observed": _state(sight, file),
+            "mode": file.mode if file else 0,
+        }
         for entry in sight.applied.entries
         if not _proved(file := seen.files.get(entry.path), entry.sha256, entry.mode)
     )
@@ -261,8 +292,11 @@ def _judge_drift(sight: Sight, seen: Observation) -> None:
         sight.bodies.append(DriftRepaired(sight.name, sight.pool or "", "outside", before))
 
 
-def _state(file: ObservedFile | None) -> str:
-    return file.state if file else ABSENT
+def _state(sight: Sight, file: ObservedFile | None) -> str:
+    """The hash of bytes we have, `unread` for others, or the kind of what is no plain file."""
+    if file is None:
+        return ABSENT
+    return "unread" if is_unread(sight, file) else file.state
 
 
 def _proved(file: ObservedFile | None, sha256: str, mode: int) -> bool:

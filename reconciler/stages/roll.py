@@ -233,7 +233,7 @@ async def _view_node(
         tried=sight.name in tried,
         own=sight.name in own,
     )
-    if wanted is None or sight.observation is None or not (view.behind or view.drifted) or view.tried:
+    if wanted is None or sight.observation is None or sight.out or not (view.behind or view.drifted) or view.tried:
         return view
     target = sets[wanted]
     applied = sets.get(view.applied or "", FileSet(()))
