@@ -58,6 +58,8 @@ class Service:
         self._not_ready = dict.fromkeys(application.settings.fleets, "no pass yet")
         self._counted = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._contexts: dict[str, Context] = {}
+        self._stopping = False
 
     async def begin(self) -> None:
         """Count events from here on."""
@@ -73,8 +75,9 @@ class Service:
 
     async def finish(self, grace: float) -> None:
         """Begin no step any more; wait for the steps in hand, at most `grace` seconds."""
-        for fleet in self._application.settings.fleets:
-            self._application.context(fleet).stopping = True
+        self._stopping = True
+        for context in self._contexts.values():
+            context.stopping = True
         if self._running:
             log.info("stop", "waiting for the pass in hand", grace=f"{grace:g}s")
             _, late = await asyncio.wait(self._running, timeout=grace)
@@ -99,8 +102,7 @@ class Service:
         with bind(fleet=fleet, cycle=secrets.token_hex(4)):
             try:
                 await self._application.revive_database()
-                context = self._application.context(fleet)
-                context.progress = _debug
+                context = self._context(fleet)
                 done, status = await commands.sync(context)
                 await self._measure(context, done, status)
             except ReconcilerError as error:
@@ -114,6 +116,11 @@ class Service:
                 _summarise(done, status, time.monotonic() - began)
             finally:
                 self.metrics.cycle(fleet, time.monotonic() - began)
+
+    def _context(self, fleet: str) -> Context:
+        context = self._contexts[fleet] = self._application.context(fleet)
+        context.progress, context.stopping = _debug, self._stopping
+        return context
 
     async def _measure(self, context: Context, done: Pass, status: FleetStatus) -> None:
         self.metrics.fetch(context.name, "failed" if done.head is None else "moved" if done.commits else "unchanged")
