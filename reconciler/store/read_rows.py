@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reconciler.projections.tables import Key, Row, Table, Touched
+from reconciler.projections.tables import TABLES, Key, Row, Table, Touched
 from reconciler.store.database import copy_rows
 from reconciler.store.folding import Change, PastRow, Rows
 from reconciler.store.tables import READ_TABLES
@@ -20,7 +20,7 @@ from reconciler.store.tables import READ_TABLES
 async def current_rows(connection: AsyncConnection, touched: Iterable[Touched]) -> Rows:
     """The touched rows that hold now: one query per table."""
     return {
-        table.name: await _rows(connection, table, _select(table).where(_currently(table)), _keys(keys))
+        table.name: await _rows(connection, table, _TOUCHED_NOW[table.name], _keys(keys))
         for table, keys in _by_table(touched)
     }
 
@@ -53,8 +53,7 @@ async def write_changes(connection: AsyncConnection, changes: Sequence[Change], 
     """End the old rows and begin the new ones at a position: at most two statements per table."""
     ended = [(change.table, change.key) for change in changes if change.old is not None]
     for table, keys in _by_table(ended):
-        end = sa.update(READ_TABLES[table.name]).where(_currently(table)).values(valid_to=position)
-        await connection.execute(end, _keys(keys))
+        await connection.execute(_END[table.name], {**_keys(keys), "ended_at": position})
     begun = [(change.table, change.new) for change in changes if change.new is not None]
     await write_rows(connection, [(table, row, position, None) for table, row in begun])
 
@@ -104,6 +103,13 @@ def _currently(table: Table) -> sa.ColumnElement[bool]:
     arrays = (sa.bindparam(f"key_{index}", type_=ARRAY(sa.Text)) for index in range(len(table.key)))
     wanted = sa.select(sa.func.unnest(*arrays).table_valued(*table.key).render_derived(name="wanted"))
     return sa.and_(columns.valid_to.is_(None), sa.tuple_(*(columns[name] for name in table.key)).in_(wanted))
+
+
+_TOUCHED_NOW = {table.name: _select(table).where(_currently(table)) for table in TABLES}
+_END = {
+    table.name: sa.update(READ_TABLES[table.name]).where(_currently(table)).values(valid_to=sa.bindparam("ended_at"))
+    for table in TABLES
+}
 
 
 def _keys(keys: Sequence[Key]) -> dict[str, list[str]]:
