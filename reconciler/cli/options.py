@@ -65,10 +65,19 @@ def fleet(command: Command) -> Command:
 
 
 def output(*forms: str) -> Callable[[Command], Command]:
-    """-o, with the verb's forms; the first is the default."""
+    """-o, with the verb's forms; the first is the default, also where the variable names one the verb does not have."""
+
+    def known(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        if value in forms:
+            return value
+        if _on_the_command_line(ctx, param):
+            raise click.BadParameter(f"{value!r} is not one of {', '.join(forms)}", ctx, param)
+        return forms[0]
+
     return option(
-        "-o", "--output", type=click.Choice(forms), default=forms[0], envvar="RECONCILER_OUTPUT", help="Output format."
-    )
+        "-o", "--output", metavar=f"[{'|'.join(forms)}]", default=forms[0], envvar="RECONCILER_OUTPUT", callback=known,
+        help="Output format.",
+    )  # fmt: skip
 
 
 def reason(help_text: str) -> Callable[[Command], Command]:

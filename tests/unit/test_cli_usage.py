@@ -156,6 +156,12 @@ def test_wrong_usage_ends_with_2_and_says_why(arguments: list[str], says: str, f
     assert result.stdout == ""
 
 
+def test_a_form_that_only_the_variable_names_does_not_stop_a_verb() -> None:
+    assert run("version", env={"RECONCILER_OUTPUT": "wide"}).stdout.startswith("reconciler ")
+    assert json.loads(run("version", env={"RECONCILER_OUTPUT": "json"}).stdout)["kind"] == "Version"
+    assert run("version", "-o", "wide").exit_code == 2
+
+
 def test_a_settings_file_that_is_not_there(tmp_path: Path) -> None:
     result = run("status", "--config", tmp_path / "none.toml")
     assert result.exit_code == 2
