@@ -53,7 +53,7 @@ async def write_changes(connection: AsyncConnection, changes: Sequence[Change], 
     """End the old rows and begin the new ones at a position: at most two statements per table."""
     ended = [(change.table, change.key) for change in changes if change.old is not None]
     for table, keys in _by_table(ended):
-        await connection.execute(_END[table.name], {**_keys(keys), "ended_at": position})
+        await connection.execute(_END[table.name], {**_keys(keys), "until": position})
     begun = [(change.table, change.new) for change in changes if change.new is not None]
     await write_rows(connection, [(table, row, position, None) for table, row in begun])
 
@@ -107,7 +107,7 @@ def _currently(table: Table) -> sa.ColumnElement[bool]:
 
 _TOUCHED_NOW = {table.name: _select(table).where(_currently(table)) for table in TABLES}
 _END = {
-    table.name: sa.update(READ_TABLES[table.name]).where(_currently(table)).values(valid_to=sa.bindparam("ended_at"))
+    table.name: sa.update(READ_TABLES[table.name]).where(_currently(table)).values(valid_to=sa.bindparam("until"))
     for table in TABLES
 }
 
