@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
+import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import commands
@@ -92,13 +93,47 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
 
-def node_document(name: str, spec: str) -> str:
-    """A worker's Node document. `spec` is in YAML flow style."""
+def node_document(name: str, spec: str, label: str = "node-role.kubernetes.io/worker") -> str:
+    """The Node document of a worker, or of a node with another label. `spec` is in YAML flow style."""
     return f"""
         apiVersion: reconciler.dev/v1alpha1
         kind: Node
-        metadata: {{name: {name}, labels: {{node-role.kubernetes.io/worker: ""}}}}
+        metadata: {{name: {name}, labels: {{{label}: ""}}}}
         spec: {spec}
+    """
+
+
+def site(name: str, nodes: int = 2) -> dict[str, str]:
+    """A pool that takes the top and `sites/NAME`, and its memory nodes NAME-1, NAME-2, ..."""
+    pool = f"""
+        apiVersion: reconciler.dev/v1alpha1
+        kind: NodePool
+        metadata: {{name: {name}}}
+        spec:
+          mode: enforce
+          nodeSelector: {{matchLabels: {{{name}: ""}}}}
+          paths: [".", sites/{name}]
+          maxParallel: 50
+          canary: {{nodes: 1, soak: 0s}}
+    """
+    documents = [pool, *(node_document(f"{name}-{number + 1}", "{transport: memory}", name) for number in range(nodes))]
+    return {f"inventory/{name}.yaml": "---".join(map(dedent, documents))}
+
+
+def image(**sources: Sequence[str]) -> str:
+    """The Image with these registrySources."""
+    spec = {"registrySources": {name: list(entries) for name, entries in sources.items()}}
+    document = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": spec}
+    return yaml.safe_dump(document)
+
+
+def mirrors(name: str, source: str, mirror: str) -> str:
+    """An ImageDigestMirrorSet with one row."""
+    return f"""
+        apiVersion: config.openshift.io/v1
+        kind: ImageDigestMirrorSet
+        metadata: {{name: {name}}}
+        spec: {{imageDigestMirrors: [{{source: {source}, mirrors: [{mirror}]}}]}}
     """
 
 
