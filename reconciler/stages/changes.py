@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from reconciler.ports import ABSENT, Observation, manifest_hash
 from reconciler.registries.impact import classify
@@ -23,11 +23,17 @@ class Changes:
         self._cache: dict[tuple[object, ...], Change] = {}
 
     async def between(
-        self, pool: Pool, seen: Observation, target: FileSet, restore: Mapping[str, str | None]
+        self,
+        pool: Pool,
+        seen: Observation,
+        target: FileSet,
+        restore: Mapping[str, str | None],
+        unread: Collection[str] = (),
     ) -> tuple[str, Change]:
         """The manifest hash the node shows over the paths concerned, and the change to `target`.
 
-        `restore` maps each path given back to the baseline to that baseline's blob (None: it is removed).
+        `restore` maps each path given back to the baseline to that baseline's blob (None: it is removed). The bytes
+        of `unread` paths are not known here; the change is judged as if they were absent.
         """
         paths = sorted({entry.path for entry in target.entries} | set(restore))
         states = {path: _state(seen, path) for path in paths}
@@ -36,7 +42,8 @@ class Changes:
         if key not in self._cache:
             if len(self._cache) >= CACHE_LIMIT:
                 self._cache.clear()
-            self._cache[key] = await self._change(pool, states, target, restore)
+            readable = {path: (ABSENT, 0) if path in unread else state for path, state in states.items()}
+            self._cache[key] = await self._change(pool, readable, target, restore)
         return start, self._cache[key]
 
     async def _change(

@@ -239,8 +239,8 @@ def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     for path, file in sorted(seen.files.items()):
         if file.kind not in ("file", ABSENT):
             return f"{path} is a {file.kind}; put a plain file there"
-        if is_unread(sight, file):
-            return not_read(path)
+        if is_unread(sight, file) and path not in sight.applied.by_path:
+            return not_read(path)  # what is ours is put right, whatever stands there
     return ""
 
 

@@ -23,7 +23,7 @@ from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_
 from reconciler.rollout.pools import Pool
 from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, FileSet, Progress
-from reconciler.stages.observe import Sight, base_of, file_sets, wanted_files
+from reconciler.stages.observe import Sight, base_of, file_sets, is_unread, wanted_files
 from reconciler.stages.outcome import outcome_events
 
 RETRY_FIRST = 30
@@ -239,7 +239,8 @@ async def _view_node(
     applied = sets.get(view.applied or "", FileSet(()))
     base_files = state.get("base_files") or {}
     gone = {e.path: base_files.get(e.path) for e in applied.entries if e.path not in target.by_path}
-    start, change = await changes.between(pool, sight.observation, target, gone)
+    unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
+    start, change = await changes.between(pool, sight.observation, target, gone, unread)
     return replace(view, start=start, change=change, restore=tuple(sorted(gone)))
 
 

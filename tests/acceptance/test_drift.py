@@ -169,3 +169,17 @@ async def test_a_certificate_of_the_host_where_ours_goes(world: World, nodes: li
     assert (await world.sync()).exit_code == 0
     assert at(nodes[0], path).read_text() == theirs
     assert not at(nodes[1], path).exists()
+
+
+async def test_a_file_of_ours_is_put_back_even_where_its_new_content_may_not_be_read(
+    world: World, nodes: list[SandboxNode]
+) -> None:
+    ours = at(nodes[0], REGISTRIES_CONF).read_bytes()
+    put(nodes[0], REGISTRIES_CONF, f"# pasted by mistake\n{private_key()}")
+
+    assert (await world.sync()).exit_code == 0
+
+    assert at(nodes[0], REGISTRIES_CONF).read_bytes() == ours
+    (detected,) = await _events(world, "DriftDetected")
+    assert '"observed":"unread"' in detected.text
+    assert "PRIVATE KEY" not in detected.text
