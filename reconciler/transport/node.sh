@@ -327,7 +327,8 @@ find_homes() {
 }
 
 print_sums() {
-    if sums=$(sha256sum "$@" 2>/dev/null); then
+    # not every sha256sum escapes a line break in a name: then one by one
+    if is_one_line "$*" && sums=$(sha256sum "$@" 2>/dev/null); then
         for file; do
             sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
             sum=${sum#\\}
@@ -339,6 +340,12 @@ print_sums() {
             printf '%s %s\0' "${sum%% *}" "${file#.}"
         done
     fi
+}
+
+is_one_line() {
+    case $1 in
+        *"$newline"*) return 1 ;;
+    esac
 }
 
 managed_by_mco() {
