@@ -100,11 +100,14 @@ def observe_call(request: ObserveRequest) -> Call:
 
 
 def apply_call(request: ApplyRequest) -> Call:
-    """Raises NodeRefused for a path that no node would accept."""
+    """Raises NodeRefused for a path that no node would accept, or that stands twice."""
     lines = _heading(request)
     if request.start:
         lines.append(f"start {request.start}")
     bodies = bytearray()
+    paths = [*(file.path for file in request.files), *request.restore]
+    if len(set(paths)) != len(paths):
+        raise NodeRefused("a path stands twice in the request")
     for file in sorted(request.files, key=lambda file: file.path):
         size = len(file.content)
         lines.append(f"file {file.mode:04o} {file.sha256} {len(bodies)} {size} {checked(file.path)}")

@@ -1,0 +1,196 @@
+"""The node protocol's form, frozen: requests byte by byte, answers field by field."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
+from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, Owner, RevertRequest, Target
+from reconciler.transport.protocol import (
+    apply_call,
+    check_answered,
+    checked,
+    decode_observation,
+    decode_receipt,
+    observe_call,
+    packed_program,
+    program,
+    revert_call,
+)
+
+TARGET = Target("default", "node-1", "ssh")
+MAIN = "/etc/containers/registries.conf"
+CA = "/etc/docker/certs.d/[::1]:5000/ca.crt"
+HASH = hashlib.sha256(b"text\n").hexdigest()
+APPLY = ApplyRequest(
+    "log-1",
+    2,
+    7,
+    "step-1",
+    "crio",
+    (FileContent(CA, b"ca"), FileContent(MAIN, b"text\n", 0o600)),
+    ("/etc/containers/policy.json",),
+    "a" * 64,
+    ("reload:crio.service",),
+)
+REVERT = RevertRequest("log-1", 2, 7, "step-1", "podman")
+OBSERVE = ObserveRequest("log-1", "crio", {MAIN: "", CA: "absent"})
+
+RECEIPT: dict[str, Any] = {
+    "protocol": 1, "result": "applied", "step": "step-1", "log_id": "log-1", "epoch": 2, "fence": 7, "generation": 3,
+    "machine_id": "m", "boot_id": "b", "manifest": "f" * 64, "written": [MAIN], "restored": [], "more": 0,
+    "unit": "crio.service", "active": "active", "healthy_before": True, "loaded": None,
+    "action": "reload:crio.service", "reason": "", "detail": "",
+}  # fmt: skip
+FILE = {
+    "path": MAIN, "kind": "file", "sha256": HASH, "mode": "0644", "uid": 0, "gid": 0, "size": 5, "mtime": 9,
+    "content": base64.b64encode(b"text\n").decode(),
+}  # fmt: skip
+OBSERVATION: dict[str, Any] = {
+    "protocol": 1, "machine_id": "m", "boot_id": "b", "os": "O", "runtime_version": "v", "unit": "u", "active": "a",
+    "owner": {"log_id": "l", "epoch": 1, "fence": 2, "generation": 3, "step": "s"}, "mco": False, "hold": "",
+    "present": base64.b64encode(b"/b\xff\0/a\0").decode(), "effective": base64.b64encode(b"unread /x y\0").decode(),
+    "files": [FILE, {"path": CA, "kind": "absent"}],
+}  # fmt: skip
+
+
+def line(answer: object) -> bytes:
+    return json.dumps(answer, ensure_ascii=False).encode() + b"\n"
+
+
+def test_requests_have_the_documented_form() -> None:
+    assert gzip.decompress(observe_call(OBSERVE).payload).decode() == (
+        f"log_id log-1\nruntime crio\nobserve - {MAIN}\nobserve absent {CA}\n\n"
+    )
+    heading = "log_id log-1\nepoch 2\nfence 7\nstep step-1\n"
+    assert gzip.decompress(revert_call(REVERT).payload).decode() == f"{heading}runtime podman\n\n"
+    digest = hashlib.sha256(b"ca").hexdigest()
+    assert gzip.decompress(apply_call(APPLY).payload).decode() == (
+        f"{heading}runtime crio\naction reload:crio.service\nstart {'a' * 64}\n"
+        f"file 0600 {HASH} 0 5 {MAIN}\nfile 0644 {digest} 5 2 {CA}\nrestore /etc/containers/policy.json\n\ntext\nca"
+    )
+
+
+def test_a_call_is_one_short_command_and_its_input() -> None:
+    call = apply_call(APPLY)
+    argv = call.argv("/some root", ("busybox", "sh"))
+    assert argv[:3] == ["busybox", "sh", "-c"]
+    assert argv[4:7] == ["node.sh", "1", "apply"]
+    assert argv[7:] == [str(len(call.payload)), hashlib.sha256(call.payload).hexdigest(), "/some root"]
+    assert call.command("sudo -n ").startswith("sudo -n sh -c ")
+    assert len(call.command()) < 400
+    assert call.stdin == packed_program() + call.payload
+    assert gzip.decompress(packed_program()) == program()
+
+
+def test_equal_requests_are_equal_bytes() -> None:
+    assert apply_call(APPLY).stdin == apply_call(APPLY).stdin
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "/", "/etc", "/etc/containers", "/etc/containers/", "/etc/containers//a", "/etc/containers/./a", "/etc/crio/x",
+     "/etc/containers/a/..", "/etc/containers/a\n", "/etc/containers/\x01", "/etc/docker/certs.d/h/client.key",
+     "/etc/containers/.policy.json.reconciler", "/etc/containers/" + "x" * 600, "etc/containers/a",
+     "/etc/containers/é"],
+)  # fmt: skip
+def test_paths_that_no_node_accepts_are_not_sent(path: str) -> None:
+    with pytest.raises(NodeRefused, match="may be managed"):
+        checked(path)
+
+
+def test_a_path_stands_once_in_a_request() -> None:
+    twice = ApplyRequest("l", 1, 1, "s", "crio", (FileContent(MAIN, b""),), (MAIN,))
+    with pytest.raises(NodeRefused, match="twice"):
+        apply_call(twice)
+
+
+def test_an_observation() -> None:
+    seen = decode_observation(line(OBSERVATION), OBSERVE, TARGET, "SHA256:x")
+    assert (seen.owner, seen.host_key) == (Owner("l", 1, 2, 3, "s"), "SHA256:x")
+    assert (seen.present, seen.effective) == (("/a", "/b\\xff"), {"/x y": "unread"})
+    assert (seen.files[MAIN].content, seen.files[MAIN].mode, seen.files[CA].state) == (b"text\n", 0o644, "absent")
+    assert decode_observation(line({**OBSERVATION, "owner": None}), OBSERVE, TARGET).owner is None
+
+
+def test_a_receipt() -> None:
+    receipt = decode_receipt(line(RECEIPT), APPLY, TARGET)
+    assert (receipt.result, receipt.written, receipt.loaded, receipt.fence) == ("applied", (MAIN,), None, 7)
+    assert decode_receipt(line({**RECEIPT, "later": 1}), APPLY, TARGET) == receipt
+    assert decode_receipt(line(RECEIPT).replace(b'"m"', b'"\xff"'), APPLY, TARGET).machine_id == "�"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"protocol": 2}, {"protocol": "1"}, {"result": "done"}, {"result": 1}, {"step": "other"}, {"epoch": "2"},
+     {"epoch": True}, {"fence": None}, {"written": "x"}, {"written": [1]}, {"healthy_before": 1}, {"loaded": "true"},
+     {"detail": None}, {"machine_id": 1}, {"detail": "x" * 4096}],
+)  # fmt: skip
+def test_what_is_no_receipt_is_a_fault(change: dict[str, Any]) -> None:
+    with pytest.raises(NodeFault, match="no valid"):
+        decode_receipt(line(RECEIPT | change), APPLY, TARGET)
+
+
+@pytest.mark.parametrize("field", RECEIPT.keys() - {"loaded"})
+def test_every_field_of_a_receipt_is_needed(field: str) -> None:
+    with pytest.raises(NodeFault, match="no valid"):
+        decode_receipt(line({key: value for key, value in RECEIPT.items() if key != field}), APPLY, TARGET)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"files": [FILE]}, {"files": [FILE, FILE]}, {"files": [1, 2]}, {"owner": 1}, {"owner": {}}, {"mco": "no"},
+     {"present": "*"}, {"effective": 1}, {"hold": None}, {"files": [{**FILE, "kind": "socket"}, FILE]},
+     {"files": [{**FILE, "mode": "644"}]}, {"files": [{**FILE, "mode": 420}]}, {"files": [{**FILE, "sha256": "x"}]},
+     {"files": [{**FILE, "content": "dGV4dA"}]}, {"files": [{**FILE, "size": "5"}]}],
+)  # fmt: skip
+def test_what_is_no_observation_is_a_fault(change: dict[str, Any]) -> None:
+    with pytest.raises(NodeFault, match="no valid"):
+        decode_observation(line(OBSERVATION | change), OBSERVE, TARGET)
+
+
+def test_content_that_changed_while_it_was_read_is_a_fault() -> None:
+    changed = {**FILE, "content": base64.b64encode(b"other").decode()}
+    with pytest.raises(NodeFault, match="changed while"):
+        decode_observation(line({**OBSERVATION, "files": [changed, {"path": CA, "kind": "absent"}]}), OBSERVE, TARGET)
+
+
+@given(st.binary(max_size=200))
+def test_no_output_makes_a_traceback(output: bytes) -> None:
+    with pytest.raises(NodeFault):
+        decode_receipt(output, REVERT, TARGET)
+    with pytest.raises(NodeFault):
+        decode_observation(output, OBSERVE, TARGET)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "result"),
+    [("payload", NodeFault, "failed"), ("busy", NodeFault, "failed"), ("missing-program", NodeFault, "failed"),
+     ("path", NodeRefused, "refused"), ("not-root", NodeRefused, "refused"), ("protocol", NodeRefused, "refused"),
+     ("unknown-verb", NodeRefused, "refused")],
+)  # fmt: skip
+def test_error_answers(error: str, kind: type[Exception], result: str) -> None:
+    answer = line({"protocol": 1, "error": error, "detail": "why"})
+    with pytest.raises(kind, match=f"{error}: why"):
+        decode_observation(answer, OBSERVE, TARGET)
+    receipt = decode_receipt(answer, APPLY, TARGET)
+    assert (receipt.result, receipt.reason, receipt.detail, receipt.step) == (result, error, "why", "step-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "complaint", "kind"),
+    [(None, b"", NodeUnreachable), (-9, b"", NodeUnreachable), (137, b"", NodeUnreachable), (0, b"", NodeFault),
+     (127, b"sh: gzip: not found", NodeFault), (1, b"sudo: a password is required", NodeRefused),
+     (1, b"core is not in the sudoers file.", NodeRefused)],
+)  # fmt: skip
+def test_calls_without_an_answer(status: int | None, complaint: bytes, kind: type[Exception]) -> None:
+    with pytest.raises(kind):
+        check_answered(TARGET, status, b"", complaint)
