@@ -71,7 +71,8 @@ def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table]
     if not wanted["registry"]:
         del wanted["registry"]
     changed = {i: table.data(syntax) for i, table in enumerate(known) if table.data(syntax) != table.captured}
-    added = tomlkit.dumps({"registry": wanted["registry"][len(known) :]}) if new else ""
+    # One by one: tomlkit slows down with the length of an array of tables.
+    added = "\n".join(tomlkit.dumps({"registry": [table.data(syntax)]}) for table in new)
     try:
         base = _edited(text, changed) if changed else text
         return _checked(_joined(base, added), wanted)

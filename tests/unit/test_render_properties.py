@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries import templates
+from reconciler.registries.inputs import collect
 from reconciler.registries.model import (
     POLICY_JSON,
     REGISTRIES_CONF,
@@ -24,6 +25,7 @@ from reconciler.registries.references import Reference
 from reconciler.registries.render import render
 from reconciler.registries.resolve import Candidate, resolve
 from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.registries.scopes import policy_lookup, prefix_length
 from reconciler.registries.signature_policy import Policy
 
 HOSTS = ["a.io", "a.io:5000", "x.a.io", "xy.a.io", "b.corp", "b.corp:5000", "m.lan"]
@@ -194,15 +196,31 @@ def _split(text: str) -> tuple[str, str, str]:
     return (name, "", digest) if digest else (*name.rsplit(":", 1), "")  # type: ignore[return-value]  # two parts
 
 
+def named(resources: list[Resource]) -> set[str]:
+    """Every scope that the resources say something about."""
+    inputs = collect(resources)
+    entries = [*(inputs.allowed or ()), *(inputs.blocked or ()), *(inputs.insecure or ())]
+    entries += [row.source for row in inputs.rows]
+    entries += [entry for policy in inputs.cluster_policies for entry in policy.scopes]
+    return {entry.text for entry in entries}
+
+
+def touched(name: str, by: set[str]) -> bool:
+    return any(prefix_length(name, outer) >= 0 for outer in by) or any(outer in by for outer in policy_lookup(name))
+
+
+@settings(max_examples=200)
 @given(resource_sets(), bases())
-def test_what_comes_out_can_be_laid_over_again(resources: list[Resource], base: dict[str, bytes | None]) -> None:
-    first = on_host(resources, base)
-    if first.ok:
-        files = {file.path: file.content for file in first.files}
-        again = on_host(resources, {**base, **files})
-        assert load({file.path: file.content for file in again.files if file.path == REGISTRIES_CONF}) == load(
-            {path: content for path, content in files.items() if path == REGISTRIES_CONF}
-        )
+def test_what_resources_do_not_name_stays(resources: list[Resource], base: dict[str, bytes | None]) -> None:
+    together = on_host(resources, base)
+    if not together.ok or collect(resources).allowed:
+        return
+    before, after, scopes = node(Rendered(()), base), node(together, base), named(resources)
+    for text in ASKED:
+        candidate = asked(before, text)
+        names = [text.partition("@")[0], *(source.reference.partition("@")[0] for source in candidate.sources)]
+        if not any(touched(name, scopes) for name in names):
+            assert asked(after, text) == candidate
 
 
 @given(bases())
