@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.doors import Doors, doors
-from tests.world import IMAGE
+from tests.world import IMAGE, POOL
 
 
 @pytest.fixture
@@ -133,6 +133,15 @@ def test_a_node_that_does_not_answer(fleet: Doors) -> None:
     checks = {item["name"]: item for item in json.loads(fleet.run("doctor", "-o", "json", code=1).stdout)["items"]}
     assert [name for name, item in checks.items() if not item["ok"]] == ["fleet default: nodes"]
     assert checks["fleet default: nodes"]["detail"].startswith("worker-2: ")
+
+
+def test_a_wait_that_takes_too_long(fleet: Doors) -> None:
+    fleet.repository.commit({"pool.yaml": POOL.replace("soak: 0s", "soak: 1h")}, "Soak")
+    late = fleet.run("sync", "--wait", "--timeout", "1s", code=124)
+    assert "pool worker: canary soaks until" in late.stderr
+    assert "(worker-2)" in late.stderr
+    assert late.stdout == ""
+    assert fleet.data("status", code=3)["nodes"]["converged"] == 1
 
 
 def test_a_bad_commit_changes_nothing(fleet: Doors) -> None:

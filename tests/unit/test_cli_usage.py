@@ -188,6 +188,20 @@ def test_a_database_that_is_down(file: Path) -> None:
         assert "geheim" not in result.output
     result = run("--config", file, "diff", env={"DATABASE_URL": url})
     assert result.exit_code == 2  # 1 would say "differs"
+    result = run("--config", file, "doctor", "-o", "json", env={"DATABASE_URL": url})
+    failed = {item["name"]: item["remedy"] for item in json.loads(result.stdout)["items"] if not item["ok"]}
+    assert (result.exit_code, list(failed)) == (1, ["database"])
+    assert "check that PostgreSQL runs there" in failed["database"]
+
+
+def test_doctor_examines_the_settings_first(file: Path) -> None:
+    file.write_text("colour = 'red'\n")
+    result = run("--config", file, "doctor")
+    assert result.exit_code == 1
+    head, row = result.stdout.splitlines()
+    assert head.split() == ["CHECK", "RESULT", "DETAIL", "REMEDY"]
+    assert row.split()[:2] == ["settings", "FAIL"]
+    assert "colour: no such setting" in row
 
 
 @pytest.mark.parametrize(
