@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.errors import InputRejected
-from reconciler.registries import mirrors, references, scopes
+from reconciler.registries import mirrors, references, runtime_config, scopes, toml_files
 from reconciler.registries.inputs import Entry, Inputs
-from reconciler.registries.model import Problem
-from reconciler.registries.registries_conf import BY_DIGEST_ONLY, PULL_FROM, Table, Tables, edit
+from reconciler.registries.model import REGISTRIES_CONF, Problem
+from reconciler.registries.registries_conf import PULL_FROM, Tables, edit
+from reconciler.registries.registries_file import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,34 +81,30 @@ def _has_unblocked_source(inputs: Inputs, release: references.Reference) -> bool
     blocked = inputs.blocked or ()
     digest_sets = mirrors.merge(row for row in inputs.rows if not row.by_tag)
     tables = Tables()
-    if edit(tables, inputs.insecure or (), blocked, digest_sets) or any(map(_unloadable, tables.all)):
+    if edit(tables, inputs.insecure or (), blocked, digest_sets):
         return None
-    table = tables.find(release.name)
-    names = pull_names(table, release) if table else None
+    config = runtime_config.load({REGISTRIES_CONF: toml_files.write_registries("", {}, tables.all, PULL_FROM)})
+    registry = config.find(release.name)
+    names = pull_names(registry, release) if registry else None
     if names is None:
         return None
     entries = {entry.text for entry in blocked}
     return any(scopes.covered(name, entries) is None for name in names)
 
 
-def _unloadable(table: Table) -> bool:
-    return table.scope.startswith(("http://", "https://"))
-
-
-def pull_names(table: Table, reference: references.Reference) -> list[str] | None:
+def pull_names(registry: Registry, reference: references.Reference) -> list[str] | None:
     """The repositories asked for `reference`, in order; None when a mirror cannot be applied to it.
 
     Source: containers/image `PullSourcesFromReference`.
     """
     unwanted = "tag-only" if reference.digest else "digest-only"
-    digest_only = bool(table.captured and table.captured.get(BY_DIGEST_ONLY)) and not table.named
-    usable = [] if digest_only and not reference.digest else table.mirrors
-    locations = [str(m["location"]).rstrip("/") for m in usable if m.get(PULL_FROM) != unwanted]
-    length = scopes.prefix_length(str(reference), table.scope)
+    usable = () if registry.mirror_by_digest_only and not reference.digest else registry.mirrors
+    locations = [mirror.location for mirror in usable if mirror.pull_from_mirror != unwanted]
+    length = scopes.prefix_length(str(reference), registry.prefix)
     names: list[str] = []
-    for location in [*locations, table.location]:
+    for location in [*locations, registry.location]:
         if not location:
-            names.append(reference.name)
+            names.append(reference.name)  # a wildcard without location leaves the name as it is
             continue
         try:
             names.append(references.canonical(location + str(reference)[length:]).name)

@@ -113,11 +113,6 @@ class Tables:
         """The table of `scope`, appended when there is none."""
         return self._first.get(scope) or self._append(Table(scope))
 
-    def find(self, name: str) -> Table | None:
-        """The table that the runtime takes for `name` (without tag and digest): the longest prefix."""
-        matching = [t for t in self.all if scopes.prefix_length(name, t.scope) >= 0]
-        return max(matching, key=lambda table: len(table.scope), default=None)
-
     def rival(self, table: Table) -> Table | None:
         """A wildcard of the base that wins against `table`: equally long, and sorted before it."""
         wildcard = self._first.get(f"*{table.scope[1:]}") if table.scope[1:2] == "." else None

@@ -10,7 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.registries import certs, mirrors, payload, policy_json, registries_conf, sigstore, templates, toml_files
+from reconciler.registries import (
+    certs,
+    mirrors,
+    payload,
+    policy_json,
+    registries_conf,
+    runtime_config,
+    sigstore,
+    templates,
+    toml_files,
+)
 from reconciler.registries.inputs import Inputs, collect
 from reconciler.registries.model import (
     POLICY_JSON,
@@ -67,7 +77,7 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
     Errors are those of MCO, in its order (its first is the first here): `release-image`, `insecure-entry`,
     `blocked-entry`, those of `mirrors.check_rows`, `wildcard-mirror-nested-scope`, those of
     `policy_json.check`, `mirror-rewrite`; and ours: `duplicate-resource` (two Images), `base-unreadable`,
-    `base-shadows`, `tag-mirrors-need-pull-from-mirror`, those of `certs.cert_files`. With an error there are
+    `base-shadows`, `registries-unloadable`, `tag-mirrors-need-pull-from-mirror`, those of `certs.cert_files`. With an error there are
     no files. Raises RenderError when a file does not read back as meant.
     """
     inputs = collect(resources)
@@ -99,20 +109,20 @@ def _one_image(resources: Sequence[Resource]) -> Iterable[Problem]:
 
 
 def _render_all(work: _Work) -> None:
-    tables = _registries_conf(work)
+    written = _registries_conf(work)
     if not Rendered((), tuple(work.problems)).ok:
         return
     if work.report(policy_json.check(work.lists, work.signatures)):
         return
-    _policies(work, tables)
+    _policies(work, written)
     _search(work)
     files, problems = certs.cert_files(work.inputs.image, work.inputs.config_maps)
     work.report(problems)
     work.files += files
 
 
-def _registries_conf(work: _Work) -> Tables | None:
-    """Render registries.conf. The tables in it, None when no resource calls for the file."""
+def _registries_conf(work: _Work) -> bytes | None:
+    """Render registries.conf. None when no resource calls for the file."""
     inputs, lists = work.inputs, work.lists
     blocked, insecure = lists.blocked or (), inputs.insecure or ()
     if inputs.insecure is None and lists.blocked is None and not inputs.has_mirror_sets:
@@ -138,7 +148,7 @@ def _registries_conf(work: _Work) -> Tables | None:
         return None
     content = toml_files.write_registries(text, data, tables.all, work.options.mirror_syntax)
     work.files.append(NodeFile(path, content, origins=_origins(tables)))
-    return tables
+    return content
 
 
 def _syntax(work: _Work, sets: Sequence[mirrors.MirrorSet]) -> Iterable[Problem]:
@@ -172,7 +182,7 @@ def _in_order(origin: Origin) -> tuple[str, str]:
     return origin.resource, origin.field
 
 
-def _policies(work: _Work, tables: Tables | None) -> None:
+def _policies(work: _Work, registries: bytes | None) -> None:
     """policy.json, the policies of namespaces, and where signatures are looked for."""
     lists, signatures = work.lists, work.signatures
     if lists.policy_blocked is None and lists.allowed is None and not signatures:
@@ -192,17 +202,14 @@ def _policies(work: _Work, tables: Tables | None) -> None:
         by = {e.text: (e.origin,) for e in signatures.namespace_scopes if e.text in scopes}
         work.files.append(NodeFile(f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", content, origins=by))
     if signatures:
-        content, problems = sigstore.attachments(signatures, tables or _host_tables(work))
+        in_force = registries or (work.base(REGISTRIES_CONF) if work.on_host else None)
+        config = runtime_config.load({REGISTRIES_CONF: in_force}) if in_force else None
+        if config and config.registries_error:
+            what = f"signatures cannot be looked for, {config.registries_error}"
+            work.report([Problem("registries-unloadable", what, remedy="correct the entry or the host's own file")])
+        content, problems = sigstore.attachments(signatures, config)
         work.report(problems)
         work.files.append(NodeFile(sigstore.ATTACHMENTS, content, origins=_attached(signatures)))
-
-
-def _host_tables(work: _Work) -> Tables | None:
-    """The host's own tables: images are pulled from its mirrors too, so signatures are looked for there."""
-    if not work.on_host:
-        return None
-    _, data, unreadable = toml_files.read_base(REGISTRIES_CONF, work.base(REGISTRIES_CONF))
-    return None if work.report(unreadable) else Tables(data.get("registry", ()))
 
 
 def _attached(signatures: sigstore.Signatures) -> dict[str, tuple[Origin, ...]]:

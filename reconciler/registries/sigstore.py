@@ -20,7 +20,8 @@ from reconciler.registries import references, scopes
 from reconciler.registries.inputs import Entry, Inputs
 from reconciler.registries.model import Problem
 from reconciler.registries.payload import pull_names
-from reconciler.registries.registries_conf import Table, Tables
+from reconciler.registries.registries_file import Registry
+from reconciler.registries.runtime_config import RuntimeConfig
 
 ATTACHMENTS = "/etc/containers/registries.d/sigstore-registries.yaml"
 NAMESPACE_POLICIES = "/etc/crio/policies"
@@ -134,22 +135,20 @@ def _encoded(value: Any) -> str:
         return str(value)
 
 
-def attachments(signatures: Signatures, tables: Tables | None) -> tuple[bytes, list[Problem]]:
+def attachments(signatures: Signatures, config: RuntimeConfig | None) -> tuple[bytes, list[Problem]]:
     """registries.d/sigstore-registries.yaml: the scopes, and the places their images are pulled from.
 
-    `tables` are those of registries.conf, None when it has none of ours. Problem: `mirror-rewrite`, a mirror
+    `config` is the registries.conf in force, None when none of ours is. Problem: `mirror-rewrite`, a mirror
     cannot be applied to a scope.
     """
     entries = {entry.text: entry for entry in [*signatures.cluster_scopes, *signatures.namespace_scopes]}
     docker = set(entries)
     problems: list[Problem] = []
-    for scope, entry in _looked_up(entries, tables):
-        table = tables.find(scope) if tables else None
-        if table is None:
-            continue
-        places = _places(scope, table)
+    for scope, entry in _looked_up(entries, config) if config else ():
+        registry = config.find(scope) if config else None
+        places = _places(scope, registry) if registry else set()
         if places is None:
-            message = f"a mirror of {table.scope} cannot be applied to {scope}: no full repository name comes out"
+            message = f"a mirror cannot be applied to {scope}: no full repository name comes out"
             remedy = "give the mirror a path, or name a narrower scope"
             problems.append(entry.problem("mirror-rewrite", message, remedy))
         else:
@@ -158,16 +157,16 @@ def attachments(signatures: Signatures, tables: Tables | None) -> tuple[bytes, l
     return yaml.safe_dump(data).encode(), problems
 
 
-def _looked_up(entries: Mapping[str, Entry], tables: Tables | None) -> Iterator[tuple[str, Entry]]:
+def _looked_up(entries: Mapping[str, Entry], config: RuntimeConfig) -> Iterator[tuple[str, Entry]]:
     """The policy scopes, and every table below one of them."""
     yield from entries.items()
-    for table in tables.all if tables else ():
-        for outer in scopes.enclosing(table.scope):
-            if outer in entries and outer != table.scope:
-                yield table.scope, entries[outer]
+    for scope in config.registries:
+        for outer in scopes.enclosing(scope):
+            if outer in entries and outer != scope:
+                yield scope, entries[outer]
 
 
-def _places(scope: str, table: Table) -> set[str] | None:
+def _places(scope: str, registry: Registry) -> set[str] | None:
     name = f"matched{scope[1:]}" if scopes.is_wildcard(scope) else scope
     added = "" if "/" in name else _DUMMY_PATH
     try:
@@ -176,9 +175,9 @@ def _places(scope: str, table: Table) -> set[str] | None:
         return None
     places: set[str] = set()
     for reference in (references.Reference(repository, digest=_DUMMY_DIGEST), references.Reference(repository, "aaa")):
-        names = pull_names(table, reference)
+        names = pull_names(registry, reference)
         if names is None:
             return None
         # A table without location ends in the name asked for, which is the dummy: only its mirrors count.
-        places.update(names if table.location else names[:-1])
+        places.update(names if registry.location else names[:-1])
     return {place.removesuffix(added) for place in places}
