@@ -20,6 +20,7 @@ from reconciler.registries import (
     sigstore,
     templates,
     toml_files,
+    warnings,
 )
 from reconciler.registries.inputs import Inputs, collect
 from reconciler.registries.model import (
@@ -56,16 +57,17 @@ class _Work:
         return self.options.base == "host"
 
     def report(self, problems: Iterable[Problem]) -> bool:
-        """Keep `problems`; whether one of them is an error."""
-        found = [self._placed(problem) for problem in problems]
+        """Keep `problems` that are not silenced; whether one of them is an error."""
+        found = [kept for problem in problems for kept in self._heard(problem)]
         self.problems += found
         return any(problem.severity == "error" for problem in found)
 
-    def _placed(self, problem: Problem) -> Problem:
+    def _heard(self, problem: Problem) -> Iterable[Problem]:
         resource = self.resources.get(problem.object)
-        if problem.location is not None or resource is None:
-            return problem
-        return replace(problem, location=resource.at(problem.field))
+        if resource is None:
+            return [problem]
+        placed = replace(problem, location=problem.location or resource.at(problem.field))
+        return warnings.silenced([placed], warnings.annotations_of(resource))
 
     def base(self, path: str, template: bytes | None = None) -> bytes | None:
         return self.options.base_files.get(path) if self.on_host else template
@@ -77,8 +79,9 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
     Errors are those of MCO, in its order (its first is the first here): `release-image`, `insecure-entry`,
     `blocked-entry`, those of `mirrors.check_rows`, `wildcard-mirror-nested-scope`, those of
     `policy_json.check`, `mirror-rewrite`; and ours: `duplicate-resource` (two Images), `base-unreadable`,
-    `base-shadows`, `registries-unloadable`, `tag-mirrors-need-pull-from-mirror`, those of `certs.cert_files`. With an error there are
-    no files. Raises RenderError when a file does not read back as meant.
+    `base-shadows`, `registries-unloadable`, `tag-mirrors-need-pull-from-mirror`, those of
+    `certs.cert_files`. With an error there are no files. Warnings, unless silenced: `payload-not-blocked`,
+    `policy-scope-conflict`. Raises RenderError when a file does not read back as meant.
     """
     inputs = collect(resources)
     on_openshift = options.base == "openshift"
