@@ -878,7 +878,8 @@ settle() {
 }
 
 fall_back() {
-    read -r cause cause_detail <"$journal/failure"
+    cause=${reason:-reload-failed} cause_detail=$detail
+    [ ! -s "$journal/failure" ] || read -r cause cause_detail <"$journal/failure"
     enter reverting
     result=''
     place old || return 0 # the journal stays: the next verb goes on from here
