@@ -98,7 +98,7 @@ def pull_order(source: str, lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
 
     The source comes last and is then left out, since the runtime tries it last anyway. Lists that contradict
     each other form a loop, which is broken at the first unused name in sorted order; the source may then come
-    first (SEMANTICS: contacted before any mirror), and stays in the result.
+    first, so that it is contacted before any mirror, and stays in the result.
     """
     if len(lists) == 1 and source not in lists[0] and len(set(lists[0])) == len(lists[0]):
         return tuple(lists[0])

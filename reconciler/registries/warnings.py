@@ -1,7 +1,7 @@
 """What is accepted but doubtful: each warning with its name, field, reason and remedy, and how it is silenced.
 
 A warning is silenced by the annotation `reconciler.dev/silence.NAME: "reason"` on the resource it is about.
-Sources: the OpenShift documentation on image registries, SEMANTICS of MCO and containers/image.
+Sources: the OpenShift documentation on image registries; what MCO and containers/image were seen to do.
 """
 
 from __future__ import annotations

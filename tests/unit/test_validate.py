@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reconciler.registries import parse
 from reconciler.registries.model import Location, Problem
 from reconciler.registries.parse import MAX_DEPTH, parse_file
 from reconciler.registries.validate import RESOURCE_KINDS, validate_document, validate_set
@@ -172,3 +173,13 @@ def test_kinds_and_their_api_versions() -> None:
         version for kind, version in RESOURCE_KINDS.items() if kind not in ("ImageContentSourcePolicy", "ConfigMap")
     }
     assert others == {"config.openshift.io/v1"}
+
+
+def test_without_libyaml_the_same_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyYAML may be built without libyaml; only the wording of syntax errors may differ."""
+    inputs = [case["input"].encode() for case in CASES.values()]
+    with_libyaml = [parse_file("a.yaml", data) for data in inputs]
+    monkeypatch.setattr(parse, "_Loader", yaml.SafeLoader)
+    for data, (documents, problems) in zip(inputs, with_libyaml, strict=True):
+        found, flaws = parse_file("a.yaml", data)
+        assert (found, [flaw.name for flaw in flaws]) == (documents, [problem.name for problem in problems])
