@@ -349,7 +349,8 @@ class Receipt:
     `manifest` is the hash read back over files+restore paths. `written`, `restored`: paths that changed (cut
     with `more`). `reason`: why not applied (`disk-full`, `read-only`, `symlink`, `reload-failed`, `unhealthy`,
     `fence`, `log-id`, `hold`, `mco`, `payload`, `missing-program`, …); `detail` is text for people.
-    `healthy_before`: the unit was active before the change. `loaded`: the runtime was seen to load it (None: cannot tell).
+    `healthy_before`: the unit was active before the change. `loaded`: the runtime was seen to load the files (None:
+    cannot tell).
     """
 
     result: ReceiptResult
