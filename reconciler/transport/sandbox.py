@@ -208,6 +208,7 @@ class SandboxNode:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        wait_for(lambda: not self.pid or not Path(f"/proc/{self.pid}").exists(), f"{self.name} does not end")
 
 
 def start_nodes(directory: Path, count: int, *, prefix: str = "node") -> list[SandboxNode]:
