@@ -13,7 +13,7 @@ FIRST_MIRROR = "internal-mirror.io/openshift-payload"
 
 def validate(stage: Stage) -> None:
     stage.begin("A config repository")
-    stage.say("OpenShift's own YAML, three nodes' addresses, and a pool in mode observe.")
+    stage.say("OpenShift's own YAML, the nodes' addresses, and a pool in mode observe.")
     stage.shell(f"git -C {stage.fleet} ls-files")
     valid = stage.reconciler(f"validate {stage.fleet}")
     stage.check(valid.startswith("valid:"), "the example is valid")

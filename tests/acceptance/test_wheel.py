@@ -80,3 +80,11 @@ def test_the_program_runs_outside_the_checkout(installed: Path, tmp_path: Path) 
     assert run(program, "validate", example, cwd=tmp_path).startswith("valid: ")
     run(program, "db", "upgrade", cwd=tmp_path)
     run(program, "log", "verify", cwd=tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_the_demo_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
+    program = installed / "reconciler"
+    said = run(program, "demo", "--transport", "local", "--nodes", "1", cwd=tmp_path)
+    assert "steps, each checked" in said
+    assert f"$ {program} --config .demo/reconciler.toml sync --wait" in said
