@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.errors import InputRejected, SourceError
+from reconciler.errors import InputRejected, SourceError, WrongExpectation
 from reconciler.events.catalogue import (
     CommitAccepted,
     CommitObserved,
@@ -79,8 +79,13 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
         body = HistoryRewritten(str(row.get("head") or accepted), head)
         await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
         return 1
+    recorded = row.get("head")
     for commit in commits:
-        await _record_commit(context, await context.snapshot(), commit)
+        snapshot = await context.snapshot()
+        if (snapshot.one(FLEETS, context.name) or {}).get("head") != recorded:
+            raise WrongExpectation("another replica recorded commits meanwhile", remedy="this is retried")
+        await _record_commit(context, snapshot, commit)
+        recorded = commit.sha
     return len(commits)
 
 
