@@ -80,6 +80,15 @@ def database_url(postgres: Server, database: str) -> str:
     return postgres.url_of(database)
 
 
+@pytest.fixture(scope="module")
+def shared_database_url(postgres: Server, template_database: str) -> Iterator[str]:
+    """A migrated, empty database that the tests of a module share."""
+    name = f"reconciler_test_{uuid.uuid4().hex[:12]}"
+    postgres.administer("CREATE DATABASE {} TEMPLATE {}", name, template_database)
+    yield postgres.url_of(name)
+    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+
+
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = engine_for(database_url)

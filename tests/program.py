@@ -12,6 +12,9 @@ from textwrap import dedent
 from typing import Any
 
 import yaml
+from click.testing import CliRunner
+
+from reconciler.cli import main
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-c", "from reconciler.cli import main; main()")
@@ -65,6 +68,11 @@ class Program:
         )
 
     @property
+    def database_address(self) -> str:
+        """The URL as everybody writes it."""
+        return self.database_url.replace("postgresql+psycopg://", "postgresql://")
+
+    @property
     def environment(self) -> dict[str, str]:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "PG", "PYTHON"))
@@ -73,7 +81,7 @@ class Program:
             "PYTHONPATH": str(ROOT),
             "HOME": str(self.directory),
             "RECONCILER_CONFIG": str(self.directory / "reconciler.toml"),
-            "DATABASE_URL": self.database_url.replace("postgresql+psycopg://", "postgresql://"),
+            "DATABASE_URL": self.database_address,
         }
         return {**kept, **here, **self.settings}
 
@@ -93,6 +101,16 @@ class Program:
         """A call from begin to end."""
         process = self.start(*arguments, **variables)
         out, err = process.communicate(timeout=100)
-        assert "Traceback" not in out + err, err
-        assert "this is a bug" not in err, err
-        return Done(process.returncode, out, err)
+        return _checked(Done(process.returncode, out, err))
+
+    def call(self, *arguments: str, **variables: str) -> Done:
+        """The same in this process, which saves starting one. Not from within a running event loop."""
+        foreign = {name: None for name in os.environ if name not in self.environment}
+        result = CliRunner().invoke(main, arguments, env={**foreign, **self.environment, **variables})
+        return _checked(Done(result.exit_code, result.stdout, result.stderr))
+
+
+def _checked(done: Done) -> Done:
+    assert "Traceback" not in done.said
+    assert "this is a bug" not in done.said
+    return done
