@@ -74,7 +74,7 @@ def read(content: bytes) -> RegistriesFile:
     """Read a file's bytes. Raises InputRejected for broken TOML and values of the wrong type."""
     try:
         table = _lower_keys(tomllib.loads(content.decode("utf-8-sig")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # broken TOML or UTF-8, or an integer too long to convert
         raise InputRejected(f"toml: {error}") from error
     except RecursionError as error:
         raise InputRejected("toml: nested too deeply") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries.disruption import Files
@@ -71,6 +71,7 @@ def test_explain(name: str) -> None:
     assert {reference: told(explained(case, reference)) for reference in case["asks"]} == case["asks"]
 
 
+@settings(deadline=None)
 @given(file_sets(), st.sampled_from([*REFERENCES, "UPPER", "b.com"]))
 def test_the_verdict_is_that_of_resolve(files: dict[str, bytes | None], reference: str) -> None:
     config = load(files)
@@ -84,6 +85,7 @@ def test_the_verdict_is_that_of_resolve(files: dict[str, bytes | None], referenc
         assert candidate.sources_error or asked == [source.reference for source in candidate.sources]
 
 
+@settings(deadline=None)
 @given(file_sets(), st.sampled_from(REFERENCES))
 def test_a_refusal_names_a_line_and_a_remedy(files: dict[str, bytes | None], reference: str) -> None:
     explanation = explain(load(files), reference, files)
@@ -95,6 +97,7 @@ def test_a_refusal_names_a_line_and_a_remedy(files: dict[str, bytes | None], ref
         assert explanation.place is not None
 
 
+@settings(deadline=None)
 @given(st.binary(), st.binary(), st.text())
 def test_any_files_and_any_name_get_an_answer(registries: bytes, policy: bytes, reference: str) -> None:
     files: Files = {"/etc/containers/registries.conf": registries, POLICY_JSON: policy}

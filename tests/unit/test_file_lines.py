@@ -6,7 +6,7 @@ import json
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries.file_lines import KeyPath, json_lines, line_of, toml_lines
@@ -102,6 +102,7 @@ def test_json() -> None:
     }
 
 
+@settings(deadline=None)
 @given(file_sets())
 def test_a_line_holds_what_it_is_said_to_hold(files: dict[str, bytes | None]) -> None:
     registries = (files[REGISTRIES_CONF] or b"").decode()
@@ -125,6 +126,7 @@ def _check(table: dict[str, Any], path: KeyPath, lines: Any, rows: list[str]) ->
             assert str(value).lower() in rows[lines[*path, key] - 1]
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="[]{}=:.,'\"#\n ab\\") | st.text())
 def test_any_text_gives_lines_in_it(text: str) -> None:
     for lines in (toml_lines(text), json_lines(text)):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries.disruption import Files
@@ -59,6 +59,7 @@ def test_guard(name: str) -> None:
     assert list(weakens(old, new)) == case["weakens"]
 
 
+@settings(deadline=None)
 @given(file_sets(), file_sets(), st.lists(st.sampled_from([*REFERENCES, "a.com/x", "b.com/ns/app"])))
 def test_only_what_turned_is_reported(old: Files, new: Files, images: list[str]) -> None:
     before, after = load(old), load(new)
@@ -79,22 +80,25 @@ def test_only_what_turned_is_reported(old: Files, new: Files, images: list[str])
     assert lost == {turned.image for turned in report.turned if turned.image in named}
 
 
+@settings(deadline=None)
 @given(file_sets(), st.lists(st.sampled_from(REFERENCES)), st.none() | st.lists(st.sampled_from(["a.com", "m.lan"])))
 def test_files_that_stay_turn_nothing(files: Files, images: list[str], reachable: list[str] | None) -> None:
     assert judge(images, load(files), load(files), reachable) == GuardReport(len(set(images)))
     assert weakens(files, files) == ()
 
 
+@settings(deadline=None)
 @given(file_sets(), file_sets(), st.sampled_from(REFERENCES), st.none() | st.lists(st.sampled_from(["b.com", "m.lan"])))
 def test_what_locks_an_image_out_waits_when_the_guard_is_not_armed(
     old: Files, new: Files, image: str, reachable: list[str] | None
 ) -> None:
-    """Short names apart: there a search list that goes is enough."""
+    """But for short names, where a search list that goes is enough, and new mirrors that give no image name."""
     turned = judge([image], load(old), load(new), reachable).turned
-    if turned and not image.startswith("app"):
+    if turned and not image.startswith("app") and "rewriting reference" not in turned[0].reason:
         assert weakens(old, new)
 
 
+@settings(deadline=None)
 @given(st.binary(), st.binary(), st.text())
 def test_any_files_and_images_are_judged(registries: bytes, policy: bytes, image: str) -> None:
     files: Files = {"/etc/containers/registries.conf": registries, "/etc/containers/policy.json": policy}

@@ -111,6 +111,7 @@ def test_lookup(case: dict[str, Any]) -> None:
         ("[aliases]\nx = 1", "aliases must be strings"),
         ("[registries.search]\nregistries = ['a.com']\n[[registry]]\nlocation = 'b.com'", "mixing"),
         ("[[registry", "toml: "),
+        (f"x = {'1' * 5000}", "toml: "),
         ("\ud800", "toml: "),
     ],
 )
@@ -173,8 +174,9 @@ def test_unloadable_policy(text: str) -> None:
         '{"type": "signedBy", "keyType": "GPGKeys", "keyPaths": ["/k"], "signedIdentity": {"type": "matchExact"}}',
         '{"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}',
         '{"type": "sigstoreSigned", "keyDatas": ["eA=="], "rekorPublicKeyDatas": ["eA=="]}',
-        '{"type": "sigstoreSigned", "fulcio": {}, "rekorPublicKeyPath": "/r"}',
-        '{"type": "sigstoreSigned", "pki": {}}',
+        '{"type": "sigstoreSigned", "rekorPublicKeyPath": "/r", "fulcio": '
+        '{"caPath": "/c", "oidcIssuer": "i", "subjectEmail": "a@b"}}',
+        '{"type": "sigstoreSigned", "pki": {"caRootsPath": "/c", "subjectEmail": "a@b"}}',
     ],
 )
 def test_signature_demands(requirement: str) -> None:
