@@ -105,7 +105,7 @@ class NodeError(ReconcilerError):
 
 
 class NodeUnreachable(NodeError):
-    """No connection to the node, or it was lost. The step is sent again with the same step id."""
+    """No connection to the node, or it was lost. The node is deferred, and planned for anew when it answers."""
 
 
 class NodeRefused(NodeError):

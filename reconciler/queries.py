@@ -231,7 +231,10 @@ async def history(context: Context, wanted: EventFilter) -> list[dict[str, Any]]
             "position": event.position,
             "recordedAt": _plain(event.recorded_at),
             "type": event.type,
-            "subject": event.columns.get("node") or event.columns.get("pool") or event.columns.get("resource") or "",
+            "subject": event.columns.get("node")
+            or event.columns.get("pool")
+            or event.columns.get("resource")
+            or event.fleet,
             "commit": event.columns.get("commit"),
             "actor": event.actor.subject,
             "summary": summary(event.body),
@@ -253,6 +256,7 @@ async def show(context: Context, text: str) -> dict[str, Any]:
         "root": _line(next((e for e in family if e.event_id == event.correlation_id), event)),
         "appendGroup": [_line(e) for e in family if e.group == event.group],
         "consequences": [_line(e) for e in family if e.group > event.group],
+        "differences": await _drift(context, event.body) if isinstance(event.body, DriftDetected) else [],
     }
 
 
@@ -356,14 +360,8 @@ async def _node_diff(context: Context, sight: Sight, wanted: str) -> list[dict[s
     return items
 
 
-async def drift_of(context: Context, position: int) -> list[dict[str, Any]]:
-    """Before and after of a DriftDetected event, as `diff` shows them."""
-    found = await context.log.read(EventFilter(after=position - 1, until=position))
-    body = found[0].body if found else None
-    if not isinstance(body, DriftDetected):
-        raise UsageError(
-            f"#{position} is no DriftDetected event", remedy="see `reconciler history --type DriftDetected`"
-        )
+async def _drift(context: Context, body: DriftDetected) -> list[dict[str, Any]]:
+    """Before and after of each drifted file, as `diff` shows them."""
     names = {item[side] for item in body.differs for side in ("expected", "observed") if len(item[side]) == 64}
     contents = await context.load(names)
     return [

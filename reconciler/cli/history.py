@@ -7,6 +7,7 @@ from typing import Any
 import click
 import yaml
 
+from reconciler.cli.diff import print_difference
 from reconciler.cli.events import event_filter, event_filters
 from reconciler.cli.options import fleet, output
 from reconciler.cli.output import FORMS, Column, Item, print_list, print_object, short, table
@@ -77,6 +78,8 @@ def show(session: Session, point: str, output: str) -> None:
         _block("goes back to", table([item["root"]], LINE_COLUMNS, header=False))
     _block("appended together", table(item["appendGroup"], LINE_COLUMNS, header=False))
     _block("led to", table(item["consequences"], LINE_COLUMNS, header=False))
+    for difference in item["differences"]:
+        print_difference(difference, "as proved", "as found")
 
 
 def _block(title: str, lines: list[str]) -> None:

@@ -81,8 +81,9 @@ async def _rollback(session: Session, asked: Mapping[str, Any], form: str, *, ye
 
     async with session.context() as context:
         planned = await commands.rollback(context, **asked, dry_run=True)
-        for line in _lines(planned):
-            click.echo(line, err=True)
+        if not yes:
+            for line in _lines(planned):
+                click.echo(line, err=True)
         confirm(f"roll back to #{planned['position']}", yes=yes)
         _print(form, await commands.rollback(context, **asked))
         with progress() as report:
@@ -105,7 +106,7 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     whom = f"{scope['kind']} {scope['name']}" if scope["name"] else "the fleet"
     hold = f", hold {data['hold']}" if data["hold"] else ""
     reach = f"{count(len(data['entries']), 'resource')}, {count(len(data['nodes']), 'node')}"
-    yield f"{whom} to #{data['position']}{hold}: {reach}"
+    yield f"{whom} to #{data['position']} (the end of its append group){hold}: {reach}"
     for entry in data["entries"]:
         restored = entry["restored"]
         to = f"commit {short(restored['commit'])}" if restored else "absent"

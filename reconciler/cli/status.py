@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.get import POOL_COLUMNS
 from reconciler.cli.options import fleet, output
 from reconciler.cli.output import Column, print_object, problem_text, short, table
 from reconciler.cli.session import Session, run
@@ -15,7 +14,16 @@ from reconciler.cli.session import Session, run
 if TYPE_CHECKING:
     from reconciler.projections.status import FleetStatus
 
-POOLS = tuple(column for column in POOL_COLUMNS if column.header != "AGE")
+POOLS = (
+    Column("POOL", lambda item: item["name"]),
+    Column("MODE", lambda item: item["mode"]),
+    Column("CONFIG", lambda item: item["config"]),
+    Column("COMMIT", lambda item: short(item["commit"])),
+    Column("NODES", lambda item: item["machineCount"]),
+    Column("UPDATED", lambda item: item["updatedMachineCount"]),
+    Column("DEGRADED", lambda item: item["degradedMachineCount"]),
+    Column("ROLLOUT", lambda item: item["rollout"]),
+)
 ATTENTION = (
     Column("NODE", lambda item: item["name"]),
     Column("POOL", lambda item: item["pool"]),
@@ -54,7 +62,7 @@ def print_status(form: str, data: Mapping[str, Any]) -> None:
         print_object(form, {"kind": "FleetStatus", **data})
         return
     for name, text in _facts(data):
-        click.echo(f"{name + ':':<10} {text}")
+        click.echo(f"{name + ':' if name else '':<10} {text}")
     for items, columns in ((data["pools"], POOLS), (data["nodes"]["attention"], ATTENTION)):
         if items:
             click.echo()
@@ -68,13 +76,13 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     where = f"{source['url']} branch {source['branch']}" if source["url"] else "not read yet"
     yield "Source", f"{where}, head {short(source['head']) or 'none'}, signatures {data['signatures']}"
     if source["unreachable"]:
-        yield "", f"unreachable since {source['unreachableSince']}: {source['unreachable']}"
+        yield "", f"unreachable since {source['unreachableSince'][:19]}Z: {source['unreachable']}"
     if source["rewritten"]:
         yield "", f"the branch was rewritten to {short(source['rewritten'])}: `reconciler accept --reason TEXT`"
     yield "Guard", data["guard"]
     yield "Nodes", f"{nodes['converged']} of {nodes['total']} converged"
     if data["holds"]:
-        yield "Holds", f"{', '.join(data['holds'])}: `reconciler hold show ID`"
+        yield "Holds", f"{', '.join(data['holds'])}: `reconciler hold show {data['holds'][0]}`"
     if data["waiting"]:
         commit = short(data["waiting"]["commit"])
         removes = "; ".join(data["waiting"]["removes"])

@@ -88,7 +88,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "NodeRecovered": lambda _: "answers again",
     "RolledBack": _rolled_back,
     "HoldLifted": lambda b: f"hold {b.hold} lifted ({b.cause}): {b.reason}",
-    "PlanBlocked": lambda b: f"blocked: {b.reason}",
+    "PlanBlocked": lambda b: f"blocked: {b.reason}" if b.reason else "no longer blocked",
     "RolloutStarted": lambda b: f"rollout of {b.nodes} nodes, class {b.disruption}, action {b.effective}",
     "RolloutSuperseded": lambda b: f"rollout superseded by {b.by[:12]}",
     "RolloutHalted": lambda b: f"rollout halted: {b.reason}",
@@ -106,6 +106,9 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "NodeFailed": lambda b: f"failed ({b.blame}): {b.reason}{', old files back' if b.reverted else ''}",
     "NodeReverted": lambda _: "previous files put back",
     "DriftDetected": _drift,
-    "DriftRepaired": lambda b: "put right from outside" if b.by == "outside" else "repaired",
+    "DriftRepaired": lambda b: (
+        ("put right from outside: " if b.by == "outside" else "repaired: ")
+        + _some([item["path"] for item in b.differs])
+    ),
     "StrayFound": lambda b: f"files that are not ours: {_some(b.paths)}" if b.paths else "no stray files any more",
 }

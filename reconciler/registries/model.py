@@ -180,7 +180,7 @@ class NodeFile:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """Everything besides the resources that decides the bytes; part of the render input digest.
+    """Everything besides the resources that decides the bytes.
 
     `base` is `host` or `openshift`. `base_files` holds the captured content of `BASE_PATHS` on the host
     (None: the file is absent); it counts only for `base: host`. `release_image` is the OpenShift payload.

@@ -37,7 +37,7 @@ from reconciler.registries.model import (
 from reconciler.registries.registries_conf import BY_DIGEST_ONLY, Tables
 
 RENDERER_VERSION = "1"
-"""Changes whenever equal inputs give other bytes; part of the render input digest."""
+"""Changes whenever equal inputs give other bytes. Recorded beside a file set; no part of its inputs' digest."""
 
 
 @dataclass(slots=True)

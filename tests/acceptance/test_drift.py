@@ -85,7 +85,7 @@ async def test_before_and_after_are_kept(world: World, nodes: list[SandboxNode])
     put(nodes[0], REGISTRIES_CONF, "# by hand\n")
     assert (await world.sync()).exit_code == 0
     (detected,) = await _events(world, "DriftDetected")
-    assert await queries.drift_of(world.context, detected.position) == [
+    assert (await queries.show(world.context, f"#{detected.position}"))["differences"] == [
         {"node": nodes[0].name, "path": REGISTRIES_CONF, "kind": "changed", "from": proved, "to": "# by hand\n"}
     ]
 
@@ -139,7 +139,7 @@ async def test_a_file_of_ours_is_put_back_though_what_replaced_it_may_not_be_rea
 
     assert at(nodes[0], CA).read_bytes() == ours
     (detected,) = await _events(world, "DriftDetected")
-    assert await queries.drift_of(world.context, detected.position)
+    assert (await queries.show(world.context, f"#{detected.position}"))["differences"]
     assert '"observed":"unread"' in detected.text
     assert "PRIVATE KEY" not in detected.text
 
