@@ -7,30 +7,22 @@ on several ports, under every name in `HOSTS`. What they are asked is read from 
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import json
 import re
 import shlex
 import shutil
 import subprocess
-import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from reconciler.transport.sandbox import SandboxNode, available, start_nodes, wait_for
+from tests.judge_parts import IMAGE, write_certificates
 
 Server = Literal["tls", "plain"]
 ADDRESSES: Mapping[Server, str] = {"tls": "198.51.100.1", "plain": "198.51.100.2"}
@@ -99,86 +91,12 @@ def need_judges() -> None:
         pytest.skip("the judges need a network namespace")
 
 
-# --- the image, the stores and the certificates ---------------------------------------------------------------------
-
-
-class Image(NamedTuple):
-    digest: str
-    id: str
-    """Of its configuration: what podman calls the image."""
-
-
-def write_image(directory: Path) -> Image:
-    """A smallest image (one layer, one file) as an OCI layout with the tag v1. Equal bytes each time."""
-    blobs = directory / "blobs/sha256"
-    blobs.mkdir(parents=True)
-
-    def blob(content: bytes, kind: str) -> dict[str, Any]:
-        name = hashlib.sha256(content).hexdigest()
-        (blobs / name).write_bytes(content)
-        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{name}", "size": len(content)}
-
-    layer = io.BytesIO()
-    with tarfile.open(fileobj=layer, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("empty"))
-    diff = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
-    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff]}}
-    configured = blob(json.dumps(config).encode(), "config.v1+json")
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": configured,
-        "layers": [blob(gzip.compress(layer.getvalue(), mtime=0), "layer.v1.tar+gzip")],
-    }
-    entry = blob(json.dumps(manifest).encode(), "manifest.v1+json")
-    index = {"schemaVersion": 2, "manifests": [{**entry, "annotations": {"org.opencontainers.image.ref.name": "v1"}}]}
-    (directory / "index.json").write_text(json.dumps(index))
-    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    return Image(entry["digest"], configured["digest"].removeprefix("sha256:"))
-
-
 def holds(server: Server, repository: str) -> bool:
     """Whether a server has the image in this repository: nearly all are there, chosen by name; some names say so."""
     parts = repository.split("/")
     if "gone" in parts or "only-tls" in parts or "only-plain" in parts:
         return f"only-{server}" in parts and "gone" not in parts
     return zlib.crc32(f"{server}/{repository}".encode()) % 8 > 0
-
-
-def certificates(directory: Path) -> bytes:
-    """Write tls.crt and tls.key, for every name of the TLS registry; returns the certificate of their CA."""
-    names = {DOCKER_HUB, *(name for name, server in HOSTS.items() if server == "tls")}
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca = _certificate("Judges CA", ca_key, "Judges CA", ca_key, None)
-    leaf = _certificate("registry", key, "Judges CA", ca_key, sorted(names))
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (directory / "tls.crt").write_bytes(leaf.public_bytes(pem))
-    (directory / "tls.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return ca.public_bytes(pem)
-
-
-def _certificate(
-    subject: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: str,
-    issuer_key: ec.EllipticCurvePrivateKey,
-    names: Sequence[str] | None,
-) -> x509.Certificate:
-    """For the server `names`, or of a CA where there are none."""
-    called = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)]
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(called[0])
-        .issuer_name(called[1])
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=2))
-        .add_extension(x509.BasicConstraints(ca=names is None, path_length=None), critical=True)
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
-    return builder.sign(issuer_key, hashes.SHA256())
 
 
 # --- the judges -----------------------------------------------------------------------------------------------------
@@ -192,7 +110,6 @@ class Judge:
     network: int
     """The process that holds the network namespace."""
 
-    image: Image
     stores: Mapping[Server, Path]
     held: set[tuple[Server, str]] = field(default_factory=set)
     """Repositories put into the stores."""
@@ -239,7 +156,7 @@ class Judge:
             (place / str(number)).mkdir(parents=True, exist_ok=True)
             script.append(f"use {number}")
             for index, ask in enumerate(trial.asks):
-                command = _COMMANDS[ask.program].format(image=shlex.quote(ask.image), id=self.image.id)
+                command = _COMMANDS[ask.program].format(image=shlex.quote(ask.image), id=IMAGE.id)
                 script.append(f"try {number}.{index} {shlex.quote(command)}")
         (self.control / "ask.sh").write_text("\n".join(script))
         self.log.write_bytes(b"")
@@ -294,19 +211,17 @@ try() {
 
 @contextmanager
 def running_judges(directory: Path, count: int) -> Iterator[tuple[list[Judge], bytes]]:
-    """Start judges that share image, stores and certificates; with them, the certificate of the registries' CA."""
+    """Start judges that share stores and certificates; with them, the certificate of the registries' CA."""
     with ExitStack() as stack:
         nodes = start_nodes(directory, count, prefix="judge")
         for node in nodes:
             stack.callback(node.close)
-        layout = directory / "image"
-        image = write_image(layout)
-        authority = certificates(directory)
+        names = [DOCKER_HUB, *(name for name, server in HOSTS.items() if server == "tls")]
+        authority = write_certificates(directory, names)
         stores: dict[Server, Path] = {"tls": directory / "store-tls", "plain": directory / "store-plain"}
         judges = []
         for node in nodes:
-            shutil.copytree(layout, node.directory / "control/image")
-            judge = Judge(node, stack.enter_context(_network()), image, stores)
+            judge = Judge(node, stack.enter_context(_network()), stores)
             stack.enter_context(_registries(judge, directory))
             _furnish(judge)
             judges.append(judge)
@@ -379,6 +294,10 @@ def _furnish(judge: Judge) -> None:
     (etc / "resolv.conf").unlink(missing_ok=True)
     (etc / "resolv.conf").write_text("")
     (judge.control / "containers.conf").write_text(_CONTAINERS_CONF)
+    for path, content in IMAGE.files.items():
+        place = judge.control / "image" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
     judge.ask([Trial({"/etc/containers/policy.json": ACCEPT}, [])])
     judge.run("sh", "-c", f"{_SOURCE} pull -q oci:/run/sandbox/image:v1")
 

@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from reconciler.registries.model import POLICY_JSON
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.registries.references import parse
 from reconciler.registries.resolve import Candidate, PullSource, resolve
 from reconciler.registries.runtime_config import ROOT_CONFIG, load
+from tests.judge_parts import IMAGE
 from tests.judge_trials import trial
 from tests.judges import (
     ACCEPT,
@@ -35,8 +36,7 @@ JUDGES = 2
 """As many as work side by side on two cores."""
 FEW, MANY = range(60), range(60, 360)
 """Seeds of the trials in every run, and in the long one."""
-DIGEST = "sha256:46b313e7fddeec56e2805bb99515ebd90d476269e53a4d5194f2b9b72b295a30"
-"""Of the image that every repository holds."""
+DIGEST = IMAGE.digest
 
 
 class Court:
@@ -59,7 +59,6 @@ class Court:
 def court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     need_judges()
     with running_judges(tmp_path_factory.mktemp("judges"), JUDGES) as (judges, authority):
-        assert judges[0].image.digest == DIGEST
         yield Court(judges, authority)
 
 
@@ -197,9 +196,8 @@ def test_generated_trials_are_of_every_kind() -> None:
 CASES = Path(__file__).parents[1] / "cases" / "judges"
 
 
-def written(name: str) -> list[dict[str, Any]]:
-    cases: list[dict[str, Any]] = yaml.safe_load((CASES / f"{name}.yaml").read_text())
-    return cases
+def written(name: str) -> Any:
+    return yaml.safe_load((CASES / f"{name}.yaml").read_text())
 
 
 def trial_of(case: Mapping[str, Any], authority: bytes) -> Trial:
@@ -257,6 +255,53 @@ def test_limits_as_the_judges_do(court: Court) -> None:
     if not version.startswith("skopeo version 1.9."):
         pytest.skip(f"the limits are those of skopeo 1.9, here is {version.strip()}")
     assert judged(court, written("limits")) == []
+
+
+# --- odd texts ------------------------------------------------------------------------------------------------------
+
+
+def odd_texts(*, judged: bool) -> list[tuple[str, str, bool]]:
+    """Path, text, and whether a.io/app:v1 can be pulled with it."""
+    found = [(REGISTRIES_CONF, text, done) for text, done in _outcomes(written("registries_texts"))]
+    sections = written("policy_texts")
+    accept = ACCEPT.decode().removesuffix("}")
+    for section, form in (
+        ("requirements", _SCOPED),
+        ("newer", _SCOPED),
+        ("transports", '{accept}, "transports": {text}}}'),
+    ):
+        if section != "newer" or not judged:
+            found += [
+                (POLICY_JSON, form.format(accept=accept, text=text), done)
+                for text, done in _outcomes(sections[section])
+            ]
+    return found
+
+
+_SCOPED = '{accept}, "transports": {{"docker": {{"m.lan": [{text}]}}}}}}'
+
+
+def _outcomes(section: Mapping[str, Sequence[str]]) -> list[tuple[str, bool]]:
+    return [(text, outcome == "done") for outcome in ("done", "failed") for text in section[outcome]]
+
+
+def _with_text(path: str, text: str, authority: bytes) -> Trial:
+    files = {POLICY_JSON: ACCEPT, "/etc/docker/certs.d/a.io/ca.crt": authority}
+    return Trial(files | {path: text.encode(errors="surrogatepass")}, [Ask("skopeo", "a.io/app:v1")])
+
+
+@pytest.mark.parametrize(("path", "text", "done"), odd_texts(judged=False))
+def test_odd_texts_as_resolve_says(path: str, text: str, done: bool) -> None:
+    given = _with_text(path, text, AUTHORITY)
+    assert foretold(given, given.asks[0], AUTHORITY)[0] == done
+
+
+@pytest.mark.slow
+def test_odd_texts_as_the_judges_do(court: Court) -> None:
+    texts = odd_texts(judged=True)
+    answers = court.ask([_with_text(path, text, court.authority) for path, text, _ in texts])
+    wrong = [(text, answer) for (_, text, done), (answer,) in zip(texts, answers, strict=True) if answer.done != done]
+    assert wrong == []
 
 
 # --- pushes ---------------------------------------------------------------------------------------------------------
