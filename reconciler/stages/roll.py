@@ -37,6 +37,7 @@ class Rolled:
 
     pool: str
     acted: int = 0
+    settled: int = 0
     total: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     waits: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +66,7 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
     while not context.stopping:
         snapshot = await context.snapshot()
         view = await view_pool(context, snapshot, name, sights, changes, tried)
-        done.total = max(done.total, sum(node.behind or node.drifted for node in view.nodes))
+        done.settled, done.total = sum(not (n.behind or n.drifted) for n in view.nodes), len(view.nodes)
         plan = plan_pool(view, context.name, context.owner, EPOCH, context.clock.now())
         done.waits = plan.waits
         try:
@@ -148,8 +149,9 @@ async def _run(context: Context, pool: Pool, begun: Sequence[Begun], sights: Map
 def _tell(context: Context, pool: str, begun: Sequence[Begun], done: Rolled) -> None:
     for one in begun:
         why = done.failed.get(one.step.node)
+        done.settled += why is None
         message = f"{one.step.node}: {why}" if why else f"{one.step.node} converged ({one.step.purpose})"
-        context.progress(Progress(f"pool {pool}", message, done.acted, done.total))
+        context.progress(Progress(f"pool {pool}", message, done.settled, done.total))
 
 
 def _reason(answer: Receipt | NodeError) -> str:
