@@ -339,7 +339,7 @@ class HoldLifted(Event):
 
 @dataclass(frozen=True)
 class PlanBlocked(Event):
-    """A pool's plan cannot start, and why. Said once per reason."""
+    """A pool's plan cannot start, and why. Said once per reason (empty: nothing blocks it any more)."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str

@@ -166,7 +166,7 @@ def files_rendered(event: StoredEvent, body: FilesRendered, rows: Working) -> No
 
 
 def plan_blocked(event: StoredEvent, body: PlanBlocked, rows: Working) -> None:
-    rows.put(POOLS, (event.fleet, body.pool), blocked=body.reason)
+    rows.put(POOLS, (event.fleet, body.pool), blocked=body.reason or None)
 
 
 def rolled_back(event: StoredEvent, body: RolledBack, rows: Working) -> None:

@@ -41,7 +41,7 @@ def rollout_started(event: StoredEvent, body: RolloutStarted, rows: Working) -> 
         started_at=event.recorded_at,
         cause=str(event.correlation_id),
     )
-    rows.put(POOLS, (event.fleet, body.pool), rollout=body.rollout, blocked=None)
+    rows.put(POOLS, (event.fleet, body.pool), rollout=body.rollout)
 
 
 def rollout_superseded(event: StoredEvent, body: RolloutSuperseded, rows: Working) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.events.catalogue import Event, FilesRendered, PlanBlocked
+from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import OPENSHIFT_BASE, Desired, render_inputs, shadowed_out
@@ -32,20 +32,20 @@ async def project(context: Context) -> int:
     """Append FilesRendered for every unit whose inputs changed; returns how many were rendered."""
     snapshot = await context.snapshot()
     desired = Desired(context.name, snapshot.rows)
-    bodies: list[Event] = []
-    rendered = 0
+    rendered: dict[str, list[FilesRendered]] = {name: [] for name in desired.pools}
+    blocked: dict[str, dict[str, Unit]] = {name: {} for name in desired.pools}
     for unit in units(snapshot, desired):
-        body = await _project_unit(context, snapshot, desired, unit)
-        if body is not None and body not in bodies:
-            bodies.append(body)
-            rendered += isinstance(body, FilesRendered)
-    for pool in sorted({body.pool for body in bodies if isinstance(body, (FilesRendered, PlanBlocked))}):
-        mine = [body for body in bodies if isinstance(body, (FilesRendered, PlanBlocked)) and body.pool == pool]
-        mine.sort(key=lambda body: isinstance(body, PlanBlocked))  # a rendered unit must not hide a blocked one
-        row = snapshot.one(POOLS, context.name, pool)
-        events = context.events(snapshot, mine, correlation=row["cause"] if row else None)
-        await context.append(events, snapshot, [pool_stream(context.name, pool)])
-    return rendered
+        answer = await _project_unit(context, snapshot, desired, unit)
+        if isinstance(answer, FilesRendered):
+            rendered[unit.pool].append(answer)
+        elif answer:
+            blocked[unit.pool].setdefault(answer, unit)
+    for name in desired.pools:
+        bodies = [*rendered[name], *_blocked(snapshot, name, blocked[name], cleared=bool(rendered[name]))]
+        row = snapshot.one(POOLS, context.name, name)
+        events = context.events(snapshot, bodies, correlation=row["cause"] if row else None)
+        await context.append(events, snapshot, [pool_stream(context.name, name)])
+    return sum(map(len, rendered.values()))
 
 
 def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
@@ -68,7 +68,8 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
 
 async def _project_unit(
     context: Context, snapshot: Snapshot, desired: Desired, unit: Unit
-) -> FilesRendered | PlanBlocked | None:
+) -> FilesRendered | str | None:
+    """The files of the unit, or why there are none; None where what is recorded still holds."""
     pool = desired.pools[unit.pool]
     versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
     resources = await context.load_resources(versions)
@@ -84,7 +85,7 @@ async def _project_unit(
     else:
         outcome = await _render(context, pool, chosen, unit)
         if not outcome.ok:
-            return _blocked(snapshot, unit, outcome)
+            return "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
         renderer = RENDERER_VERSION
         files, origins = await _keep(context, outcome)
     old = str(row["files"]) if row else ""
@@ -102,11 +103,18 @@ async def options_over(context: Context, pool: Pool, base_files: Mapping[str, st
     return pool.render_options({path: contents[name] if name else None for path, name in base_files.items()})
 
 
-def _blocked(snapshot: Snapshot, unit: Unit, outcome: Rendered) -> PlanBlocked | None:
-    """The pool keeps what it has; said once per reason."""
-    reason = "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
-    row = snapshot.one(POOLS, snapshot.fleet, unit.pool)
-    return None if row and row["blocked"] == reason else PlanBlocked(unit.pool, reason, f"base {unit.base[:12]}")
+def _blocked(snapshot: Snapshot, pool: str, reasons: Mapping[str, Unit], *, cleared: bool) -> list[PlanBlocked]:
+    """The pool keeps what it has; said once per reason, and when nothing blocks it any more.
+
+    `cleared`: what was said before is forgotten, since something was rendered.
+    """
+    row = snapshot.one(POOLS, snapshot.fleet, pool)
+    before = None if cleared else row and row["blocked"]
+    reason = "; ".join(sorted(reasons))
+    if reason == (before or ""):
+        return []
+    bases = sorted({unit.base[:12] for unit in reasons.values()})
+    return [PlanBlocked(pool, reason, f"base {', '.join(bases)}" if bases else "")]
 
 
 async def _keep(context: Context, outcome: Rendered) -> tuple[str, str]:
