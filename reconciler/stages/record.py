@@ -189,9 +189,11 @@ def compare(judgement: Judgement, snapshot: Snapshot, commit: str) -> Difference
 
 
 def _compare_pools(judgement: Judgement, snapshot: Snapshot, commit: str, difference: Difference) -> None:
+    """A pool that refuses the commit keeps its settings too: with others, what it has would mean something else."""
     for name, pool in sorted(judgement.inventory.pools.items()):
         row = snapshot.one(POOLS, snapshot.fleet, name)
-        if row is None or row["spec"] != plain(pool.spec):
+        before = row["spec"] if row else None
+        if before is None or (name not in judgement.rejected and before != plain(pool.spec)):
             place = pool.location
             file, line = (place.file, place.line) if place else ("", 0)
             difference.events.append(PoolConfigured(name, commit, file, line, pool.spec))
