@@ -9,6 +9,9 @@ from typing import Any
 
 from reconciler.registries.model import Document, Problem
 
+LONGEST = 366 * 24 * 3600
+"""Seconds: no duration here is longer than a year."""
+
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -22,7 +25,10 @@ def duration(value: Any) -> int:
     if not found or not value:
         raise BadValue("wants a duration such as 90s, 5m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds
+    total = hours * 3600 + minutes * 60 + seconds
+    if total > LONGEST:
+        raise BadValue("wants at most a year (8784h)")
+    return total
 
 
 def integer(least: int, most: int = 1_000_000) -> Callable[[Any], int]:
@@ -71,18 +77,21 @@ def one_of(*choices: str) -> Callable[[Any], str]:
 def labels(value: Any) -> dict[str, str]:
     if not isinstance(value, dict) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise BadValue("wants a mapping of texts to texts")
+    if not all(key.isascii() and key.isprintable() for key in value):
+        raise BadValue("wants keys in ASCII")
     return dict(value)
 
 
 def directories(value: Any) -> list[str]:
     """Directories below the fleet's path, `.` for all of it."""
-    paths = [path.rstrip("/") or "/" for path in texts(value)]
-    if not paths:
+    given = texts(value)
+    if not given:
         raise BadValue("wants at least one directory")
+    if any(path.startswith("/") or ".." in path.split("/") for path in given):
+        raise BadValue("wants directories inside the repository, without '..'")
+    paths = ["/".join(part for part in path.split("/") if part not in ("", ".")) or "." for path in given]
     if len(set(paths)) != len(paths):
         raise BadValue("names a directory twice")
-    if any(path.startswith("/") or ".." in path.split("/") for path in paths):
-        raise BadValue("wants directories inside the repository, without '..'")
     return paths
 
 
@@ -107,7 +116,8 @@ def read_fields(document: Document, value: Any, schema: Schema, path: str) -> tu
     """Every field of `schema` from `value`, defaults filled in, and what is wrong with it."""
     problems: list[Problem] = []
     if not isinstance(value, Mapping):
-        return {}, [problem(document, path, "type", "wants a mapping")]
+        defaults, _ = read_fields(document, {}, schema, path)
+        return defaults, [problem(document, path, "type", "wants a mapping")]
     for unknown in sorted(set(value) - set(schema)):
         known = ", ".join(sorted(schema))
         problems.append(
