@@ -20,6 +20,7 @@ from reconciler.cli.get import get
 from reconciler.cli.history import history, show
 from reconciler.cli.hold import hold
 from reconciler.cli.init import init
+from reconciler.cli.lint import lint
 from reconciler.cli.log import log
 from reconciler.cli.options import fleet
 from reconciler.cli.rollback import rollback
@@ -29,6 +30,7 @@ from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
 from reconciler.cli.version import version
+from reconciler.cli.why import why
 
 VERBS: tuple[click.Command, ...] = (
     init,
@@ -43,6 +45,8 @@ VERBS: tuple[click.Command, ...] = (
     diff,
     validate,
     render,
+    lint,
+    why,
     rollback,
     hold,
     approve,

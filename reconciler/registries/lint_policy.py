@@ -37,7 +37,7 @@ class PolicySheet:
 def check_policy(path: str, content: bytes) -> tuple[PolicySheet | None, list[Problem]]:
     """The policy, where the runtime loads it, and everything that is wrong with it."""
     try:
-        text = content.decode()
+        text = content.decode(errors="replace")  # as Go's decoder does
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         said = str(error) or "it is nested too deeply"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from reconciler.errors import InputRejected, UsageError
 from reconciler.ports import ManifestFile
-from reconciler.registries.model import NodeFile
+from reconciler.registries.model import NodeFile, Resource
 from reconciler.registries.render import render
 from reconciler.rollout.acceptance import Judgement, effective, judge
 from reconciler.rollout.pools import Pool
@@ -41,6 +41,18 @@ def render_manifests(
 
     Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named.
     """
+    settings, resources = chosen(judgement, pool)
+    outcome = render(resources, settings.render_options(base_files))
+    if not outcome.ok:
+        raise InputRejected("\n".join(str(problem) for problem in outcome.problems))
+    return outcome.files
+
+
+def chosen(judgement: Judgement, pool: str | None) -> tuple[Pool, Sequence[Resource]]:
+    """The pool (the only one, or one with defaults where there is none) and the resources that it takes.
+
+    Raises as `render_manifests`.
+    """
     if judgement.problems:
         raise InputRejected("\n".join(str(problem) for problem in judgement.problems))
     pools = judgement.inventory.pools
@@ -48,10 +60,6 @@ def render_manifests(
         raise UsageError(f"there are several pools: {', '.join(sorted(pools))}", where="--pool", remedy="name one")
     if pool is not None and pool not in pools:
         raise UsageError(f"there is no pool {pool}", where="--pool", remedy=f"pools: {', '.join(sorted(pools))}")
-    chosen = pools[pool] if pool else next(iter(pools.values()), None)
-    settings = chosen or Pool.with_defaults()
-    resources = judgement.resources[chosen.name if chosen else ""]
-    outcome = render(effective(resources, settings), settings.render_options(base_files))
-    if not outcome.ok:
-        raise InputRejected("\n".join(str(problem) for problem in outcome.problems))
-    return outcome.files
+    found = pools[pool] if pool else next(iter(pools.values()), None)
+    settings = found or Pool.with_defaults()
+    return settings, effective(judgement.resources[found.name if found else ""], settings)
