@@ -446,13 +446,17 @@ class StepAbandoned(Event):
 
 @dataclass(frozen=True)
 class NodeDeferred(Event):
-    """The node could not be reached for its step and is caught up later; it blocks nobody."""
+    """The node could not be reached for its step and is caught up later; it blocks nobody.
+
+    `lost`: nobody knows whether the step was carried out; until the next receipt, its files may stand there.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str
     step: str
     reason: str
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,16 @@ def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> No
     rows.put(NODE_STATES, _key(event), **STEP_OVER)
 
 
-def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), **STEP_OVER)
+def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:
+    unproven = _unproven(event, rows) if body.lost else {}
+    rows.put(NODE_STATES, _key(event), **unproven, **STEP_OVER)
+
+
+def _unproven(event: StoredEvent, rows: Working) -> dict[str, list[str]]:
+    """The open step's files may or may not stand on the node, beside those of steps lost before."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    sent = (row.get("step_data") or {}).get("files")
+    return {"unproven": sorted({*(row.get("unproven") or ()), *([sent] if sent else ())})}
 
 
 def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> None:
@@ -109,6 +117,7 @@ def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> No
         generation=body.receipt.get("generation"),
         receipt=plain(body.receipt),
         failed=None,
+        unproven=None,
         **STEP_OVER,
         **NO_DRIFT,
     )
@@ -127,7 +136,8 @@ def node_failed(event: StoredEvent, body: NodeFailed, rows: Working) -> None:
         "position": event.position,
         "at": event.recorded_at.isoformat(),
     }
-    rows.put(NODE_STATES, _key(event), failed=failed, **STEP_OVER)
+    unproven = {} if body.receipt else _unproven(event, rows)
+    rows.put(NODE_STATES, _key(event), failed=failed, **unproven, **STEP_OVER)
 
 
 def drift_detected(event: StoredEvent, body: DriftDetected, rows: Working) -> None:

@@ -146,6 +146,8 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
         return "Unknown", "" if state else "not observed yet"
     if state.get("files") is None and not desired.pools[pool].enforces:
         return "Unadopted", "pool is in observe mode"
+    if state.get("unproven"):
+        return "Pending", "the link was lost in the middle of a step; the next one will tell what it did"
     if state.get("drift"):
         return "Drifted", ""
     return ("Converged", "") if state.get("files") == wanted else ("Pending", "")

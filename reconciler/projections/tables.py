@@ -102,6 +102,7 @@ NODE_STATES = Table(
         "step_fence": "bigint",
         "step_data": "jsonb",
         "step_cause": "text",
+        "unproven": "jsonb",
         "failed": "jsonb",
         "unreachable": "text",
         "unreachable_since": "timestamptz",

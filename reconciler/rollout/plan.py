@@ -51,6 +51,8 @@ class NodeView:
     change: Change | None = None
     start: str = ""
     restore: tuple[str, ...] = ()
+    unproven: bool = False
+    """A step was sent and its outcome is not known: only the next receipt tells what the node has."""
     drifted: bool = False
     drift_cause: str | None = None
     converged_at: datetime | None = None
@@ -68,7 +70,7 @@ class NodeView:
 
     @property
     def behind(self) -> bool:
-        return self.target is not None and self.target != self.applied
+        return self.target is not None and (self.target != self.applied or self.unproven)
 
     @property
     def content_failed(self) -> bool:

@@ -41,6 +41,8 @@ class Sight:
     pool: str | None
     state: Row
     applied: FileSet
+    unproven: FileSet
+    """What steps may have written whose outcome nobody knows (the link was lost)."""
     observation: Observation | None = None
     out: str = ""
     bodies: list[Event] = field(default_factory=list)
@@ -105,6 +107,7 @@ async def look(
             row["pool"],
             state,
             sets.get(state.get("files") or "", FileSet(())),
+            FileSet(tuple(entry for name in state.get("unproven") or () for entry in sets[name].entries)),
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
@@ -122,6 +125,7 @@ async def look(
 async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
     """Every file set that a node has or should have, by digest."""
     named = {row["files"] for row in snapshot.table(NODE_STATES).values() if row["files"]}
+    named |= {name for row in snapshot.table(NODE_STATES).values() for name in row["unproven"] or ()}
     named |= {row["files"] for row in snapshot.table(RENDERS).values()}
     contents = await context.load(named)
     return {name: decode_file_set(contents[name]) for name in named}
@@ -170,7 +174,7 @@ def _runtime(snapshot: Snapshot, sight: Sight) -> str:
 
 def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
     """Each path to look at, with the hash we have bytes for ("" for none)."""
-    known = {entry.path: "" for entry in wanted.entries}
+    known = {entry.path: "" for entry in (*wanted.entries, *sight.unproven.entries)}
     base_files = sight.state.get("base_files") or {}
     for path in BASE_PATHS:
         known[path] = (base_files[path] or ABSENT) if path in base_files else ""
@@ -211,7 +215,7 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
         return
     if sight.state.get("machine_id") and sight.state["machine_id"] != seen.machine_id:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
-        sight.state, sight.applied = {}, FileSet(())
+        sight.state, sight.applied, sight.unproven = {}, FileSet(()), FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
     sight.out = f"is the same machine as node {twin}: remove one of the two Nodes" if twin else ""
     sight.out = sight.out or _not_ours(sight, seen, log_id)
@@ -219,8 +223,8 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
         sight.bodies.extend(_unreachable(sight, refused=True))
     elif sight.state.get("unreachable"):
         sight.bodies.append(NodeRecovered(sight.name))
-    if sight.state.get("step"):
-        return  # somebody is at work there: what was seen may be the middle of it
+    if sight.state.get("step") or sight.state.get("unproven"):
+        return  # somebody is (or was) at work there: what was seen may be ours, and neither the host's nor drift
     _judge_base(sight, seen)
     _judge_drift(sight, seen)
     strays = tuple(sorted(path for path in seen.present if path not in sight.applied.by_path))

@@ -55,7 +55,7 @@ def _error(step: StepStarted, error: NodeError) -> Event:
         return NodeFailed(step.node, step.pool, step.step, step.files, "node", error.what, False, {})
     if isinstance(error, NodeRefused):
         return StepAbandoned(step.node, step.pool, step.step, error.what)
-    return NodeDeferred(step.node, step.pool, step.step, error.what)
+    return NodeDeferred(step.node, step.pool, step.step, error.what, lost=True)
 
 
 def _text(answer: Receipt) -> str:

@@ -226,6 +226,7 @@ async def _view_node(
         base=base_of(snapshot, pool.name, state) or "",
         target=wanted,
         applied=state.get("files"),
+        unproven=bool(state.get("unproven")),
         drifted=bool(state.get("drift")),
         drift_cause=state.get("drift_cause"),
         converged_at=state.get("converged_at"),
@@ -240,7 +241,8 @@ async def _view_node(
     target = sets[wanted]
     applied = sets.get(view.applied or "", FileSet(()))
     base_files = state.get("base_files") or {}
-    gone = {e.path: base_files.get(e.path) for e in applied.entries if e.path not in target.by_path}
+    ours = (*applied.entries, *sight.unproven.entries)
+    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in target.by_path}
     unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
     start, change = await changes.between(pool, sight.observation, target, gone, unread)
     return replace(view, start=start, change=change, restore=tuple(sorted(gone)))

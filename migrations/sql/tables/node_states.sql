@@ -14,6 +14,7 @@ CREATE TABLE node_states (
     step_fence bigint,
     step_data jsonb,
     step_cause text,
+    unproven jsonb,
     failed jsonb,
     unreachable text,
     unreachable_since timestamptz,
