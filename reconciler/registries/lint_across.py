@@ -123,8 +123,8 @@ def _narrower(host: Host, tables: Tables, scope: str, table: Table) -> Iterator[
     wider = next((tables[outer] for outer in table_lookup(scope) if outer != scope and outer in tables), None)
     if wider is None:
         return
-    written = {where[2] for where in table.sheet.lines if where[:2] == ("registry", table.index) and len(where) > 2}
-    lost = [setting for setting in _lost(wider, table) if _key(setting) not in written]
+    lines = table.sheet.lines
+    lost = [setting for setting in _lost(wider, table) if ("registry", table.index, _key(setting)) not in lines]
     if lost:
         there = host.at(wider.sheet.path, wider.line())
         what = f"{' and '.join(lost)} of {scope_of(wider.registry)} ({there})"

@@ -48,6 +48,9 @@ def check_certificates(host: Host) -> Iterator[Problem]:
             if other not in host.files:
                 message = f"{other.rpartition('/')[2]} is missing beside it: every pull from this registry fails"
                 yield fault("client-pair", path, 1, message, "keep both or none")
+            elif ending == "cert" and b"-----BEGIN CERTIFICATE-----" not in host.files[path]:
+                message = "holds no PEM certificate: every pull from this registry fails"
+                yield fault("broken-pem", path, 1, message, "put the client's certificate here")
         else:
             message = "the runtime reads only *.crt (authorities), *.cert and *.key (client certificates)"
             yield fault("cert-ignored", path, 1, message, f"rename it to {base or name}.crt")

@@ -38,7 +38,7 @@ def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], li
     try:
         text = content.decode()
         data = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # broken TOML or UTF-8, too long an integer, too deeply nested
         return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
     if "registries" in data:
         return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]

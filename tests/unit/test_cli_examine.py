@@ -201,7 +201,7 @@ def test_lint_knows_a_file_by_where_it_lies(host: Path, monkeypatch: pytest.Monk
 def test_lint_never_opens_a_private_key(tmp_path: Path) -> None:
     folder = tmp_path / "certs.d/a.com"
     folder.mkdir(parents=True)
-    (folder / "client.cert").write_text("")
+    (folder / "client.cert").write_text("-----BEGIN CERTIFICATE-----")
     (folder / "client.key").write_text("SECRET")
     (folder / "client.key").chmod(0)
     result = invoke("lint", str(tmp_path))

@@ -114,6 +114,13 @@ spec:
 """
 
 
+@pytest.mark.parametrize("content", [b"\xff", b"[[registry", b"x = " + b"1" * 5000, b"x = " + b"[" * 5000])
+def test_a_base_that_cannot_be_read_is_a_problem(content: bytes) -> None:
+    rendered = render(resources_of(IMAGE_AND_MIRRORS), RenderOptions(base_files={REGISTRIES_CONF: content}))
+    assert [problem.name for problem in rendered.problems] == ["base-unreadable"]
+    assert rendered.files == ()
+
+
 def test_every_table_scope_and_key_names_its_sources() -> None:
     rendered = render(resources_of(IMAGE_AND_MIRRORS), RenderOptions())
     origins = {file.path: file.origins for file in rendered.files}
