@@ -32,6 +32,8 @@ class Rig(ABC):
 
     transport: Transport
     target: Target
+    many = 500
+    """How many files a test of many files writes."""
 
     @abstractmethod
     def put(self, path: str, content: bytes, mode: int = 0o644) -> None: ...
@@ -203,6 +205,7 @@ class LocalRig(DirectoryRig):
     """A directory below /tmp. Disk faults are played by a fake cp, since the disk is everybody's."""
 
     node: LocalNode
+    many = 100
 
     def __init__(self, directory: Path, shell: Sequence[str]) -> None:
         self.node = local_node(directory)
@@ -265,24 +268,28 @@ def need_sshd() -> None:
 
 
 def shell(name: str, directory: Path) -> list[str]:
-    """The command of a POSIX shell; skips the test where it is not installed."""
-    if name == "busybox":
-        return busybox_only(directory)
+    """The command of a POSIX shell; skips the test where it is not installed.
+
+    `busybox` sees no programs but busybox's own; `ash` is the same with GNU's timeout, since busybox's holds on to the
+    output for up to a second after the command has ended.
+    """
+    if name in ("ash", "busybox"):
+        return _busybox(directory, ("flock", "timeout") if name == "ash" else ("flock",))
     if not shutil.which(name):
         pytest.skip(f"needs {name}")
     return [name, "--posix"] if name == "bash" else [name]
 
 
-def busybox_only(directory: Path) -> list[str]:
-    """A shell that sees no programs but busybox's own (and flock, which Debian's busybox lacks)."""
+def _busybox(directory: Path, borrowed: Sequence[str]) -> list[str]:
     busybox = shutil.which("busybox")
     if not busybox:
         pytest.skip("needs busybox")
     directory.mkdir(parents=True, exist_ok=True)
     subprocess.run([busybox, "--install", "-s", str(directory)], check=True)
-    flock = shutil.which("flock")
-    if flock and not (directory / "flock").exists():
-        (directory / "flock").symlink_to(flock)
+    for program in borrowed:  # Debian's busybox has no flock
+        if found := shutil.which(program):
+            (directory / program).unlink(missing_ok=True)
+            (directory / program).symlink_to(found)
     return ["env", f"PATH={directory}", busybox, "sh"]
 
 

@@ -1328,13 +1328,17 @@ survey_once() {
     if [ $# -gt 0 ]; then
         stats=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null) && sums=$(sha256sum "$@" 2>/dev/null) || return 1
     fi
+    # stats first, sums after them: what belongs to the first file left stands at $1 and right after the stats
     IFS=$newline
+    at=$(($# + 1))
+    set -- $stats $sums
     for entry in $kinds; do
         IFS=' '
         case $entry in
             file\ *)
-                line_of "${sums%% *}" ${stats%%"$newline"*}
-                stats=${stats#*"$newline"} sums=${sums#*"$newline"}
+                eval "sum=\${$at}"
+                line_of "${sum%% *}" $1
+                shift
                 ;;
             *) surveyed="$surveyed${entry%% *} - 0000 0 0 0 0 ${entry#* }$newline" ;;
         esac

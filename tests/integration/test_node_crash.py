@@ -66,7 +66,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
     yield from one_node(tmp_path_factory.mktemp("sshd"))
 
 
-@pytest.fixture(params=["busybox", "bash", "sshd"])
+@pytest.fixture(params=["ash", "bash", "sshd"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DirectoryRig]:
     rig: DirectoryRig
     if request.param == "sshd":

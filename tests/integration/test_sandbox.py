@@ -54,7 +54,7 @@ def test_the_host_stays_as_it_is(tmp_path: Path) -> None:
         assert list((one.root / "root").iterdir()) == []
         assert len({(node.root / "etc/machine-id").read_text() for node in (one, two)}) == 2
     assert before == (Path("/etc/passwd").read_bytes(), Path("/etc/hostname").read_bytes(), socket.gethostname())
-    assert not listens(one.address, one.port)
+    wait_for(lambda: not listens(one.address, one.port), "the node outlived its end")
 
 
 def test_a_local_node_is_found_again(tmp_path: Path) -> None:
