@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from reconciler.errors import NodeError, WrongExpectation
-from reconciler.events.catalogue import Event, StepStarted, StepTakenOver
+from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver
 from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
@@ -22,7 +22,7 @@ from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.stages.changes import Changes
-from reconciler.stages.context import EPOCH, Context, FileSet, Progress
+from reconciler.stages.context import EPOCH, Context, FileSet, Progress, anew, decode_file_set
 from reconciler.stages.observe import Sight, base_of, file_sets, is_unread, wanted_files
 from reconciler.stages.outcome import outcome_events
 
@@ -53,16 +53,23 @@ class Begun:
 
 
 async def roll(context: Context, sights: Mapping[str, Sight]) -> list[Rolled]:
-    """Roll all pools at once, each at its own pace."""
+    """Roll all pools at once, each at its own pace. What goes wrong in one is raised when all have come to an end."""
     snapshot = await context.snapshot()
     names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
-    return list(await asyncio.gather(*(_roll_pool(context, name, sights) for name in names)))
+    ends = await asyncio.gather(*(_roll_pool(context, name, sights) for name in names), return_exceptions=True)
+    rolled = []
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+        rolled.append(end)
+    return rolled
 
 
 async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -> Rolled:
     done = Rolled(name)
     tried: set[str] = set()
     changes = Changes(context)
+    outdated = False
     while not context.stopping:
         snapshot = await context.snapshot()
         view = await view_pool(context, snapshot, name, sights, changes, tried)
@@ -76,19 +83,23 @@ async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -
             await asyncio.sleep(0)
             continue
         if not begun:
-            done.moving = _moving(view, plan)
+            done.moving = outdated or _moving(view, plan)
             if plan.events:
                 continue
             return done
         tried.update(one.step.node for one in begun)
+        wanted = {node.name: node.target for node in view.nodes}
+        # A step that was taken over may bring what nobody wants any more; the node's turn comes in the next pass.
+        outdated = outdated or any(one.step.files != wanted[one.step.node] for one in begun)
         await _run(context, view.pool, begun, sights, done)
     return done
 
 
 async def _begin(context: Context, snapshot: Snapshot, view: PoolView, plan: Plan, tried: set[str]) -> Sequence[Begun]:
     """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
-    taken = await _orphans(context, snapshot, view, tried)
-    bodies: list[Event] = [*plan.events, *(takeover for takeover, _ in taken), *plan.steps]
+    orphans = await _orphans(context, snapshot, view, tried)
+    taken = orphans if view.pool.enforces else []
+    bodies: list[Event] = [*plan.events, *_orphan_events(view.pool, orphans, context.owner), *plan.steps]
     if not bodies:
         return ()
     row = snapshot.one(POOLS, context.name, view.pool.name)
@@ -99,21 +110,22 @@ async def _begin(context: Context, snapshot: Snapshot, view: PoolView, plan: Pla
             state = snapshot.one(NODE_STATES, context.name, body.node)
             cause = state["drift_cause"] if state else cause
         events += context.events(snapshot, [body], correlation=cause)
-    nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver))]
+    nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver, NodeDeferred))]
     streams = [pool_stream(context.name, view.pool.name), *(node_stream(context.name, node) for node in nodes)]
     stored = await context.append(events, snapshot, streams)
     fault_point("after-step-started")
     fences = {
         event.body.step: event.position for event in stored if isinstance(event.body, (StepStarted, StepTakenOver))
     }
-    return [Begun(step, fences[step.step]) for step in (*plan.steps, *(step for _, step in taken))]
+    return [Begun(step, fences[step.step]) for step in (*plan.steps, *taken)]
 
 
-async def _orphans(
-    context: Context, snapshot: Snapshot, view: PoolView, tried: set[str]
-) -> list[tuple[StepTakenOver, StepStarted]]:
-    """Open steps whose owner's lease ran out, to be sent again as they were."""
-    live = set((await context.leases.live("owner/")).values())
+async def _orphans(context: Context, snapshot: Snapshot, view: PoolView, tried: set[str]) -> list[StepStarted]:
+    """Open steps whose owner's lease ran out, to be sent again as they were.
+
+    Also our own: this pool has none in hand now, so what is open was forgotten when a pass failed in the middle.
+    """
+    live = set((await context.leases.live("owner/")).values()) - {context.owner}
     found = []
     for node in view.nodes:
         state = snapshot.one(NODE_STATES, context.name, node.name)
@@ -122,28 +134,43 @@ async def _orphans(
         data = canonical_json({**state["step_data"], "owner": context.owner})
         step = decode(StepStarted.__name__, StepStarted.schema_version, data)
         assert isinstance(step, StepStarted)  # noqa: S101  decoded as such
-        found.append((StepTakenOver(view.pool.name, node.name, step.step, context.owner), step))
+        found.append(step)
     return found
+
+
+def _orphan_events(pool: Pool, steps: Sequence[StepStarted], owner: str) -> list[Event]:
+    """An orphan is taken over; in a pool that only observes by now it ends as it is, for that would write."""
+    if pool.enforces:
+        return [StepTakenOver(pool.name, step.node, step.step, owner) for step in steps]
+    reason = "its owner ended, and the pool only observes now"
+    return [NodeDeferred(step.node, step.pool, step.step, reason, lost=True) for step in steps]
 
 
 async def _run(context: Context, pool: Pool, begun: Sequence[Begun], sights: Mapping[str, Sight], done: Rolled) -> None:
     """Send every step, many nodes at once, then append all outcomes as one group."""
-    snapshot = await context.snapshot()
-    sets = await file_sets(context, snapshot)
-    jobs = [await _job(context, pool, one, sets[one.step.files], sights[one.step.node]) for one in begun]
+    jobs = [await _job(context, pool, one, sights[one.step.node]) for one in begun]
     answers = await context.runner.apply(jobs)
     fault_point("before-receipt-recorded")
-    events = []
-    for step, answer in zip((one.step for one in begun), answers, strict=True):
-        state = snapshot.one(NODE_STATES, context.name, step.node) or {}
-        bodies = outcome_events(step, answer, state.get("drift") or ())
-        events += context.events(snapshot, bodies, correlation=state.get("step_cause"))
+    await anew(lambda: _record(context, begun, answers))
+    for one, answer in zip(begun, answers, strict=True):
         if isinstance(answer, NodeError) or answer.result not in ("applied", "same"):
-            done.failed[step.node] = _reason(answer)
-    await context.append(events, snapshot)
+            done.failed[one.step.node] = _reason(answer)
     done.acted += len(begun)
     _tell(context, pool.name, begun, done)
     fault_point("between-nodes")
+
+
+async def _record(context: Context, begun: Sequence[Begun], answers: Sequence[Receipt | NodeError]) -> None:
+    """Append the outcomes as one group, less those of steps that others took over and ended meanwhile."""
+    snapshot = await context.snapshot()
+    events, streams = [], []
+    for step, answer in zip((one.step for one in begun), answers, strict=True):
+        state = snapshot.one(NODE_STATES, context.name, step.node) or {}
+        if state.get("step") == step.step:
+            bodies = outcome_events(step, answer, state.get("drift") or ())
+            events += context.events(snapshot, bodies, correlation=state.get("step_cause"))
+            streams.append(node_stream(context.name, step.node))
+    await context.append(events, snapshot, streams)
 
 
 def _tell(context: Context, pool: str, begun: Sequence[Begun], done: Rolled) -> None:
@@ -160,8 +187,9 @@ def _reason(answer: Receipt | NodeError) -> str:
     return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
 
 
-async def _job(context: Context, pool: Pool, begun: Begun, target: FileSet, sight: Sight) -> Job:
+async def _job(context: Context, pool: Pool, begun: Begun, sight: Sight) -> Job:
     step = begun.step
+    target = decode_file_set((await context.load([step.files]))[step.files])
     contents = await context.load(entry.sha256 for entry in target.entries)
     files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
     return Job(
