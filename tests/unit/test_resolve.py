@@ -174,8 +174,10 @@ def test_unloadable_policy(text: str) -> None:
         '{"type": "signedBy", "keyType": "GPGKeys", "keyPaths": ["/k"], "signedIdentity": {"type": "matchExact"}}',
         '{"type": "signedBaseLayer", "baseLayerIdentity": {"type": "matchExact"}}',
         '{"type": "sigstoreSigned", "keyDatas": ["eA=="], "rekorPublicKeyDatas": ["eA=="]}',
-        '{"type": "sigstoreSigned", "rekorPublicKeyPath": "/r", "fulcio": '
-        '{"caPath": "/c", "oidcIssuer": "i", "subjectEmail": "a@b"}}',
+        (
+            '{"type": "sigstoreSigned", "rekorPublicKeyPath": "/r", "fulcio": '
+            '{"caPath": "/c", "oidcIssuer": "i", "subjectEmail": "a@b"}}'
+        ),
         '{"type": "sigstoreSigned", "pki": {"caRootsPath": "/c", "subjectEmail": "a@b"}}',
     ],
 )
