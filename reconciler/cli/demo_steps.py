@@ -71,6 +71,13 @@ def look_back(stage: Stage) -> None:
     stage.check(lines.count("NodeConverged") == len(stage.nodes), "the history has each node's receipt")
 
 
+def ask_why(stage: Stage) -> None:
+    stage.begin("Why can an image not be pulled?")
+    stage.say("Asked of the repository alone: no node, no database. Exit code 1: it cannot be pulled.")
+    answer = stage.reconciler(f"why untrusted.com/app:1 --from {stage.fleet}", ends=1)
+    stage.check("spec.registrySources.allowedRegistries" in answer, "the answer names the deciding field")
+
+
 def refuse(stage: Stage) -> None:
     stage.begin("A bad commit is refused, with file and line")
     before = stage.fingerprint()
@@ -151,6 +158,7 @@ STEPS: Sequence[Callable[[Stage], None]] = (
     enforce,
     merge,
     look_back,
+    ask_why,
     refuse,
     repair,
     roll_back_without_git,
@@ -163,6 +171,7 @@ SHOWN: Mapping[str, str] = {
     "observe": "looking at nodes changes nothing on them; `diff` is the plan",
     "enforce": "a commit reaches the nodes: one first, then the rest, each runtime reloaded once",
     "history": "each pull request with its effect, down to the receipt of every node",
+    "why": "for any image: the verdict, the deciding line and field, and what would have to change",
     "refusal": "a bad commit changes nothing, and says where it is wrong",
     "repair": "a file changed by hand is put back, before and after kept",
     "rollback": "without Git, byte for byte, held until a person ends it",
