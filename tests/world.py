@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import commands
 from reconciler.cycle import Pass, run_pass
+from reconciler.errors import SourceError
 from reconciler.events.envelope import Actor
-from reconciler.ports import Blobs, Clock, EventFilter, EventLog, Leases, ReadModel, Runner, Transport
+from reconciler.ports import (
+    Blobs,
+    Clock,
+    Commit,
+    EventFilter,
+    EventLog,
+    Leases,
+    ManifestFile,
+    ReadModel,
+    Runner,
+    Transport,
+)
 from reconciler.projections.fold import LogFold
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.source.git_source import GitSource
@@ -140,6 +153,41 @@ def mirrors(name: str, source: str, mirror: str) -> str:
 def memory_nodes(names: Sequence[str]) -> dict[str, str]:
     """nodes.yaml with memory nodes."""
     return {"nodes.yaml": "---".join(dedent(node_document(name, "{transport: memory}")) for name in names)}
+
+
+@dataclass
+class ScriptedSource:
+    """A repository in memory, for tests that make many commits. `gone`: it cannot be reached."""
+
+    history: list[tuple[Commit, Mapping[str, str]]] = field(default_factory=list)
+    gone: bool = False
+
+    def commit(self, changed: Mapping[str, str | None]) -> None:
+        """The files of the last commit with these written (None: removed)."""
+        parent, files = self.history[-1] if self.history else (None, {})
+        files = {name: text for name, text in {**files, **changed}.items() if text is not None}
+        number = len(self.history)
+        sha, day = hashlib.sha1(f"{number}".encode(), usedforsecurity=False).hexdigest(), "2026-01-01T00:00:00Z"
+        who = ("Alice", "alice@example.com", day)
+        self.history.append((Commit(sha, parent.sha if parent else None, *who, *who, f"Commit {number}"), files))
+
+    async def head(self) -> str:
+        if self.gone:
+            raise SourceError("cannot be reached", where="repository")
+        return self.history[-1][0].sha
+
+    async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
+        found = [commit for commit, _ in self.history]
+        names = [commit.sha for commit in found]
+        end = names.index(head) + 1
+        if since is None:
+            return found[end - (limit or 1) : end]
+        return found[names.index(since) + 1 : end] if since in names else None
+
+    async def manifests(self, commit: str) -> Sequence[ManifestFile]:
+        files = next(files for found, files in self.history if found.sha == commit)
+        blobs = {name: dedent(text).encode() for name, text in sorted(files.items())}
+        return [ManifestFile(name, hashlib.sha256(blob).hexdigest(), blob) for name, blob in blobs.items()]
 
 
 @dataclass

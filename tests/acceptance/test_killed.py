@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.ports import EventFilter
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.sandbox import SandboxNode, put_program, wait_for
 from tests.machines import Watcher, at, machines, renew, ssh_nodes, transport
@@ -130,3 +133,23 @@ async def test_only_the_request_dies(world: World, nodes: list[SandboxNode]) -> 
         assert (await world.types())[-1] == "RolloutCompleted"
         assert (await world.sync()).exit_code == 0
     await _check_converged(world, nodes, watcher)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_killed_at_any_time(world: World, program: Program, nodes: list[SandboxNode]) -> None:
+    """Many contents, each `sync` killed somewhere: every reload of a node is in the log, and none was done twice."""
+    random = Random(7)
+    with Watcher(nodes) as watcher:
+        for number in range(15):
+            world.repository.commit({"image.yaml": IMAGE.replace("untrusted", f"distrusted-{number}")}, f"{number}")
+            process = program.start("sync", "--wait")
+            await asyncio.sleep(random.uniform(1.0, 6.0))
+            process.kill()
+            process.communicate()
+        assert (await world.sync()).exit_code == 0
+    assert watcher.problems == []
+    for node in nodes:
+        reloads = await world.log.read(EventFilter(types=("RuntimeReloaded",), node=node.name))
+        assert node.actions() == [RELOAD] * len(reloads)
+    assert (await world.log.verify()).problems == ()
