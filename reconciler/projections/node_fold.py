@@ -72,7 +72,7 @@ def node_unreachable(event: StoredEvent, body: NodeUnreachable, rows: Working) -
 
 
 def node_recovered(event: StoredEvent, body: NodeRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), **REACHABLE)
+    rows.put(NODE_STATES, _key(event), deferred=None, **REACHABLE)
 
 
 def step_started(event: StoredEvent, body: StepStarted, rows: Working) -> None:
@@ -91,13 +91,20 @@ def step_taken_over(event: StoredEvent, body: StepTakenOver, rows: Working) -> N
     rows.put(NODE_STATES, _key(event), step_owner=body.owner, step_fence=event.position)
 
 
-def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), **STEP_OVER)
+def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), **_deferred(event, body.reason, rows), **STEP_OVER)
 
 
 def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:
     unproven = _unproven(event, rows) if body.lost else {}
-    rows.put(NODE_STATES, _key(event), **unproven, **STEP_OVER)
+    rows.put(NODE_STATES, _key(event), **_deferred(event, body.reason, rows), **unproven, **STEP_OVER)
+
+
+def _deferred(event: StoredEvent, reason: str, rows: Working) -> dict[str, Any]:
+    """How often in a row a step came to nothing without a failure, and when last."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    attempts = int((row.get("deferred") or {}).get("attempts", 0)) + 1
+    return {"deferred": {"reason": reason, "attempts": attempts, "at": event.recorded_at.isoformat()}}
 
 
 def _unproven(event: StoredEvent, rows: Working) -> dict[str, list[str]]:
@@ -118,6 +125,7 @@ def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> No
         receipt=plain(body.receipt),
         failed=None,
         unproven=None,
+        deferred=None,
         **STEP_OVER,
         **NO_DRIFT,
     )
@@ -152,7 +160,11 @@ def drift_detected(event: StoredEvent, body: DriftDetected, rows: Working) -> No
 
 
 def drift_repaired(event: StoredEvent, body: DriftRepaired, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), **NO_DRIFT)
+    """What is as its receipt proved has no failed repair any more either."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    failed = row.get("failed")
+    over = {"failed": None} if failed and failed["files"] == row.get("files") else {}
+    rows.put(NODE_STATES, _key(event), **over, **NO_DRIFT)
 
 
 def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:

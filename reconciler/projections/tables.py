@@ -103,6 +103,7 @@ NODE_STATES = Table(
         "step_data": "jsonb",
         "step_cause": "text",
         "unproven": "jsonb",
+        "deferred": "jsonb",
         "failed": "jsonb",
         "unreachable": "text",
         "unreachable_since": "timestamptz",

@@ -127,12 +127,14 @@ def plan_pool(view: PoolView, fleet: str, owner: str, epoch: int, now: datetime)
         return Plan(waits={node.name: "pool is in observe mode" for node in behind}, digest=plan)
     events: list[Event] = []
     rollout = view.rollout
-    if rollout and rollout.state == "progressing" and rollout.conflicts(targets):
+    if rollout and rollout.state in ("progressing", "halted") and rollout.conflicts(targets):
         events.append(RolloutSuperseded(view.pool.name, rollout.rollout, digest(targets)))
         rollout = None
     halted = rollout is not None and not rollout.conflicts(targets) and _halts(view, rollout, events)
     if halted:
         waits.update({node.name: "rollout halted" for node in behind if not node.own})
+    refused = {str(node.target): node.name for node in view.nodes if node.content_failed}
+    waits |= {n.name: f"these files failed on {refused[n.target]}" for n in behind if n.own and n.target in refused}
     ready = [node for node in behind if node.name not in waits and not node.tried]
     if (halted or not (rollout and rollout.state == "progressing")) and ready:
         rollout = _start(view, fleet, ready, plan, now, events)

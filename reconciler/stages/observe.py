@@ -183,8 +183,9 @@ def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
 
 
 def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
-    """Said once per reason."""
-    same = (sight.state.get("unreachable"), bool(sight.state.get("refused"))) == (sight.out, refused)
+    """Said once; a refusal once per reason. In how many ways a link can fail is no news."""
+    before = sight.state.get("unreachable")
+    same = before is not None and bool(sight.state.get("refused")) == refused and (not refused or before == sight.out)
     return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from reconciler.errors import NodeError, WrongExpectation
 from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver
@@ -28,7 +29,8 @@ from reconciler.stages.outcome import outcome_events
 
 RETRY_FIRST = 30
 RETRY_DOUBLINGS = 7
-"""A node that failed by itself is tried again after 30 s, doubling up to about an hour."""
+"""A node that failed by itself, or a second time refused its step, is tried again after 30 s, doubling up to about an
+hour."""
 
 
 @dataclass
@@ -284,13 +286,24 @@ def _waits(context: Context, pool: Pool, sight: Sight) -> str:
     seen = sight.observation
     if seen is not None and pool.runtime == "crio" and seen.active not in ("active", "reloading", ""):
         return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
-    failed = state.get("failed")
-    if failed and failed["blame"] == "node" and not context.retry_now:
-        pause = RETRY_FIRST * 2 ** min(int(failed["attempts"]) - 1, RETRY_DOUBLINGS)
-        again = datetime.fromisoformat(failed["at"]) + timedelta(seconds=pause)
-        if context.clock.now() < again:
-            return f"failed {failed['attempts']} times ({failed['reason']}); next try at {again:%H:%M:%SZ}"
-    return ""
+    if context.retry_now:
+        return ""
+    failed, deferred = state.get("failed"), state.get("deferred")
+    # A repair has nobody's new content to blame, and no newer commit to wait for.
+    if failed and (failed["blame"] == "node" or failed["files"] == state.get("files")):
+        return _pause("failed", failed, 1, context.clock.now())
+    return _pause("deferred", deferred, 2, context.clock.now()) if deferred else ""
+
+
+def _pause(what: str, past: Mapping[str, Any], free: int, now: datetime) -> str:
+    """Until when a node is left alone that came to nothing `attempts` times, or nothing; `free` begins to wait."""
+    attempts = int(past["attempts"])
+    if attempts < free:
+        return ""
+    again = datetime.fromisoformat(past["at"]) + timedelta(
+        seconds=RETRY_FIRST * 2 ** min(attempts - free, RETRY_DOUBLINGS)
+    )
+    return f"{what} {attempts} times ({past['reason']}); next try at {again:%H:%M:%SZ}" if now < again else ""
 
 
 def _moving(view: PoolView, plan: Plan) -> bool:

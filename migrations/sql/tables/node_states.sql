@@ -15,6 +15,7 @@ CREATE TABLE node_states (
     step_data jsonb,
     step_cause text,
     unproven jsonb,
+    deferred jsonb,
     failed jsonb,
     unreachable text,
     unreachable_since timestamptz,
