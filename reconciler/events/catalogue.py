@@ -281,6 +281,16 @@ class NodeReset(Event):
 
 
 @dataclass(frozen=True)
+class NodeRenamed(Event):
+    """The machine of a Node that left the repository answers under a new Node: what was proven of it goes on there."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    previous: str
+    machine_id: str
+
+
+@dataclass(frozen=True)
 class NodeUnreachable(Event):
     """A node that answered before could not be reached, or refused us (`refused`: host key, login, MCO, hold)."""
 

@@ -84,6 +84,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "NodeRemoved": lambda _: "removed from the repository; it keeps its files",
     "BaselineCaptured": lambda b: f"base {b.base[:12]} captured",
     "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
+    "NodeRenamed": lambda b: f"the machine that was node {b.previous}",
     "NodeUnreachable": lambda b: f"{'refused' if b.refused else 'unreachable'}: {b.reason}",
     "NodeRecovered": lambda _: "answers again",
     "RolledBack": _rolled_back,

@@ -16,6 +16,7 @@ from reconciler.events.catalogue import (
     NodeRecovered,
     NodeRegistered,
     NodeRemoved,
+    NodeRenamed,
     NodeReset,
     NodeUnreachable,
     StepAbandoned,
@@ -25,7 +26,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import NODE_STATES, NODES, Key, Touched, Working
+from reconciler.projections.tables import NODE_STATES, NODES, Key, Row, Touched, Working
 
 STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause"))
 NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause"))
@@ -59,6 +60,19 @@ def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working)
 def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
     rows.drop(NODE_STATES, _key(event))
     rows.put(NODE_STATES, _key(event), machine_id=body.machine_id)
+
+
+def _both_states(event: StoredEvent) -> Iterator[Touched]:
+    yield NODE_STATES, _key(event)
+    yield NODE_STATES, (event.fleet, event.body.previous)  # type: ignore[attr-defined]  # registered for NodeRenamed
+
+
+def node_renamed(event: StoredEvent, body: NodeRenamed, rows: Working) -> None:
+    """A step that was open under the old name is nobody's any more."""
+    old = rows.get(NODE_STATES, event.fleet, body.previous) or {}
+    proven = {name: old.get(name) for name in NODE_STATES.columns}
+    rows.put(NODE_STATES, _key(event), **{**proven, **(_unproven(old) if old.get("step") else {}), **STEP_OVER})
+    rows.drop(NODE_STATES, (event.fleet, body.previous))
 
 
 def node_unreachable(event: StoredEvent, body: NodeUnreachable, rows: Working) -> None:
@@ -96,7 +110,7 @@ def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> No
 
 
 def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:
-    unproven = _unproven(event, rows) if body.lost else {}
+    unproven = _unproven(rows.get(NODE_STATES, *_key(event)) or {}) if body.lost else {}
     rows.put(NODE_STATES, _key(event), **_deferred(event, body.reason, rows), **unproven, **STEP_OVER)
 
 
@@ -107,9 +121,8 @@ def _deferred(event: StoredEvent, reason: str, rows: Working) -> dict[str, Any]:
     return {"deferred": {"reason": reason, "attempts": attempts, "at": event.recorded_at.isoformat()}}
 
 
-def _unproven(event: StoredEvent, rows: Working) -> dict[str, list[str]]:
+def _unproven(row: Row) -> dict[str, list[str]]:
     """The open step's files may or may not stand on the node, beside those of steps lost before."""
-    row = rows.get(NODE_STATES, *_key(event)) or {}
     sent = (row.get("step_data") or {}).get("files")
     return {"unproven": sorted({*(row.get("unproven") or ()), *([sent] if sent else ())})}
 
@@ -144,7 +157,7 @@ def node_failed(event: StoredEvent, body: NodeFailed, rows: Working) -> None:
         "position": event.position,
         "at": event.recorded_at.isoformat(),
     }
-    unproven = {} if body.receipt else _unproven(event, rows)
+    unproven = {} if body.receipt else _unproven(old or {})
     rows.put(NODE_STATES, _key(event), failed=failed, **unproven, **STEP_OVER)
 
 
@@ -180,6 +193,7 @@ HANDLERS: dict[str, Any] = {
     "NodeChanged": (_inventory, _on(node_set)),
     "NodeRemoved": (_inventory, _on(node_removed)),
     "BaselineCaptured": (_state, _on(baseline_captured)),
+    "NodeRenamed": (_both_states, _on(node_renamed)),
     "NodeReset": (_state, _on(node_reset)),
     "NodeUnreachable": (_state, _on(node_unreachable)),
     "NodeRecovered": (_state, _on(node_recovered)),

@@ -16,6 +16,7 @@ from reconciler.events.catalogue import (
     DriftRepaired,
     Event,
     NodeRecovered,
+    NodeRenamed,
     NodeReset,
     NodeUnreachable,
     StrayFound,
@@ -53,6 +54,10 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     """Look at all nodes (or those named), many at once, one round trip each; append what is new."""
     snapshot = await context.snapshot()
     sights = await look(context, snapshot, names)
+    if renamed := _renamed(snapshot, sights.values()):
+        streams = {node_stream(context.name, name) for body in renamed for name in (body.node, body.previous)}
+        await context.append(context.events(snapshot, renamed), snapshot, streams)
+        return await observe(context, names)  # now knowing what is ours there
     twins = _twins(snapshot, sights.values())
     for sight in sights.values():
         _judge(sight, context.log.log_id, twins.get(sight.name, ""))
@@ -187,6 +192,24 @@ def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
     before = sight.state.get("unreachable")
     same = before is not None and bool(sight.state.get("refused")) == refused and (not refused or before == sight.out)
     return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
+
+
+def _renamed(snapshot: Snapshot, sights: Iterable[Sight]) -> list[NodeRenamed]:
+    """Nodes seen for the first time whose machine was a Node that the repository has no more.
+
+    Without this, the files that we wrote there under the old name would be taken for the host's own.
+    """
+    gone = {
+        row["machine_id"]: key[1]
+        for key, row in sorted(snapshot.table(NODE_STATES).items())
+        if row["machine_id"] and snapshot.one(NODES, snapshot.fleet, key[1]) is None
+    }
+    found = {
+        gone[seen.machine_id]: NodeRenamed(sight.name, gone[seen.machine_id], seen.machine_id)
+        for sight in sights
+        if (seen := sight.observation) and not sight.state.get("machine_id") and seen.machine_id in gone
+    }
+    return list(found.values())
 
 
 def _twins(snapshot: Snapshot, sights: Iterable[Sight]) -> dict[str, str]:
