@@ -118,7 +118,7 @@ def history_rewritten(event: StoredEvent, body: HistoryRewritten, rows: Working)
 
 
 def history_accepted(event: StoredEvent, body: HistoryAccepted, rows: Working) -> None:
-    approved = {"subject": body.commit, "reason": body.reason}
+    approved = {"subject": body.commit, "reason": body.reason, "history": True}
     rows.put(FLEETS, (event.fleet,), rewritten=None, head=None, approved=approved)
 
 

@@ -106,7 +106,7 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
     """A head that was refused, or waits, is judged anew when something it depends on changed."""
     refused = row["rejected"] == head
     waiting = row["waiting"] is not None and row["waiting"]["commit"] == head
-    approved = waiting and row["approved"] is not None and row["approved"]["subject"] == head
+    approved = waiting and _approved(row, head)
     if not approved and not ((refused or waiting) and (recheck or row["judged_with"] != judged_with(context))):
         return 0
     commits = await context.source.commits(None, head)
@@ -261,13 +261,19 @@ def _compare_nodes(judgement: Judgement, snapshot: Snapshot, commit: str, differ
 
 def _mass_removals(judgement: Judgement, snapshot: Snapshot, commit: str) -> tuple[str, ...]:
     row = snapshot.one(FLEETS, snapshot.fleet)
-    if row and row["approved"] and row["approved"]["subject"] == commit:
+    if row and _approved(row, commit):
         return ()
     before = {pool: _kinds(_recorded(snapshot, pool)) for pool in (*judgement.accepted, NO_POOL)}
     after = {pool: _kinds(judgement.resources.get(pool, ())) for pool in (*judgement.accepted, NO_POOL)}
     nodes = [key[1] for key in snapshot.table(NODES)]
     gone = [name for name in nodes if name not in judgement.inventory.nodes]
     return mass_removals(before, after, len(nodes), gone)
+
+
+def _approved(row: Row, commit: str) -> bool:
+    """Whether a person approved what the commit takes away; accepting a rewritten branch does not say that."""
+    approved = row["approved"] or {}
+    return approved.get("subject") == commit and not approved.get("history")
 
 
 def _kinds(identities: Iterable[str]) -> list[tuple[str, str]]:

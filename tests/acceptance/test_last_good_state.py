@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reconciler import commands
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
 from tests.world import ManualClock, image, make_world, site
@@ -31,3 +32,27 @@ async def test_a_refused_commit_that_also_renames_the_pools_directory(tmp_path: 
     world.repository.commit({"sites/europe/image.yaml": image(blockedRegistries=["europe.corp"])}, "Mend it")
     assert (await world.sync()).exit_code == 0
     assert b"europe.corp" in transport.nodes["eu-1"].files[REGISTRIES_CONF].content
+
+
+async def test_a_rewritten_branch_that_also_takes_the_image_away(tmp_path: Path) -> None:
+    """Accepting the rewrite is one decision, approving the removal another."""
+    clock = ManualClock()
+    transport = MemoryTransport(clock)
+    world = make_world(tmp_path, transport, clock)
+    world.repository.commit({**site("eu"), "image.yaml": image(blockedRegistries=["all.corp"])})
+    await world.sync()
+    world.repository.git("checkout", "--quiet", "--orphan", "other")
+    commit = world.repository.commit({"image.yaml": None}, "Begin anew")
+    world.repository.git("branch", "--move", "--force", "main")
+    await world.sync()
+    await commands.accept(world.context, reason="the old history held a secret")
+
+    assert (await world.sync()).waiting is not None
+
+    assert REGISTRIES_CONF in transport.nodes["eu-1"].files
+    head = await world.head()
+    await world.sync()
+    assert await world.head() == head
+    await commands.approve(world.context, commit, reason="meant")
+    assert (await world.sync()).exit_code == 0
+    assert REGISTRIES_CONF not in transport.nodes["eu-1"].files
