@@ -35,11 +35,14 @@ demo: $(STAMP) ## the whole job on three nodes of this machine; ends by itself
 serve: $(STAMP) ## the service, with the settings of ./reconciler.toml
 	$(BIN)/reconciler serve
 
+# Two at a time, each file in one process: tests of a file share their nodes and their PostgreSQL.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+
 test: $(STAMP) ## all tests but the long ones
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(STAMP) ## all tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: $(STAMP) ## formatting, lint, types, layers, the lock, the docs
 	$(BIN)/ruff format --check .
