@@ -69,11 +69,9 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
     replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
     remaining = _without_holds(context.name, now, replaced)
-    refused = await _contents_since(context, position, scope)
-    entries: list[dict[str, Any]] = []
-    for pool in scope.pools:
-        if pool in then.pools:
-            entries += _pool_entries(desired, remaining, then, pool, scope, refused, replaced)
+    since = await _contents_since(context, position, scope)
+    states = _States(desired, remaining, then, scope, since, replaced)
+    entries = [entry for pool in scope.pools if pool in then.pools for entry in states.entries(pool)]
     merged = _merge(entries, then, scope)
     after = _with_hold(context.name, now, replaced, merged)
     files, anew = await _recorded_files(context, now, after, scope)
@@ -93,8 +91,10 @@ def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
 
 def _covers(scope: Scope, hold: Row) -> bool:
     """Whether the new hold says everything the old one said, so that it replaces it."""
+    asked = ("node", hold["node"]) if hold["node"] else ("pool", hold["pool"])
     for entry in hold["entries"]:
-        inside = scope.kind == "fleet" or (scope.kind, scope.name) == (entry["scope"]["kind"], entry["scope"]["name"])
+        about = (entry["scope"]["kind"], entry["scope"]["name"])
+        inside = scope.kind == "fleet" or (scope.kind, scope.name) in (asked, about)
         if not inside or (scope.resource is not None and entry["resource"] != scope.resource):
             return False
     return True
@@ -105,39 +105,53 @@ def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desire
     return Desired(fleet, {**now.rows, HOLDS.name: kept})
 
 
-def _pool_entries(
-    desired: Desired,
-    remaining: Desired,
-    then: Desired,
-    pool: str,
-    scope: Scope,
-    since: Mapping[tuple[str, str], Sequence[Mapping[str, str]]],
-    replaced: Sequence[str],
-) -> list[dict[str, Any]]:
-    """One entry per resource whose state would otherwise differ from that at P."""
-    node = scope.name if scope.kind == "node" else ""
-    wanted, present = then.in_force(pool, node), desired.in_force(pool, node)
-    underneath, git = remaining.in_force(pool, node), desired.git(pool)
-    entries = []
-    for resource in sorted({*wanted, *present, *underneath, *git}):
-        restored, lies = wanted.get(resource), underneath.get(resource)
-        same = (restored.content if restored else None) == (lies.content if lies else None)
-        if same or (scope.resource is not None and resource != scope.resource):
-            continue
-        versions = (git.get(resource), present.get(resource))
-        contents: list[Mapping[str, str]] = [_content(version) for version in versions if version]
-        contents.extend(since.get((pool, resource), ()))
-        contents.extend(_inherited(desired, replaced, resource))
-        refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
-        entries.append(
-            {
-                "pool": pool,
-                "resource": resource,
-                "restored": restored.as_data() if restored else None,
-                "refused": [refused[name] for name in sorted(refused)],
-            }
-        )
-    return entries
+@dataclass(frozen=True)
+class _States:
+    """Desired state now, without the replaced holds, and at P; `since`: see `_contents_since`."""
+
+    now: Desired
+    remaining: Desired
+    then: Desired
+    scope: Scope
+    since: Mapping[tuple[str, str], Sequence[Mapping[str, str]]]
+    replaced: Sequence[str]
+
+    def entries(self, pool: str) -> list[dict[str, Any]]:
+        """One entry per resource whose state would otherwise differ from that at P: of the scope, and, in a wider
+        scope, of each node that a hold set apart at P and none sets apart now."""
+        if self.scope.kind == "node":
+            return self._entries(pool, self.scope.name, self.remaining.in_force(pool, self.scope.name))
+        found = self._entries(pool, "", self.remaining.in_force(pool))
+        for name in self.then.held_nodes(pool):
+            node = self.now.nodes.get(name)
+            if node and node.pool == pool and name not in self.remaining.held_nodes(pool):
+                found += self._entries(pool, name, self.then.in_force(pool))
+        return found
+
+    def _entries(self, pool: str, node: str, underneath: Mapping[str, Version]) -> list[dict[str, Any]]:
+        wanted, present = self.then.in_force(pool, node), self.now.in_force(pool, node)
+        git = self.now.git(pool)
+        entries = []
+        for resource in sorted({*wanted, *present, *underneath, *git}):
+            restored, lies = wanted.get(resource), underneath.get(resource)
+            same = (restored.content if restored else None) == (lies.content if lies else None)
+            if same or (self.scope.resource is not None and resource != self.scope.resource):
+                continue
+            versions = (git.get(resource), present.get(resource))
+            contents: list[Mapping[str, str]] = [_content(version) for version in versions if version]
+            contents.extend(self.since.get((pool, resource), ()))
+            contents.extend(_inherited(self.now, self.replaced, resource))
+            refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
+            entries.append(
+                {
+                    "pool": pool,
+                    "node": node,
+                    "resource": resource,
+                    "restored": restored.as_data() if restored else None,
+                    "refused": [refused[name] for name in sorted(refused)],
+                }
+            )
+        return entries
 
 
 def _content(version: Version) -> dict[str, str]:
@@ -174,20 +188,20 @@ def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) ->
     for entry in entries:
         by_resource.setdefault(entry["resource"], []).append(entry)
     for resource, found in sorted(by_resource.items()):
-        agree = scope.kind == "fleet" and _all_agree(resource, then)
-        chosen = found[:1] if agree else found
-        refused = {c["content"]: c for entry in found for c in entry["refused"]}
-        for entry in chosen:
-            kind, name = ("fleet", "") if agree else ("pool", entry["pool"])
-            if scope.kind == "node":
-                kind, name = "node", scope.name
+        wide = [entry for entry in found if not entry["node"]]
+        agree = bool(wide) and scope.kind == "fleet" and _all_agree(resource, then)
+        refused = {c["content"]: c for entry in wide for c in entry["refused"]}
+        for entry in (*wide[: 1 if agree else None], *(entry for entry in found if entry["node"])):
+            kind, name = ("node", entry["node"]) if entry["node"] else ("pool", entry["pool"])
+            if agree and not entry["node"]:
+                kind, name = "fleet", ""
             merged.append(
                 {
                     "id": len(merged),
                     "resource": resource,
                     "scope": {"kind": kind, "name": name},
                     "restored": entry["restored"],
-                    "refused": [refused[c] for c in sorted(refused)] if agree else entry["refused"],
+                    "refused": [refused[c] for c in sorted(refused)] if kind == "fleet" else entry["refused"],
                 }
             )
     return tuple(merged)

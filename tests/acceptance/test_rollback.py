@@ -265,3 +265,14 @@ async def test_a_mixture_that_does_not_hold_together_is_refused(quick_past: Hist
     assert (await world.sync()).exit_code == 0
     with pytest.raises(InputRejected, match="does not hold together"):
         await commands.rollback(world.context, to=f"#{end}", reason="x", resource="ImageDigestMirrorSet/d")
+
+
+async def test_a_node_that_was_set_apart_then_is_so_again(quick_past: History) -> None:
+    """At P a node had a hold of its own: going back to P with everything gives it that state, and the others theirs."""
+    await quick_past.rollback(f"#{quick_past.ends['A']}", node="eu-1")
+    position, files = await quick_past.world.head(), quick_past.now()
+    quick_past.world.repository.commit({"image.yaml": D}, "Image D")
+    assert (await quick_past.world.sync()).exit_code == 0
+    for scope in ({}, {"pool": "eu"}):
+        await quick_past.rollback(f"#{position}", **scope)
+        assert quick_past.now() == files
