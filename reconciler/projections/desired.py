@@ -174,5 +174,8 @@ def render_inputs(pool: Pool, bodies: Iterable[tuple[str, str]], base: str) -> s
 
 
 def base_digest(files: Mapping[str, str | None]) -> str:
-    """Identity of a node's base: the digest of its base files' hashes (None: absent)."""
-    return digest(dict(files))
+    """Identity of a node's base: the digest of its base files' hashes.
+
+    Absent ones (None) do not count, so that a path that a later version looks at as well changes no base without it.
+    """
+    return digest({path: sha256 for path, sha256 in files.items() if sha256 is not None})

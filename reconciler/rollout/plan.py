@@ -87,10 +87,6 @@ class RolloutView:
     targets: Mapping[str, str]
     started_at: datetime
 
-    def wants(self, node: NodeView) -> bool:
-        """Whether this rollout is about what the node should have now."""
-        return self.targets.get(node.key) == node.target
-
     def conflicts(self, targets: Mapping[str, str]) -> bool:
         """Whether the content is another one by now. A new base alone is no new content."""
         return any(key in self.targets and self.targets[key] != target for key, target in targets.items())

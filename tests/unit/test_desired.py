@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.projections.desired import Desired, meaning, render_inputs, shadowed_out
+from reconciler.projections.desired import Desired, base_digest, meaning, render_inputs, shadowed_out
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES
 from reconciler.rollout.pools import Pool
 
@@ -147,3 +147,9 @@ def test_render_inputs_are_the_bodies_the_settings_and_the_base() -> None:
     assert inputs != render_inputs(pool, [("x", "1"), ("y", "2")], "other base")
     assert inputs != render_inputs(Pool("a", {**pool.spec, "base": "openshift"}), [("x", "1"), ("y", "2")], "base")
     assert inputs == render_inputs(Pool("a", {**pool.spec, "maxParallel": 5}), [("x", "1"), ("y", "2")], "base")
+
+
+def test_a_base_path_that_is_absent_does_not_count() -> None:
+    known = {"/etc/containers/policy.json": "a" * 64}
+    assert base_digest({**known, "/etc/containers/later.yaml": None}) == base_digest(known)
+    assert base_digest({**known, "/etc/containers/later.yaml": "b" * 64}) != base_digest(known)
