@@ -201,7 +201,6 @@ class Rendered:
 
     files: tuple[NodeFile, ...]
     problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
