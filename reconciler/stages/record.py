@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from reconciler.errors import InputRejected, SourceError, WrongExpectation
+from reconciler.errors import InputRejected, SourceError, WrongExpectation, redacted
 from reconciler.events.catalogue import (
     CommitAccepted,
     CommitObserved,
@@ -314,8 +314,8 @@ def _observed(commit: Commit, settings: str) -> CommitObserved:
         committer=commit.committer,
         committer_email=commit.committer_email,
         committed_at=commit.committed_at,
-        subject=commit.subject,
-        message=commit.message,
+        subject=redacted(commit.subject),
+        message=redacted(commit.message),
         pull_request=next((number for number in found.groups() if number), None) if found else None,
         judged_with=settings,
     )
