@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES, Key, Row
+from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
-from reconciler.rollout.pools import Node, Pool, home_of, homes, takers
+from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
 
 OPENSHIFT_BASE = "openshift"
 """The base of pools that are laid over MCO's templates: the same for every node."""
@@ -116,10 +116,6 @@ class Desired:
         }
         return sorted(name for name in named if name in self.nodes and self.nodes[name].pool == pool)
 
-    def base_key(self, pool: str, captured: str) -> str:
-        """Under which base a node's files are rendered: its own captured one, or MCO's templates."""
-        return OPENSHIFT_BASE if self.pools[pool].spec["base"] == OPENSHIFT_BASE else captured
-
     def takers(self, resource: str) -> tuple[str, ...]:
         """The pools that take a resource's directory."""
         directory = resource.rpartition(":")[0] or "."
@@ -152,16 +148,8 @@ def _applies(scope: Mapping[str, str], pool: str, node: str) -> bool:
 
 
 def shadowed_out(versions: Mapping[str, Version], pool: Pool) -> list[Version]:
-    """What the pool really uses: the same kind and name in a later path replaces the earlier whole."""
-    chosen: dict[str, tuple[int, Version]] = {}
-    named = homes([pool])
-    for identity, version in versions.items():
-        home = home_of(identity.rpartition(":")[0] or ".", named)
-        rank = list(pool.paths).index(home) if home is not None else -1
-        kind_and_name = identity.rpartition(":")[2]
-        if kind_and_name not in chosen or chosen[kind_and_name][0] < rank:
-            chosen[kind_and_name] = (rank, version)
-    return sorted((version for _, version in chosen.values()), key=lambda version: version.resource)
+    """What a pool really uses of the versions in force."""
+    return [versions[identity] for identity in later_path_wins(versions, pool)]
 
 
 def render_inputs(pool: Pool, bodies: Iterable[tuple[str, str]], base: str) -> str:
@@ -179,3 +167,26 @@ def base_digest(files: Mapping[str, str | None]) -> str:
     Absent ones (None) do not count, so that a path that a later version looks at as well changes no base without it.
     """
     return digest({path: sha256 for path, sha256 in files.items() if sha256 is not None})
+
+
+def base_of(
+    fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, state: Mapping[str, Any]
+) -> str | None:
+    """The base a node's files are rendered over: its own captured one, or MCO's templates; None before its first
+    observation."""
+    base = state.get("base")
+    row = rows.get(POOLS.name, {}).get((fleet, pool)) if base and pool else None
+    if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:
+        return OPENSHIFT_BASE
+    return str(base) if base else None
+
+
+def wanted_row(
+    fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, node: str, state: Mapping[str, Any]
+) -> Row | None:
+    """The RENDERS row that says what a node should have; None when nothing was rendered for it."""
+    base = base_of(fleet, rows, pool, state)
+    if base is None or pool is None:
+        return None
+    renders = rows.get(RENDERS.name, {})
+    return renders.get((fleet, pool, node, base)) or renders.get((fleet, pool, "", base))

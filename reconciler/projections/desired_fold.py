@@ -28,7 +28,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import FLEETS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working
+from reconciler.projections.tables import FLEETS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working, on_body
 
 
 def _fleet(event: StoredEvent) -> Iterator[Touched]:
@@ -205,28 +205,24 @@ def _new_cause(event: StoredEvent, pools: tuple[str, ...], rows: Working) -> Non
         rows.put(POOLS, (event.fleet, pool), cause=str(event.correlation_id), blocked=None)
 
 
-def _on(function: Any) -> Any:
-    return lambda event, rows: function(event, event.body, rows)
-
-
 HANDLERS: dict[str, Any] = {
-    "FleetConfigured": (_fleet, _on(fleet_configured)),
-    "CommitObserved": (_fleet, _on(commit_observed)),
-    "CommitAccepted": (_fleet_and_pools, _on(commit_accepted)),
-    "CommitRejected": (_fleet_and_pools, _on(commit_rejected)),
-    "MassRemovalDetected": (_fleet, _on(mass_removal_detected)),
-    "ChangeApproved": (_fleet, _on(change_approved)),
-    "SourceUnreachable": (_fleet, _on(source_unreachable)),
-    "SourceRecovered": (_fleet, _on(source_recovered)),
-    "HistoryRewritten": (_fleet, _on(history_rewritten)),
-    "HistoryAccepted": (_fleet, _on(history_accepted)),
-    "ResourceAdded": (_resources, _on(resource_set)),
-    "ResourceChanged": (_resources, _on(resource_set)),
-    "ResourceRemoved": (_resources, _on(resource_removed)),
-    "PoolConfigured": (_pool, _on(pool_configured)),
-    "PoolRemoved": (_pool, _on(pool_removed)),
-    "FilesRendered": (_render, _on(files_rendered)),
-    "PlanBlocked": (_pool, _on(plan_blocked)),
-    "RolledBack": (_hold, _on(rolled_back)),
-    "HoldLifted": (_hold, _on(hold_lifted)),
+    "FleetConfigured": (_fleet, on_body(fleet_configured)),
+    "CommitObserved": (_fleet, on_body(commit_observed)),
+    "CommitAccepted": (_fleet_and_pools, on_body(commit_accepted)),
+    "CommitRejected": (_fleet_and_pools, on_body(commit_rejected)),
+    "MassRemovalDetected": (_fleet, on_body(mass_removal_detected)),
+    "ChangeApproved": (_fleet, on_body(change_approved)),
+    "SourceUnreachable": (_fleet, on_body(source_unreachable)),
+    "SourceRecovered": (_fleet, on_body(source_recovered)),
+    "HistoryRewritten": (_fleet, on_body(history_rewritten)),
+    "HistoryAccepted": (_fleet, on_body(history_accepted)),
+    "ResourceAdded": (_resources, on_body(resource_set)),
+    "ResourceChanged": (_resources, on_body(resource_set)),
+    "ResourceRemoved": (_resources, on_body(resource_removed)),
+    "PoolConfigured": (_pool, on_body(pool_configured)),
+    "PoolRemoved": (_pool, on_body(pool_removed)),
+    "FilesRendered": (_render, on_body(files_rendered)),
+    "PlanBlocked": (_pool, on_body(plan_blocked)),
+    "RolledBack": (_hold, on_body(rolled_back)),
+    "HoldLifted": (_hold, on_body(hold_lifted)),
 }

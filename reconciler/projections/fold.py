@@ -7,7 +7,6 @@ whole batch at once; `apply` then changes them in memory. Replaying the log from
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from reconciler.events.envelope import StoredEvent
 from reconciler.projections import desired_fold, node_fold, rollout_fold
@@ -43,6 +42,3 @@ class LogFold:
 
     def apply(self, event: StoredEvent, working: Working) -> None:
         apply(event, working)
-
-
-__all__: Sequence[Any] = ("HANDLERS", "LogFold", "apply", "touches")

@@ -26,7 +26,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import NODE_STATES, NODES, Key, Row, Touched, Working
+from reconciler.projections.tables import NODE_STATES, NODES, Key, Row, Touched, Working, on_body
 
 STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause"))
 NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause"))
@@ -184,26 +184,22 @@ def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:
     rows.put(NODE_STATES, _key(event), strays=list(body.paths) or None)
 
 
-def _on(function: Any) -> Any:
-    return lambda event, rows: function(event, event.body, rows)
-
-
 HANDLERS: dict[str, Any] = {
-    "NodeRegistered": (_inventory, _on(node_set)),
-    "NodeChanged": (_inventory, _on(node_set)),
-    "NodeRemoved": (_inventory, _on(node_removed)),
-    "BaselineCaptured": (_state, _on(baseline_captured)),
-    "NodeRenamed": (_both_states, _on(node_renamed)),
-    "NodeReset": (_state, _on(node_reset)),
-    "NodeUnreachable": (_state, _on(node_unreachable)),
-    "NodeRecovered": (_state, _on(node_recovered)),
-    "StepStarted": (_state, _on(step_started)),
-    "StepTakenOver": (_state, _on(step_taken_over)),
-    "StepAbandoned": (_state, _on(step_abandoned)),
-    "NodeDeferred": (_state, _on(node_deferred)),
-    "NodeConverged": (_state, _on(node_converged)),
-    "NodeFailed": (_state, _on(node_failed)),
-    "DriftDetected": (_state, _on(drift_detected)),
-    "DriftRepaired": (_state, _on(drift_repaired)),
-    "StrayFound": (_state, _on(stray_found)),
+    "NodeRegistered": (_inventory, on_body(node_set)),
+    "NodeChanged": (_inventory, on_body(node_set)),
+    "NodeRemoved": (_inventory, on_body(node_removed)),
+    "BaselineCaptured": (_state, on_body(baseline_captured)),
+    "NodeRenamed": (_both_states, on_body(node_renamed)),
+    "NodeReset": (_state, on_body(node_reset)),
+    "NodeUnreachable": (_state, on_body(node_unreachable)),
+    "NodeRecovered": (_state, on_body(node_recovered)),
+    "StepStarted": (_state, on_body(step_started)),
+    "StepTakenOver": (_state, on_body(step_taken_over)),
+    "StepAbandoned": (_state, on_body(step_abandoned)),
+    "NodeDeferred": (_state, on_body(node_deferred)),
+    "NodeConverged": (_state, on_body(node_converged)),
+    "NodeFailed": (_state, on_body(node_failed)),
+    "DriftDetected": (_state, on_body(drift_detected)),
+    "DriftRepaired": (_state, on_body(drift_repaired)),
+    "StrayFound": (_state, on_body(stray_found)),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from reconciler.events.catalogue import RolloutCompleted, RolloutHalted, RolloutStarted, RolloutSuperseded
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import POOLS, ROLLOUTS, Key, Touched, Working
+from reconciler.projections.tables import POOLS, ROLLOUTS, Key, Touched, Working, on_body
 
 
 def _key(event: StoredEvent) -> Key:
@@ -61,13 +61,9 @@ def _end(event: StoredEvent, rows: Working, state: str, outcome: str) -> None:
     rows.put(ROLLOUTS, _key(event), state=state, outcome=outcome, ended_at=event.recorded_at)
 
 
-def _on(function: Any) -> Any:
-    return lambda event, rows: function(event, event.body, rows)
-
-
 HANDLERS: dict[str, Any] = {
-    "RolloutStarted": (_rollout_and_pool, _on(rollout_started)),
-    "RolloutSuperseded": (_rollout, _on(rollout_superseded)),
-    "RolloutHalted": (_rollout, _on(rollout_halted)),
-    "RolloutCompleted": (_rollout, _on(rollout_completed)),
+    "RolloutStarted": (_rollout_and_pool, on_body(rollout_started)),
+    "RolloutSuperseded": (_rollout, on_body(rollout_superseded)),
+    "RolloutHalted": (_rollout, on_body(rollout_halted)),
+    "RolloutCompleted": (_rollout, on_body(rollout_completed)),
 }

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from reconciler.projections.desired import Desired
-from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RENDERS, ROLLOUTS, Key, Row
+from reconciler.projections.desired import Desired, wanted_row
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
 
-FilesState = Literal[
-    "Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged", "Blocked"
-]
+FilesState = Literal["Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged"]
 
 
 @dataclass(frozen=True)
@@ -100,22 +98,11 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> FleetStat
     )
 
 
-def wanted_row(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> Row | None:
-    """The RENDERS row that says what a node should have; None when nothing was rendered for it."""
-    node = desired.nodes[name]
-    state = rows.get(NODE_STATES.name, {}).get((fleet, name))
-    if node.pool is None or node.pool not in desired.pools or state is None or not state["base"]:
-        return None
-    base = desired.base_key(node.pool, state["base"])
-    renders = rows.get(RENDERS.name, {})
-    return renders.get((fleet, node.pool, name, base)) or renders.get((fleet, node.pool, "", base))
-
-
 def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:
     """The status of one node."""
     node = desired.nodes[name]
     state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
-    row = wanted_row(fleet, rows, desired, name)
+    row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
     files, reason = _files(state, wanted, desired, node.pool)
     return NodeStatus(

@@ -187,4 +187,8 @@ class Working:
 
 
 Touched = tuple[Table, Key]
-Apply = Callable[[Any, Working], None]
+
+
+def on_body(change: Callable[[Any, Any, Working], None]) -> Callable[[Any, Working], None]:
+    """A fold's function of (event, its body, rows) as the function of (event, rows) that is registered."""
+    return lambda event, rows: change(event, event.body, rows)

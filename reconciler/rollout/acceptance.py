@@ -10,7 +10,16 @@ from typing import Literal
 from reconciler.registries.model import Document, Location, Problem, Resource
 from reconciler.registries.render import render
 from reconciler.registries.validate import validate_document, validate_set
-from reconciler.rollout.pools import Inventory, Pool, home_of, homes, is_inventory, read_inventory, takers
+from reconciler.rollout.pools import (
+    Inventory,
+    Pool,
+    home_of,
+    homes,
+    is_inventory,
+    later_path_wins,
+    read_inventory,
+    takers,
+)
 
 NO_POOL = ""
 """Stands for: no pool takes this resource's directory."""
@@ -124,16 +133,8 @@ def _take(
 
 
 def effective(resources: Mapping[str, Resource], pool: Pool) -> list[Resource]:
-    """What a pool really uses: the same kind and name in a later path replaces the earlier whole."""
-    chosen: dict[tuple[str, str], tuple[int, Resource]] = {}
-    named = homes([pool])
-    for resource in resources.values():
-        home = home_of(resource.directory, named)
-        rank = list(pool.paths).index(home) if home is not None else -1
-        key = (resource.kind, resource.name)
-        if key not in chosen or chosen[key][0] < rank:
-            chosen[key] = (rank, resource)
-    return sorted((resource for _, resource in chosen.values()), key=lambda resource: resource.identity)
+    """What a pool really uses of the resources it takes."""
+    return [resources[identity] for identity in later_path_wins(resources, pool)]
 
 
 def _check_pool(pool: Pool, resources: Sequence[Resource]) -> list[Problem]:

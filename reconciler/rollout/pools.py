@@ -250,3 +250,16 @@ def home_of(directory: str, named: Sequence[str]) -> str | None:
 def takers(home: str | None, pools: Iterable[Pool]) -> tuple[str, ...]:
     """The pools that take what belongs to `home`, sorted."""
     return tuple(sorted(pool.name for pool in pools if home in pool.paths))
+
+
+def later_path_wins(identities: Iterable[str], pool: Pool) -> list[str]:
+    """What a pool really uses, sorted: the same kind and name in a later path replaces the earlier whole."""
+    chosen: dict[str, tuple[int, str]] = {}
+    named = homes([pool])
+    for identity in identities:
+        directory, _, kind_and_name = identity.rpartition(":")
+        home = home_of(directory or ".", named)
+        rank = pool.paths.index(home) if home is not None else -1
+        if kind_and_name not in chosen or chosen[kind_and_name][0] < rank:
+            chosen[kind_and_name] = (rank, identity)
+    return sorted(identity for _, identity in chosen.values())

@@ -24,7 +24,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.codec import plain
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
-from reconciler.projections.desired import OPENSHIFT_BASE, base_digest
+from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS, digest
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
@@ -136,25 +136,10 @@ async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
     return {name: decode_file_set(contents[name]) for name in named}
 
 
-def base_of(snapshot: Snapshot, pool: str | None, state: Mapping[str, Any]) -> str | None:
-    """The base a node's files are rendered over; None before its first observation."""
-    row = snapshot.one(POOLS, snapshot.fleet, pool) if pool else None
-    if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:
-        return OPENSHIFT_BASE if state.get("base") else None
-    base = state.get("base")
-    return str(base) if base else None
-
-
 def wanted_files(snapshot: Snapshot, sight: Sight) -> str | None:
     """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet."""
-    base = base_of(snapshot, sight.pool, sight.state)
-    if base is None or sight.pool is None:
-        return None
-    for node in (sight.name, ""):
-        row = snapshot.one(RENDERS, snapshot.fleet, sight.pool, node, base)
-        if row is not None:
-            return str(row["files"]) if row["files"] else None
-    return None
+    row = wanted_row(snapshot.fleet, snapshot.rows, sight.pool, sight.name, sight.state)
+    return str(row["files"]) if row and row["files"] else None
 
 
 def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:

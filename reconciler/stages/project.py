@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE, Desired, render_inputs, shadowed_out
+from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_of, render_inputs, shadowed_out
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Rendered, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileEntry, FileSet, decode_file_set
-from reconciler.stages.observe import base_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
     found: dict[tuple[str, str, str], Unit] = {}
     for name, node in desired.nodes.items():
         state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
-        base = base_of(snapshot, node.pool, state)
+        base = base_of(snapshot.fleet, snapshot.rows, node.pool, state)
         if node.pool is None or base is None or node.pool not in desired.pools:
             continue
         if (snapshot.one(POOLS, snapshot.fleet, node.pool) or {}).get("commit") is None:

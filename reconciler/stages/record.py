@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -343,6 +343,3 @@ def digest_bytes(content: bytes) -> str:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-__all__: Sequence[str] = ("as_data", "compare", "fetch", "judged_with", "parse", "parse_manifest", "record")

@@ -18,13 +18,14 @@ from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
 from reconciler.ports import ApplyRequest, FileContent, Job, Receipt, Snapshot
+from reconciler.projections.desired import base_of
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS, ROLLOUTS, Row
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, FileSet, Progress, anew, decode_file_set
-from reconciler.stages.observe import Sight, base_of, file_sets, is_unread, wanted_files
+from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
 from reconciler.stages.outcome import outcome_events
 
 RETRY_FIRST = 30
@@ -253,7 +254,7 @@ async def _view_node(
     wanted = wanted_files(snapshot, sight)
     view = NodeView(
         name=sight.name,
-        base=base_of(snapshot, pool.name, state) or "",
+        base=base_of(snapshot.fleet, snapshot.rows, pool.name, state) or "",
         target=wanted,
         applied=state.get("files"),
         unproven=bool(state.get("unproven")),
