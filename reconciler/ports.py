@@ -25,6 +25,10 @@ class Clock(Protocol):
         """The present, timezone-aware, UTC."""
         ...
 
+    async def sleep(self, seconds: float) -> None:
+        """Come back after this long."""
+        ...
+
 
 # --- Source ---------------------------------------------------------------------------------------------------------
 
@@ -393,6 +397,25 @@ def manifest_hash(states: Mapping[str, tuple[str, int]]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """A command to run on a node as root, without a shell, for at most `timeout` seconds (then its status is 124)."""
+
+    log_id: str
+    step: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """How a command ended, and the end of what it wrote."""
+
+    status: int
+    output: str
+
+
 class Transport(Protocol):
     """The verbs on a node, one round trip each. Raises NodeUnreachable, NodeRefused or NodeFault.
 
@@ -405,7 +428,44 @@ class Transport(Protocol):
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt: ...
 
+    async def hook(self, target: Target, request: HookRequest) -> HookResult: ...
+
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrainTask:
+    """A node to be emptied, or to be given work again. `settings` are its pool's spec.drain; `step` names the turn."""
+
+    target: Target
+    pool: str
+    step: str
+    log_id: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAnswer:
+    """`done`; `again`: it may work in a while; `failed`: it will not by itself. `detail` says why, for people."""
+
+    state: Literal["done", "again", "failed"]
+    detail: str = ""
+
+
+class Drainer(Protocol):
+    """Empties nodes before they are taken down, and gives them back. Every verb may be repeated; none raises."""
+
+    async def cordon(self, task: DrainTask) -> DrainAnswer:
+        """Put no new work on the node."""
+        ...
+
+    async def drain(self, task: DrainTask) -> DrainAnswer:
+        """Move the work that is there away."""
+        ...
+
+    async def uncordon(self, task: DrainTask) -> DrainAnswer:
+        """Let work be put there again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.leases import PostgresLeases
 from reconciler.store.read_model import PostgresReadModel
 from reconciler.store.upgrade import check, clock, pending, upgrade
+from reconciler.transport.drainers import CommandDrainer
 from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.router import TransportRouter
@@ -48,6 +49,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -98,6 +102,7 @@ class Application:
             self.actor,
             self.owner,
             __version__,
+            drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
         )
 
 

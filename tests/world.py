@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import subprocess
 import uuid
@@ -74,6 +75,10 @@ class ManualClock:
     def now(self) -> datetime:
         self.moment += timedelta(milliseconds=1)
         return self.moment
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(seconds)
+        await asyncio.sleep(0)
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)

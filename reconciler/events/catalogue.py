@@ -362,20 +362,46 @@ class RolloutStarted(Event):
     """A pool begins to bring its nodes to a new set of files.
 
     `targets` maps each base (node:NAME for a node of its own) to the files digest; `plan` is the plan digest:
-    per starting digest the files, class and reasons, no times. `canaries` are the nodes that go first.
+    per starting digest the files, class and reasons, no times. `kind`: `rollout`, or `catch-up` for nodes that were
+    deferred by a rollout that is complete: its content is proven, so there is no canary and no approval.
     """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    schema_version: ClassVar[int] = 2
     pool: str
     rollout: str
     plan: str
     targets: Data
-    canaries: tuple[str, ...]
     nodes: int
     disruption: str
     effective: str
     reasons: tuple[str, ...]
     commit: str | None
+    kind: str = "rollout"
+
+
+@dataclass(frozen=True)
+class WaveStarted(Event):
+    """These nodes of the rollout are next: as `canary`, which soaks, or as a `wave` of the others."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    wave: int
+    kind: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RolloutApproved(Event):
+    """A person let the rollout begin (`stage` start) or go on after its canaries (`stage` canary)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    stage: str
+    plan: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -390,7 +416,7 @@ class RolloutSuperseded(Event):
 
 @dataclass(frozen=True)
 class RolloutHalted(Event):
-    """The failure threshold was reached. No further node is begun until the content changes."""
+    """The failure threshold was reached. No further node is begun until the content changes or somebody retries."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
@@ -399,14 +425,80 @@ class RolloutHalted(Event):
 
 
 @dataclass(frozen=True)
+class ContentRefused(Event):
+    """Nodes that were healthy failed with these file sets in place: the pool begins no node with them again, until
+    RolloutRetried. With `onFailure: revert` those that have them go back."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    files: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class RolloutAborted(Event):
+    """A person ended the rollout: nodes not begun keep what they have, until the content changes or RolloutRetried."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RolloutRetried(Event):
+    """A person wants a stopped rollout to go on: failures of `nodes` and refusals of `files` are forgotten."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    rollout: str
+    nodes: tuple[str, ...]
+    files: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class PoolPaused(Event):
+    """A person stopped a pool under a lock of their own: no node of it is begun while any lock lasts."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    lock: str
+    reason: str
+    until: str | None
+
+
+@dataclass(frozen=True)
+class PoolResumed(Event):
+    """One lock of a pool was lifted."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    lock: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class WindowOverridden(Event):
+    """A person let nodes of the pool be begun outside of its windows, until `until`."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RolloutCompleted(Event):
-    """Every node of the pool has the content, less those deferred."""
+    """Every node of the pool has the content, less those deferred, and those that failed below the threshold."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
     rollout: str
     converged: int
     deferred: tuple[str, ...]
+    failed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -420,7 +512,7 @@ class StepStarted(Event):
     rollout: str
     step: str
     purpose: str
-    """rollout or repair"""
+    """rollout; repair (of drift); revert (back from refused files); uncordon (a node that was left cordoned)"""
     files: str
     base: str
     start: str
@@ -430,6 +522,8 @@ class StepStarted(Event):
     disruption: str
     owner: str
     epoch: int
+    effective: str = "none"
+    """What is really done, of the class in `disruption`: none, reload, restart or drain."""
 
 
 @dataclass(frozen=True)
@@ -470,6 +564,48 @@ class NodeDeferred(Event):
 
 
 @dataclass(frozen=True)
+class NodeCordoned(Event):
+    """No new work is put on the node any more; the mark is ours, so that it is taken off again."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+
+
+@dataclass(frozen=True)
+class NodeDrained(Event):
+    """The node is empty and may be taken down. `skipped`: it is not, but its pool goes on (drain.onTimeout: skip)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    skipped: str = ""
+
+
+@dataclass(frozen=True)
+class DrainBlocked(Event):
+    """The node could not be emptied in time, and why. It is uncordoned and deferred."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeUncordoned(Event):
+    """Work may be put on the node again."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+
+
+@dataclass(frozen=True)
 class FilesApplied(Event):
     """The node's receipt shows files written (paths that really changed). Said only when there were any."""
 
@@ -492,6 +628,29 @@ class RuntimeReloaded(Event):
     step: str
     action: str
     loaded: bool | None
+
+
+@dataclass(frozen=True)
+class RuntimeRestarted(Event):
+    """The runtime was restarted."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    action: str
+
+
+@dataclass(frozen=True)
+class HealthChecked(Event):
+    """The pool's health checks were run on the node after the change. `failed` names the one that did, if any."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    checks: tuple[str, ...]
+    failed: str = ""
 
 
 @dataclass(frozen=True)

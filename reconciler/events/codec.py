@@ -21,8 +21,11 @@ MAX_INTEGER = 2**53 - 1
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
-UPCASTERS: dict[tuple[str, int], Upcaster] = {}
-"""(type, schema version) → the step that turns its data into the next version's. None is needed so far."""
+UPCASTERS: dict[tuple[str, int], Upcaster] = {
+    # Canaries are named by WaveStarted since version 2.
+    ("RolloutStarted", 1): lambda data: {name: value for name, value in data.items() if name != "canaries"},
+}
+"""(type, schema version) → the step that turns its data into the next version's."""
 
 
 def encode(body: Event) -> str:

@@ -11,13 +11,16 @@ from reconciler.events.catalogue import (
     DriftRepaired,
     NodeChanged,
     NodeConverged,
+    NodeCordoned,
     NodeDeferred,
+    NodeDrained,
     NodeFailed,
     NodeRecovered,
     NodeRegistered,
     NodeRemoved,
     NodeRenamed,
     NodeReset,
+    NodeUncordoned,
     NodeUnreachable,
     StepAbandoned,
     StepStarted,
@@ -28,7 +31,7 @@ from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
 from reconciler.projections.tables import NODE_STATES, NODES, Key, Row, Touched, Working, on_body
 
-STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause"))
+STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause", "phase"))
 NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause"))
 REACHABLE: dict[str, Any] = {"unreachable": None, "unreachable_since": None, "refused": False}
 
@@ -58,8 +61,9 @@ def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working)
 
 
 def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
+    cordoned = (rows.get(NODE_STATES, *_key(event)) or {}).get("cordoned")
     rows.drop(NODE_STATES, _key(event))
-    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id)
+    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id, cordoned=cordoned)
 
 
 def _both_states(event: StoredEvent) -> Iterator[Touched]:
@@ -90,6 +94,7 @@ def node_recovered(event: StoredEvent, body: NodeRecovered, rows: Working) -> No
 
 
 def step_started(event: StoredEvent, body: StepStarted, rows: Working) -> None:
+    """From here on the node may be cordoned by us, if that is part of its turn: it has to be uncordoned."""
     rows.put(
         NODE_STATES,
         _key(event),
@@ -98,6 +103,8 @@ def step_started(event: StoredEvent, body: StepStarted, rows: Working) -> None:
         step_fence=event.position,
         step_data=plain(body.as_data()),
         step_cause=str(event.correlation_id),
+        phase="begun",
+        **({"cordoned": body.step} if body.effective == "drain" else {}),
     )
 
 
@@ -107,6 +114,21 @@ def step_taken_over(event: StoredEvent, body: StepTakenOver, rows: Working) -> N
 
 def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> None:
     rows.put(NODE_STATES, _key(event), **_deferred(event, body.reason, rows), **STEP_OVER)
+
+
+def node_cordoned(event: StoredEvent, body: NodeCordoned, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), phase="cordoned")
+
+
+def node_drained(event: StoredEvent, body: NodeDrained, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(NODE_STATES, _key(event), phase="drained")
+
+
+def node_uncordoned(event: StoredEvent, body: NodeUncordoned, rows: Working) -> None:  # noqa: ARG001  fold's form
+    """Ends a step that was only there to uncordon; any other ends with its outcome."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    only = (row.get("step_data") or {}).get("purpose") == "uncordon"
+    rows.put(NODE_STATES, _key(event), cordoned=None, **(STEP_OVER if only else {"phase": "begun"}))
 
 
 def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:
@@ -196,6 +218,9 @@ HANDLERS: dict[str, Any] = {
     "StepStarted": (_state, on_body(step_started)),
     "StepTakenOver": (_state, on_body(step_taken_over)),
     "StepAbandoned": (_state, on_body(step_abandoned)),
+    "NodeCordoned": (_state, on_body(node_cordoned)),
+    "NodeDrained": (_state, on_body(node_drained)),
+    "NodeUncordoned": (_state, on_body(node_uncordoned)),
     "NodeDeferred": (_state, on_body(node_deferred)),
     "NodeConverged": (_state, on_body(node_converged)),
     "NodeFailed": (_state, on_body(node_failed)),

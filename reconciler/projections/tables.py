@@ -76,6 +76,10 @@ POOLS = Table(
         "blocked": "text",
         "rollout": "text",
         "cause": "text",
+        "locks": "jsonb",
+        "refused": "jsonb",
+        "completed": "jsonb",
+        "window_until": "text",
     },
     "One row per NodePool: settings, the commit its content comes from, what it refused, its current rollout.",
 )
@@ -102,6 +106,8 @@ NODE_STATES = Table(
         "step_fence": "bigint",
         "step_data": "jsonb",
         "step_cause": "text",
+        "phase": "text",
+        "cordoned": "text",
         "unproven": "jsonb",
         "deferred": "jsonb",
         "failed": "jsonb",
@@ -150,7 +156,9 @@ ROLLOUTS = Table(
         "state": "text",
         "plan": "text",
         "targets": "jsonb",
-        "canaries": "jsonb",
+        "kind": "text",
+        "waves": "jsonb",
+        "approved": "jsonb",
         "nodes": "bigint",
         "disruption": "text",
         "effective": "text",
@@ -161,7 +169,7 @@ ROLLOUTS = Table(
         "outcome": "text",
         "cause": "text",
     },
-    "One row per rollout: progressing, completed, halted or superseded.",
+    "One row per rollout: progressing, completed, halted, aborted or superseded.",
 )
 
 TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, HOLDS, ROLLOUTS)

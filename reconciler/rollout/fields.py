@@ -99,6 +99,56 @@ def anything(value: Any) -> Any:
     return value
 
 
+def optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`null`, or what `read` takes."""
+    return lambda value: None if value is None else read(value)
+
+
+def command(value: Any) -> list[str]:
+    """An argument list: what is run, without a shell."""
+    if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
+        raise BadValue('wants a command as a list of texts, such as ["systemctl", "is-active", "kubelet"]')
+    if not value[0] or any("\0" in word for word in value):
+        raise BadValue("wants a program as the first word, and no NUL")
+    return list(value)
+
+
+def list_of(schema: Mapping[str, Field], check: Callable[[Mapping[str, Any]], None]) -> Callable[[Any], Any]:
+    """A list of mappings with these fields; `check` raises BadValue for a mapping that makes no sense as a whole."""
+
+    def read(value: Any) -> list[dict[str, Any]]:
+        if not isinstance(value, list):
+            raise BadValue("wants a list")
+        return [_read_item(f"[{index}]", item, schema, check) for index, item in enumerate(value)]
+
+    return read
+
+
+def _read_item(
+    where: str, item: Any, schema: Mapping[str, Field], check: Callable[[Mapping[str, Any]], None]
+) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise BadValue(f"{where} wants a mapping with {', '.join(schema)}")
+    if unknown := sorted(set(item) - set(schema)):
+        raise BadValue(f"{where} has the unknown field {unknown[0]!r}; known here: {', '.join(schema)}")
+    result = {}
+    for name, field in schema.items():
+        if name not in item:
+            if field.required:
+                raise BadValue(f"{where} wants {name}")
+            result[name] = field.default
+            continue
+        try:
+            result[name] = field.read(item[name])
+        except BadValue as error:
+            raise BadValue(f"{where}.{name} {error}") from error
+    try:
+        check(result)
+    except BadValue as error:
+        raise BadValue(f"{where} {error}") from error
+    return result
+
+
 @dataclass(frozen=True)
 class Field:
     """One field: how it is read, its default, and `later` when only the default is supported so far."""

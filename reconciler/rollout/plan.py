@@ -1,7 +1,6 @@
 """The planner: desired + node states + pools + time → rollout events and steps, and why each other node waits.
 
-One pure function per pool; preview and service use the same. The order so far: canaries, their soak, then the rest
-by maxParallel (DESIGN §7).
+One pure function per pool; preview, `plan`, `simulate` and the service use the same (DESIGN §7).
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 from reconciler.events.catalogue import (
+    ContentRefused,
     Event,
     RolloutCompleted,
     RolloutHalted,
@@ -21,86 +20,23 @@ from reconciler.events.catalogue import (
     StepStarted,
 )
 from reconciler.events.envelope import EVENT_NAMESPACE
-from reconciler.registries.model import DISRUPTION_ORDER, DisruptionClass, digest
-from reconciler.rollout.pools import Pool
+from reconciler.registries.model import DISRUPTION_ORDER, digest
+from reconciler.rollout.budget import Budget
+from reconciler.rollout.views import NodeView, PoolView, RolloutView
+from reconciler.rollout.waves import next_turn
+from reconciler.rollout.windows import closed
+
+EFFECTIVE_ORDER = ("none", "reload", "restart", "drain")
+STOPPED = ("halted", "aborted")
 
 
 @dataclass(frozen=True)
-class Change:
-    """What bringing one node to its target means: class in MCO's terms, the actions we will run, and why."""
+class Planner:
+    """Who plans, where: the fleet, the process's lease name, and the fence epoch."""
 
-    disruption: DisruptionClass
-    effective: str
-    actions: tuple[str, ...]
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class NodeView:
-    """All the planner needs to know of a node.
-
-    `target` is the digest of the file set wanted over its `base` (None: unknown, not rendered yet), `applied` what its
-    last receipt proved. `start` is the manifest hash it shows now. `out` says why it cannot be
-    acted on now (unreachable, refused, busy), or is empty. `tried` nodes were acted on in this pass already.
-    """
-
-    name: str
-    base: str
-    target: str | None
-    applied: str | None
-    change: Change | None = None
-    start: str = ""
-    restore: tuple[str, ...] = ()
-    unproven: bool = False
-    """A step was sent and its outcome is not known: only the next receipt tells what the node has."""
-    drifted: bool = False
-    drift_cause: str | None = None
-    converged_at: datetime | None = None
-    step: str | None = None
-    failed: Mapping[str, Any] | None = None
-    out: str = ""
-    tried: bool = False
-    own: bool = False
-    """A hold of node scope gives it a target of its own."""
-
-    @property
-    def key(self) -> str:
-        """Under which a rollout's targets hold this node's."""
-        return f"node:{self.name}" if self.own else self.base
-
-    @property
-    def behind(self) -> bool:
-        return self.target is not None and (self.target != self.applied or self.unproven)
-
-    @property
-    def content_failed(self) -> bool:
-        """It was healthy, got these files and failed: the content is to blame."""
-        return bool(self.failed and self.failed["blame"] == "content" and self.failed["files"] == self.target)
-
-
-@dataclass(frozen=True)
-class RolloutView:
-    """The pool's latest rollout, from its row."""
-
-    rollout: str
-    state: str
-    targets: Mapping[str, str]
-    started_at: datetime
-
-    def conflicts(self, targets: Mapping[str, str]) -> bool:
-        """Whether the content is another one by now. A new base alone is no new content."""
-        return any(key in self.targets and self.targets[key] != target for key, target in targets.items())
-
-
-@dataclass(frozen=True)
-class PoolView:
-    """A pool, its nodes sorted by name, its stream's version, and what caused its present content."""
-
-    pool: Pool
-    nodes: Sequence[NodeView]
-    version: int
-    rollout: RolloutView | None = None
-    commit: str | None = None
+    fleet: str
+    owner: str
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -113,39 +49,210 @@ class Plan:
     digest: str = ""
 
 
-def plan_pool(view: PoolView, fleet: str, owner: str, epoch: int, now: datetime) -> Plan:
+def plan_pool(view: PoolView, planner: Planner, now: datetime) -> Plan:
     """The next events and steps of a pool. Deterministic: the same view gives the same plan."""
-    waits = {node.name: node.out for node in view.nodes if node.out and (node.behind or node.drifted)}
-    behind = [node for node in view.nodes if node.behind]
-    targets = _targets(view.nodes)
-    plan = plan_digest(view.nodes, targets)
-    if not view.pool.enforces:
-        return Plan(waits={node.name: "pool is in observe mode" for node in behind}, digest=plan)
-    events: list[Event] = []
-    rollout = view.rollout
-    if rollout and rollout.state in ("progressing", "halted") and rollout.conflicts(targets):
-        events.append(RolloutSuperseded(view.pool.name, rollout.rollout, digest(targets)))
-        rollout = None
-    halted = rollout is not None and not rollout.conflicts(targets) and _halts(view, rollout, events)
-    if halted:
-        waits.update({node.name: "rollout halted" for node in behind if not node.own})
-    refused = {str(node.target): node.name for node in view.nodes if node.content_failed}
-    waits |= {n.name: f"these files failed on {refused[n.target]}" for n in behind if n.own and n.target in refused}
-    ready = [node for node in behind if node.name not in waits and not node.tried]
-    if (halted or not (rollout and rollout.state == "progressing")) and ready:
-        rollout = _start(view, fleet, ready, plan, now, events)
-    steps: list[StepStarted] = []
-    if rollout and rollout.state == "progressing":
-        chosen = _next(view, rollout, ready, now, waits)
-        steps += [_step(view, node, rollout.rollout, "rollout", owner, epoch) for node in chosen]
-        if not events and not steps and _finished(view):
-            events.append(_complete(view, rollout))
-    steps += _repairs(view, owner, epoch, len(steps))
-    return Plan(tuple(events), tuple(steps), waits, plan)
+    return _PoolPlan(view, planner, now).make()
 
 
-def _targets(nodes: Sequence[NodeView]) -> dict[str, str]:
-    return {node.key: node.target for node in nodes if node.target is not None}
+class _PoolPlan:
+    def __init__(self, view: PoolView, planner: Planner, now: datetime) -> None:
+        self.view, self.planner, self.now = view, planner, now
+        self.pool = view.pool
+        self.behind = [node for node in view.nodes if node.behind and node.back is None]
+        self.targets = {node.key: node.target for node in view.nodes if node.target is not None}
+        self.digest = plan_digest(view.nodes, self.targets)
+        self.events: list[Event] = []
+        self.steps: list[StepStarted] = []
+        self.waits = {
+            node.name: node.out for node in view.nodes if node.out and (node.behind or node.drifted or node.back)
+        }
+        self.budget = Budget(view)
+
+    def make(self) -> Plan:
+        if not self.pool.enforces:
+            self.waits = {node.name: "pool is in observe mode" for node in self.behind}
+        else:
+            self._roll()
+            self._go_back()
+            self._repair()
+        self._uncordon()
+        return Plan(tuple(self.events), tuple(self.steps), self.waits, self.digest)
+
+    # --- The rollout ------------------------------------------------------------------------------------------------
+
+    def _roll(self) -> None:
+        rollout = self._supersede(self.view.rollout)
+        stopped = self._stopped(rollout)
+        if stopped:
+            self._wait([node for node in self.behind if not node.own], stopped)
+        self._leave_out_refused()
+        ready = [node for node in self.behind if node.name not in self.waits and not node.tried]
+        if gate := self._gate():
+            self._wait(ready, gate)
+            ready = []
+        if ready and (stopped or rollout is None or rollout.state != "progressing"):
+            rollout = self._start(ready)
+        if rollout is None or rollout.state != "progressing" or (stopped and not ready):
+            return
+        self._begin_next(rollout, ready)
+        if not self.events and not self.steps and self._finished():
+            self.events.append(self._completed(rollout))
+
+    def _supersede(self, rollout: RolloutView | None) -> RolloutView | None:
+        """A rollout of other content ends when that content is no longer wanted."""
+        if rollout and rollout.state in ("progressing", *STOPPED) and rollout.conflicts(self.targets):
+            self.events.append(RolloutSuperseded(self.pool.name, rollout.rollout, digest(self.targets)))
+            return None
+        return rollout
+
+    def _stopped(self, rollout: RolloutView | None) -> str:
+        """Why this content is begun on no node, or nothing; said once when the failure threshold is reached."""
+        if rollout is None or (rollout.state != "progressing" and rollout.state not in STOPPED):
+            return ""
+        if rollout.state in STOPPED:
+            return f"rollout {rollout.state}" if not rollout.conflicts(self.targets) else ""
+        blamed = [node for node in self.view.nodes if node.content_failed and node.target not in self.view.refused]
+        if len(blamed) < self.pool.spec["failureThreshold"]:
+            return ""
+        failed = ", ".join(node.name for node in blamed[:3])
+        reason = f"{failed} failed with the new files: {(blamed[0].failed or {}).get('reason', '')}"
+        new = {target for key, target in self.targets.items() if self.view.completed.get(key) != target}
+        files = tuple(sorted(new | {str(node.target) for node in blamed}))
+        self.events.append(RolloutHalted(self.pool.name, rollout.rollout, reason))
+        self.events.append(ContentRefused(self.pool.name, rollout.rollout, files, reason))
+        return "rollout halted"
+
+    def _leave_out_refused(self) -> None:
+        """Files known as bad are begun on no node, and those that failed on a node not again on it."""
+        for node in self.behind:
+            if node.name in self.waits:
+                continue
+            if node.target in self.view.refused:
+                self.waits[node.name] = f"these files were refused: {self.view.refused[node.target]}"
+            elif node.content_failed:
+                self.waits[node.name] = f"failed with these files: {(node.failed or {}).get('reason', '')}"
+            elif node.blocked:
+                self.waits[node.name] = node.blocked
+
+    def _gate(self) -> str:
+        """Why no node of the pool is begun now."""
+        view = self.view
+        return self._paused() or view.stop or view.ahead or self._window()
+
+    def _paused(self) -> str:
+        return f"paused {'; '.join(self.view.locks)}" if self.view.locks else ""
+
+    def _window(self) -> str:
+        until = self.view.window_until
+        return "" if until and self.now < until else closed(self.pool.spec["windows"], self.now)
+
+    def _wait(self, nodes: Sequence[NodeView], why: str) -> None:
+        for node in nodes:
+            self.waits.setdefault(node.name, why)
+
+    def _start(self, ready: Sequence[NodeView]) -> RolloutView:
+        changes = [node.change for node in ready if node.change]
+        disruption = max((change.disruption for change in changes), key=DISRUPTION_ORDER.index, default="none")
+        effective = max((change.effective for change in changes), key=EFFECTIVE_ORDER.index, default="none")
+        key = f"rollout\n{self.planner.fleet}\n{self.pool.name}\n{self.view.version}\n{self.digest}"
+        known = all(self.view.completed.get(node.key) == node.target for node in ready)
+        started = RolloutStarted(
+            pool=self.pool.name,
+            rollout=str(uuid.uuid5(EVENT_NAMESPACE, key)),
+            plan=self.digest,
+            targets=self.targets,
+            nodes=len(self.behind),
+            disruption=disruption,
+            effective=effective,
+            reasons=tuple(sorted({reason for change in changes for reason in change.reasons})),
+            commit=self.view.commit,
+            kind="catch-up" if known else "rollout",
+        )
+        self.events.append(started)
+        return RolloutView(started.rollout, "progressing", self.targets, self.now, started.kind)
+
+    def _begin_next(self, rollout: RolloutView, ready: Sequence[NodeView]) -> None:
+        turn = next_turn(self.view, rollout, ready, self.now)
+        if turn.wave is not None:
+            self.events.append(turn.wave)
+        chosen = {node.name for node in turn.nodes}
+        for node in ready:
+            if node.name not in chosen:
+                self.waits[node.name] = turn.why
+            elif why := self.budget.spend(node):
+                self.waits[node.name] = why
+            else:
+                self.steps.append(self._step(node, "rollout", str(node.target), rollout.rollout))
+
+    def _finished(self) -> bool:
+        """Nothing runs, and whoever is still behind is out of reach, refused or failed: not waiting for its turn."""
+        return all(
+            node.step is None
+            and (not node.behind or bool(node.out) or node.tried or node.content_failed or self._refused(node))
+            for node in self.view.nodes
+        )
+
+    def _refused(self, node: NodeView) -> bool:
+        return node.target in self.view.refused
+
+    def _completed(self, rollout: RolloutView) -> RolloutCompleted:
+        failed = tuple(node.name for node in self.behind if node.content_failed)
+        deferred = tuple(node.name for node in self.behind if not node.content_failed)
+        converged = sum(
+            not node.behind and node.converged_at is not None and node.converged_at >= rollout.started_at
+            for node in self.view.nodes
+        )
+        return RolloutCompleted(self.pool.name, rollout.rollout, converged, deferred, failed)
+
+    # --- Beside the rollout -----------------------------------------------------------------------------------------
+
+    def _go_back(self) -> None:
+        """With onFailure: revert, nodes return from refused files to those last completed. Undoing needs no window."""
+        for node in self.view.nodes:
+            if node.back is None or node.out or node.tried or node.step or (node.applied == node.back):
+                continue
+            if why := self._paused() or self.budget.spend(node):
+                self.waits[node.name] = why
+            else:
+                self.steps.append(self._step(node, "revert", node.back))
+
+    def _repair(self) -> None:
+        """Drifted nodes that have the wanted content go back to what their receipt proved, within the same budgets."""
+        gate = self._paused() or self._window()
+        for node in self.view.nodes:
+            idle = not (node.behind or node.back or node.out or node.tried or node.step)
+            if not (node.drifted and node.target is not None and idle):
+                continue
+            if why := gate or self.budget.spend(node):
+                self.waits[node.name] = why
+            else:
+                self.steps.append(self._step(node, "repair", str(node.target)))
+
+    def _uncordon(self) -> None:
+        """A node that we cordoned and whose turn is over must not stay cordoned, whatever else holds."""
+        for node in self.view.nodes:
+            if node.cordoned and not node.step and not node.tried:
+                self.steps.append(self._step(node, "uncordon", node.applied or ""))
+
+    def _step(self, node: NodeView, purpose: str, files: str, rollout: str = "") -> StepStarted:
+        change = node.change if purpose != "uncordon" else None
+        key = f"step\n{self.pool.name}\n{self.view.version}\n{node.name}\n{purpose}\n{files}\n{node.start}"
+        return StepStarted(
+            pool=self.pool.name,
+            node=node.name,
+            rollout=rollout,
+            step=str(uuid.uuid5(EVENT_NAMESPACE, key)),
+            purpose=purpose,
+            files=files,
+            base=node.base,
+            start=node.start,
+            restore=node.restore,
+            actions=change.actions if change else (),
+            disruption=change.disruption if change else "none",
+            owner=self.planner.owner,
+            epoch=self.planner.epoch,
+            effective=change.effective if change else "none",
+        )
 
 
 def plan_digest(nodes: Sequence[NodeView], targets: Mapping[str, str]) -> str:
@@ -158,110 +265,3 @@ def plan_digest(nodes: Sequence[NodeView], targets: Mapping[str, str]) -> str:
         }
     )
     return digest({"targets": dict(targets), "changes": changes})
-
-
-def _halts(view: PoolView, rollout: RolloutView, events: list[Event]) -> bool:
-    """Whether this content is halted in this pool; says so once (failureThreshold 1)."""
-    if rollout.state == "halted":
-        return True
-    blamed = next((node for node in view.nodes if node.content_failed), None)
-    if blamed is None or rollout.state != "progressing":
-        return False
-    reason = f"{blamed.name} failed with the new files: {(blamed.failed or {}).get('reason', '')}"
-    events.append(RolloutHalted(view.pool.name, rollout.rollout, reason))
-    return True
-
-
-def _start(
-    view: PoolView, fleet: str, ready: Sequence[NodeView], plan: str, now: datetime, events: list[Event]
-) -> RolloutView:
-    changes = [node.change for node in ready if node.change]
-    disruption = max((change.disruption for change in changes), key=DISRUPTION_ORDER.index, default="none")
-    effective = max((change.effective for change in changes), key=lambda e: (e != "none", e), default="none")
-    reasons = tuple(sorted({reason for change in changes for reason in change.reasons}))
-    identity = str(uuid.uuid5(EVENT_NAMESPACE, f"rollout\n{fleet}\n{view.pool.name}\n{view.version}\n{plan}"))
-    targets = _targets(view.nodes)
-    canaries = tuple(node.name for node in ready[: view.pool.spec["canary"]["nodes"]])
-    events.append(
-        RolloutStarted(
-            pool=view.pool.name,
-            rollout=identity,
-            plan=plan,
-            targets=targets,
-            canaries=canaries,
-            nodes=sum(node.behind for node in view.nodes),
-            disruption=disruption,
-            effective=effective,
-            reasons=reasons,
-            commit=view.commit,
-        )
-    )
-    return RolloutView(identity, "progressing", targets, now)
-
-
-def _next(
-    view: PoolView, rollout: RolloutView, ready: Sequence[NodeView], now: datetime, waits: dict[str, str]
-) -> Sequence[NodeView]:
-    """The nodes to begin now: canaries first, after their soak the rest, never more than maxParallel at once."""
-    busy = sum(node.step is not None for node in view.nodes)
-    canary = view.pool.spec["canary"]
-    done = sorted(
-        node.converged_at
-        for node in view.nodes
-        if node.converged_at and not node.behind and node.converged_at >= rollout.started_at
-    )
-    budget, why = view.pool.max_parallel(len(view.nodes)) - busy, "waits for maxParallel"
-    if len(done) < canary["nodes"]:
-        budget, why = min(budget, canary["nodes"] - len(done) - busy), "waits for the canary"
-    elif canary["nodes"] and now < done[canary["nodes"] - 1] + timedelta(seconds=canary["soak"]):
-        until = done[canary["nodes"] - 1] + timedelta(seconds=canary["soak"])
-        budget, why = 0, f"canary soaks until {until:%Y-%m-%dT%H:%M:%SZ}"
-    chosen = list(ready[: max(0, budget)])
-    waits.update({node.name: why for node in ready[len(chosen) :]})
-    return chosen
-
-
-def _finished(view: PoolView) -> bool:
-    """Nothing runs, and whoever is still behind is out of reach or failed: deferred, not waiting for its turn."""
-    return all(node.step is None and (not node.behind or node.out or node.tried) for node in view.nodes)
-
-
-def _complete(view: PoolView, rollout: RolloutView) -> RolloutCompleted:
-    deferred = tuple(node.name for node in view.nodes if node.behind)
-    converged = sum(
-        not node.behind and node.converged_at is not None and node.converged_at >= rollout.started_at
-        for node in view.nodes
-    )
-    return RolloutCompleted(view.pool.name, rollout.rollout, converged, deferred)
-
-
-def _repairs(view: PoolView, owner: str, epoch: int, begun: int) -> list[StepStarted]:
-    """Drifted nodes that have the wanted content go back to what their receipt proved, within the same budget."""
-    drifted = [
-        node
-        for node in view.nodes
-        if node.drifted and node.target is not None and not (node.behind or node.out or node.tried or node.step)
-    ]
-    busy = sum(node.step is not None for node in view.nodes)
-    budget = view.pool.max_parallel(len(view.nodes)) - busy - begun
-    chosen = drifted[: max(0, budget)]
-    return [_step(view, node, "", "repair", owner, epoch) for node in chosen]
-
-
-def _step(view: PoolView, node: NodeView, rollout: str, purpose: str, owner: str, epoch: int) -> StepStarted:
-    key = f"step\n{view.pool.name}\n{view.version}\n{node.name}\n{node.target}\n{node.start}"
-    return StepStarted(
-        pool=view.pool.name,
-        node=node.name,
-        rollout=rollout,
-        step=str(uuid.uuid5(EVENT_NAMESPACE, key)),
-        purpose=purpose,
-        files=str(node.target),
-        base=node.base,
-        start=node.start,
-        restore=node.restore,
-        actions=node.change.actions if node.change else (),
-        disruption=node.change.disruption if node.change else "none",
-        owner=owner,
-        epoch=epoch,
-    )

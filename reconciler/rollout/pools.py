@@ -7,61 +7,96 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from reconciler.errors import InputRejected
+from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
 from reconciler.registries.model import Document, Location, Problem, RenderOptions
 from reconciler.rollout.fields import (
+    BadValue,
     Field,
     Schema,
     anything,
+    command,
     directories,
     duration,
     integer,
     integer_or_percent,
     labels,
+    list_of,
     one_of,
+    optional,
     optional_text,
     problem,
     read_fields,
     text,
     texts,
 )
+from reconciler.rollout.windows import windows
 
 API_VERSION = "reconciler.dev/v1alpha1"
 INVENTORY_KINDS = ("NodePool", "Node")
 MOST_PARALLEL = 50
+HEALTH_CHECK: Mapping[str, Field] = {
+    "name": Field(text, required=True),
+    "command": Field(optional(command), None),
+    "image": Field(optional_text, None),
+}
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+
+
+def _check_health_check(check: Mapping[str, Any]) -> None:
+    if (check["command"] is None) == (check["image"] is None):
+        raise BadValue("wants either a command or an image")
+
+
+def _disruption_files(value: Any) -> Any:
+    """MCO's form; a Reboot is refused, as nothing here carries one out."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+        raise BadValue("wants a list of {path, actions}")
+    try:
+        policies = file_policies(value)
+    except InputRejected as error:
+        raise BadValue(f"{error.where} {error.what}") from error
+    if any(REBOOT in policy.actions for policy in policies):
+        raise BadValue("has a Reboot, which is not carried out here: write Drain and Restart")
+    return value
+
 
 POOL_SCHEMA: Schema = {
     "mode": Field(one_of("observe", "enforce"), "observe"),
     "nodeSelector": {"matchLabels": Field(labels, {})},
     "priority": Field(integer(-1_000_000), 0),
     "paths": Field(directories, ["."]),
-    "after": Field(texts, [], later=True),
+    "after": Field(texts, []),
     "runtime": Field(one_of("crio", "podman"), "crio"),
     "base": Field(one_of("host", "openshift"), "host"),
     "mirrorSyntax": Field(one_of("pull-from-mirror", "mirror-by-digest-only"), "pull-from-mirror"),
-    "maxUnavailable": Field(integer_or_percent, 1, later=True),
-    "maxUnavailableTotal": Field(anything, None, later=True),
+    "maxUnavailable": Field(integer_or_percent, 1),
+    "maxUnavailableTotal": Field(optional(integer_or_percent), None),
     "maxParallel": Field(integer_or_percent, "10%"),
     "canary": {"nodes": Field(integer(0, 1000), 1), "soak": Field(duration, 300)},
-    "failureThreshold": Field(integer(1), 1, later=True),
-    "onFailure": Field(one_of("halt", "revert"), "halt", later=True),
-    "approval": Field(one_of("none", "afterCanary", "always"), "none", later=True),
-    "confirm": Field(duration, 0, later=True),
-    "windows": Field(anything, [], later=True),
+    "failureThreshold": Field(integer(1), 1),
+    "onFailure": Field(one_of("halt", "revert"), "halt"),
+    "approval": Field(one_of("none", "afterCanary", "always"), "none"),
+    "confirm": Field(duration, 0),
+    "windows": Field(windows, []),
     "drain": {
-        "via": Field(one_of("none", "command", "kubernetes"), "none", later=True),
-        "timeout": Field(duration, 600, later=True),
-        "onTimeout": Field(one_of("abort", "skip", "force"), "abort", later=True),
+        "via": Field(one_of("none", "command"), "none"),
+        "runOn": Field(one_of("controller", "node"), "controller"),
+        "cordon": Field(optional(command), None),
+        "drain": Field(optional(command), None),
+        "uncordon": Field(optional(command), None),
+        "timeout": Field(duration, 600),
+        "onTimeout": Field(one_of("abort", "skip"), "abort"),
     },
-    "healthChecks": Field(anything, [], later=True),
+    "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
     "drift": Field(anything, "heal", later=True),
     "strays": Field(anything, "report", later=True),
     "requiredImages": Field(texts, [], later=True),
     "reachableRegistries": Field(anything, None, later=True),
     "releaseImage": Field(optional_text, None),
     "disruption": {
-        "profile": Field(one_of("default", "minimal"), "default"),
-        "files": Field(anything, [], later=True),
+        "profile": Field(one_of("default", "minimal", "openshift"), "default"),
+        "files": Field(_disruption_files, []),
     },
 }
 NODE_SCHEMA: Schema = {
@@ -109,9 +144,26 @@ class Pool:
 
     def max_parallel(self, nodes: int) -> int:
         """Nodes touched at once: at least 1, at most 50; a percentage is rounded down."""
-        value = self.spec["maxParallel"]
-        count = nodes * int(value[:-1]) // 100 if isinstance(value, str) else int(value)
-        return max(1, min(MOST_PARALLEL, count))
+        return min(MOST_PARALLEL, _count(self.spec["maxParallel"], nodes))
+
+    def max_unavailable(self, nodes: int) -> int:
+        """Nodes taken down at once: at least 1; a percentage is rounded down."""
+        return _count(self.spec["maxUnavailable"], nodes)
+
+    def max_unavailable_total(self, nodes: int) -> int | None:
+        """As max_unavailable, nodes counted that are down anyway; None: no such limit."""
+        value = self.spec["maxUnavailableTotal"]
+        return None if value is None else _count(value, nodes)
+
+    @property
+    def drains(self) -> bool:
+        """Whether a node can be emptied before it is taken down."""
+        return bool(self.spec["drain"]["via"] != "none")
+
+    @property
+    def file_policies(self) -> tuple[FilePolicy, ...]:
+        """The pool's own disruption policies per path."""
+        return file_policies(self.spec["disruption"]["files"])
 
     def selects(self, node_labels: Mapping[str, str]) -> bool:
         wanted = self.spec["nodeSelector"]["matchLabels"]
@@ -150,6 +202,11 @@ class Inventory:
     problems: tuple[Problem, ...] = ()
 
 
+def _count(value: int | str, nodes: int) -> int:
+    """A number, or a percentage of `nodes` rounded down; at least 1."""
+    return max(1, nodes * int(value[:-1]) // 100 if isinstance(value, str) else value)
+
+
 def is_inventory(document: Document) -> bool:
     return document.kind in INVENTORY_KINDS or document.api_version.startswith("reconciler.dev/")
 
@@ -165,13 +222,51 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
             pools[document.name] = Pool(document.name, values, document.location)
-            problems.extend(found)
+            problems.extend((*found, *_check_drain(document, values)))
         elif document.kind == "Node":
             node, found = _read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
     placed, found = _place(pools, nodes)
-    return Inventory(pools, placed, (*problems, *found))
+    return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
+
+
+def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
+    drain = spec["drain"]
+    if drain["via"] == "command" and drain["drain"] is None:
+        message, remedy = "drain.via: command needs the command", "write drain.drain: [PROGRAM, …]"
+        return [problem(document, "spec.drain.drain", "required", message, remedy)]
+    if drain["via"] == "none" and any(drain[name] for name in ("cordon", "drain", "uncordon")):
+        message = "the commands of drain do nothing while drain.via is none"
+        return [problem(document, "spec.drain.via", "without-effect", message, "write drain.via: command")]
+    return []
+
+
+def _check_order(pools: Mapping[str, Pool]) -> list[Problem]:
+    """`after` names pools that are there, and no pool comes after itself."""
+    problems = []
+    for name, pool in pools.items():
+        identity, field = f"NodePool/{name}", "spec.after"
+        for other in pool.spec["after"]:
+            if other not in pools:
+                message, remedy = f"there is no pool {other}", f"known: {', '.join(sorted(pools))}"
+                problems.append(Problem("unknown-pool", message, pool.location, identity, field, remedy))
+        if name in _before(name, pools):
+            message = f"pool {name} comes after itself"
+            problems.append(Problem("pool-order", message, pool.location, identity, field, "break the circle"))
+    return problems
+
+
+def _before(name: str, pools: Mapping[str, Pool]) -> set[str]:
+    """Every pool that must have completed before this one, directly or not."""
+    found: set[str] = set()
+    ahead = list(pools[name].spec["after"])
+    while ahead:
+        other = ahead.pop()
+        if other not in found and other in pools:
+            found.add(other)
+            ahead.extend(pools[other].spec["after"])
+    return found
 
 
 def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> list[Problem]:

@@ -90,6 +90,12 @@ def _inside(value: str) -> str:
     return value
 
 
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError("wants absolute paths")
+    return value
+
+
 def _only_none_yet(value: str) -> str:
     if value != "none":
         raise ValueError(f'"{value}" is not supported by this version; set "none" or leave it out')
@@ -107,6 +113,7 @@ Period = Annotated[Duration, AfterValidator(_at_least_a_second)]
 Text = Annotated[str, AfterValidator(_not_blank)]
 FilePath = Annotated[Path, BeforeValidator(_not_nothing), AfterValidator(_home)]
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_list)]
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(_absolute)], ...], BeforeValidator(_list)]
 DirectoryInside = Annotated[Text, AfterValidator(_inside)]
 Address = Annotated[str, AfterValidator(_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]

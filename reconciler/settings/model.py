@@ -19,6 +19,7 @@ from reconciler.settings.kinds import (
     FilePaths,
     FleetName,
     NotYet,
+    Patterns,
     Period,
     Text,
     Verify,
@@ -100,6 +101,13 @@ class ServiceSettings(_Section):
         return host.strip("[]"), int(port)
 
 
+class HookSettings(_Section):
+    """Commands that config repositories may have run where reconciler runs."""
+
+    controller: Patterns = ()
+    """Patterns of absolute paths of programs that a pool's `drain` may name with `runOn: controller`; empty: none."""
+
+
 class LogSettings(_Section):
     """What is written to standard error."""
 
@@ -120,6 +128,7 @@ class Settings(_Section):
     fleets: dict[FleetName, FleetSettings] = {}
     ssh: SshSettings = SshSettings()
     service: ServiceSettings = ServiceSettings()
+    hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -6,17 +6,16 @@ from collections.abc import Collection, Mapping
 
 from reconciler.ports import ABSENT, Observation, manifest_hash
 from reconciler.registries.impact import classify
-from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, REGISTRIES_CONF_D
-from reconciler.rollout.plan import Change
+from reconciler.registries.model import Impact
 from reconciler.rollout.pools import Pool
+from reconciler.rollout.views import Change
 from reconciler.stages.context import Context, FileSet
 
-RELOAD = "reload:crio.service"
 CACHE_LIMIT = 4096
 
 
 class Changes:
-    """Computes each distinct change once: many nodes that look alike share one answer."""
+    """Computes each distinct change of one pool once: many nodes that look alike share one answer."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -38,7 +37,7 @@ class Changes:
         paths = sorted({entry.path for entry in target.entries} | set(restore))
         states = {path: _state(seen, path) for path in paths}
         start = manifest_hash(states)
-        key = (start, target.encode(), tuple(sorted(restore.items())), pool.profile, pool.runtime)
+        key = (start, target.encode(), tuple(sorted(restore.items())))
         if key not in self._cache:
             if len(self._cache) >= CACHE_LIMIT:
                 self._cache.clear()
@@ -54,17 +53,27 @@ class Changes:
         contents = await self._context.load(n for n in (*after_names.values(), *before_names.values()) if n)
         before = {path: contents[name] if name else None for path, name in before_names.items()}
         after = {path: contents[name] if name else None for path, name in after_names.items()}
-        impact = classify(before, after, pool.profile)
-        runtime_reads = any(before[path] != after[path] and _needs_reload(path) for path in after)
-        reload = pool.runtime == "crio" and impact.disruption != "none" and runtime_reads
-        reasons = impact.reasons
-        if impact.disruption in ("drain", "reboot"):
-            reasons = (*reasons, f"this pool cannot drain (drain.via: none): {'reload' if reload else 'write'} only")
-        return Change(impact.disruption, "reload" if reload else "none", (RELOAD,) if reload else (), reasons)
+        impact = classify(before, after, pool.profile, pool.file_policies)
+        return carried_out(pool, impact)
 
 
-def _needs_reload(path: str) -> bool:
-    return path in (REGISTRIES_CONF, POLICY_JSON) or path.startswith(f"{REGISTRIES_CONF_D}/")
+def carried_out(pool: Pool, impact: Impact) -> Change:
+    """What of MCO's actions is done on this pool: nothing without a service to tell, a drain where the pool can."""
+    if pool.runtime != "crio" or impact.disruption == "none":
+        return Change(impact.disruption, "none", (), impact.reasons)
+    reasons = list(impact.reasons)
+    actions = [action for action in impact.actions if action.startswith(("reload:", "restart:"))]
+    if "daemonreload" in impact.actions:
+        actions.insert(0, "daemon-reload")
+    if "reboot" in impact.actions:
+        actions = ["restart:crio.service"]
+        reasons.append("a reboot is not carried out: crio.service is restarted instead")
+    effective = "restart" if any(action.startswith("restart:") for action in actions) else "reload"
+    if "drain" in impact.actions or "reboot" in impact.actions:
+        if pool.drains:
+            return Change(impact.disruption, "drain", tuple(actions), tuple(reasons))
+        reasons.append(f"this pool cannot drain (drain.via: none): {effective if actions else 'write'} only")
+    return Change(impact.disruption, effective if actions else "none", tuple(actions), tuple(reasons))
 
 
 def _state(seen: Observation, path: str) -> tuple[str, int]:

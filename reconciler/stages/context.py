@@ -12,7 +12,7 @@ from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
-from reconciler.ports import Blobs, Clock, EventLog, Leases, ReadModel, Runner, Snapshot, Source
+from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Runner, Snapshot, Source
 from reconciler.projections.desired import Version
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.acceptance import ParsedFile
@@ -73,6 +73,8 @@ class Context:
     """A person asks: nodes that failed are tried at once, not after their back-off."""
     stopping: bool = False
     """The process is about to end: steps in hand are finished, no other is begun."""
+    drainers: Mapping[str, Drainer] = field(default_factory=dict)
+    """By what spec.drain.via names."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

@@ -1,37 +1,35 @@
-"""Roll out: plan each pool, begin its steps by one append, run them, append their outcomes; until nothing is left.
+"""Roll out: plan each pool, begin its steps by one append, carry them out, append outcomes; until nothing is left.
 
 A step is begun by StepStarted, appended expecting the pool's and the node's stream: of two replicas one loses and
-plans again. A step whose owner died is sent again under the same step id (DESIGN §6, §7).
+plans again. A step whose owner died is sent again under the same step id (DESIGN §6, §7). Nodes are independent: as
+soon as some are done, their outcomes are recorded together and the pool is planned again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from dataclasses import dataclass, field
 
-from reconciler.errors import NodeError, WrongExpectation
+from reconciler.errors import WrongExpectation
 from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver
 from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
-from reconciler.ports import ApplyRequest, FileContent, Job, Receipt, Snapshot
-from reconciler.projections.desired import base_of
-from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.ports import Snapshot
+from reconciler.projections.tables import NODE_STATES, POOLS
 from reconciler.registries.model import canonical_json
-from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_pool
+from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
+from reconciler.rollout.views import PoolView
 from reconciler.stages.changes import Changes
-from reconciler.stages.context import EPOCH, Context, FileSet, Progress, anew, decode_file_set
-from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
-from reconciler.stages.outcome import outcome_events
+from reconciler.stages.context import EPOCH, Context, Progress, anew
+from reconciler.stages.observe import Sight
+from reconciler.stages.turn import Begun, Ended, take_turn
+from reconciler.stages.view import Look, view_pool
 
-RETRY_FIRST = 30
-RETRY_DOUBLINGS = 7
-"""A node that failed by itself, or a second time refused its step, is tried again after 30 s, doubling up to about an
-hour."""
+PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
+"""Reasons to wait that pass by themselves."""
 
 
 @dataclass
@@ -47,268 +45,171 @@ class Rolled:
     moving: bool = False
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A step to send, and its fence: the position of StepStarted or StepTakenOver."""
-
-    step: StepStarted
-    fence: int
-
-
 async def roll(context: Context, sights: Mapping[str, Sight]) -> list[Rolled]:
     """Roll all pools at once, each at its own pace. What goes wrong in one is raised when all have come to an end."""
     snapshot = await context.snapshot()
     names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
-    ends = await asyncio.gather(*(_roll_pool(context, name, sights) for name in names), return_exceptions=True)
+    pools = [_PoolRoll(context, name, sights) for name in names]
+    ends = await asyncio.gather(*(pool.run() for pool in pools), return_exceptions=True)
     rolled = []
     for end in ends:
         if isinstance(end, BaseException):
             raise end
         rolled.append(end)
+    _follow_those_ahead(snapshot, rolled)
     return rolled
 
 
-async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -> Rolled:
-    done = Rolled(name)
-    tried: set[str] = set()
-    changes = Changes(context)
-    outdated = False
-    while not context.stopping:
-        snapshot = await context.snapshot()
-        view = await view_pool(context, snapshot, name, sights, changes, tried)
-        done.settled, done.total = sum(not (n.behind or n.drifted) for n in view.nodes), len(view.nodes)
-        plan = plan_pool(view, context.name, context.owner, EPOCH, context.clock.now())
-        done.waits = plan.waits
+def _follow_those_ahead(snapshot: Snapshot, rolled: Sequence[Rolled]) -> None:
+    """A pool that waits for one that moved needs another pass, too."""
+    moved = {done.pool for done in rolled if done.moving or done.acted}
+    for done in rolled:
+        after = snapshot.table(POOLS)[snapshot.fleet, done.pool]["spec"]["after"]
+        done.moving = done.moving or bool(done.waits and moved & set(after))
+
+
+class _PoolRoll:
+    """One pool in one pass."""
+
+    def __init__(self, context: Context, name: str, sights: Mapping[str, Sight]) -> None:
+        self.context, self.name, self.sights = context, name, sights
+        self.look = Look(context, sights, Changes(context), set())
+        self.planner = Planner(context.name, context.owner, EPOCH)
+        self.done = Rolled(name)
+        self.running: set[asyncio.Task[Ended]] = set()
+        self.outdated = False
+
+    async def run(self) -> Rolled:
         try:
-            begun = await _begin(context, snapshot, view, plan, tried)
+            while await self._advance() or self.running:
+                if self.running:
+                    await self._collect()
+        finally:
+            if self.running:  # something went wrong: what nodes are doing is not cut off in the middle
+                await asyncio.gather(*self.running, return_exceptions=True)
+        return self.done
+
+    async def _advance(self) -> bool:
+        """Plan, and begin what may be begun; whether planning again at once may find more."""
+        if self.context.stopping:
+            return False
+        snapshot = await self.context.snapshot()
+        view = await view_pool(self.look, snapshot, self.name)
+        plan = plan_pool(view, self.planner, self.context.clock.now())
+        self.done.settled = sum(not (node.behind or node.drifted) for node in view.nodes)
+        self.done.total, self.done.waits = len(view.nodes), plan.waits
+        try:
+            begun = await self._begin(snapshot, view, plan)
         except WrongExpectation:
-            done.moving = True
+            self.done.moving = True
             await asyncio.sleep(0)
-            continue
-        if not begun:
-            done.moving = outdated or _moving(view, plan)
-            if plan.events:
-                continue
-            return done
-        tried.update(one.step.node for one in begun)
-        wanted = {node.name: node.target for node in view.nodes}
+            return True
+        self.look.tried.update(one.step.node for one in begun)
+        wanted = {node.name: node.back or node.target for node in view.nodes}
         # A step that was taken over may bring what nobody wants any more; the node's turn comes in the next pass.
-        outdated = outdated or any(one.step.files != wanted[one.step.node] for one in begun)
-        await _run(context, view.pool, begun, sights, done)
-    return done
+        self.outdated |= any(o.step.purpose != "uncordon" and o.step.files != wanted[o.step.node] for o in begun)
+        self.running |= {asyncio.create_task(self._turn(view.pool, one)) for one in begun}
+        if not begun:
+            self.done.moving = self.outdated or _moving(view, plan)
+        return bool(plan.events) and not begun
 
+    async def _turn(self, pool: Pool, begun: Begun) -> Ended:
+        return await take_turn(self.context, pool, begun, self.sights[begun.step.node])
 
-async def _begin(context: Context, snapshot: Snapshot, view: PoolView, plan: Plan, tried: set[str]) -> Sequence[Begun]:
-    """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
-    orphans = await _orphans(context, snapshot, view, tried)
-    taken = orphans if view.pool.enforces else []
-    bodies: list[Event] = [*plan.events, *_orphan_events(view.pool, orphans, context.owner), *plan.steps]
-    if not bodies:
-        return ()
-    row = snapshot.one(POOLS, context.name, view.pool.name)
-    events = []
-    for body in bodies:
-        cause = row["cause"] if row else None
+    async def _collect(self) -> None:
+        """Wait until some steps have ended, and append the outcomes of all that have by then as one group."""
+        ended, self.running = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        ends = [task.result() for task in ended]
+        fault_point("before-receipt-recorded")
+        await anew(lambda: self._record(ends))
+        for end in ends:
+            node = end.step.node
+            if end.failed:
+                self.done.failed[node] = end.failed
+            self.done.acted += 1
+            self.done.settled += not end.failed
+            message = f"{node}: {end.failed}" if end.failed else f"{node} {end.said} ({end.step.purpose})"
+            self.context.progress(Progress(f"pool {self.name}", message, self.done.settled, self.done.total))
+        fault_point("between-nodes")
+
+    async def _record(self, ends: Sequence[Ended]) -> None:
+        """Append the outcomes as one group, less those of steps that others took over and ended meanwhile."""
+        snapshot = await self.context.snapshot()
+        events, streams = [], []
+        for end in ends:
+            state = snapshot.one(NODE_STATES, self.context.name, end.step.node) or {}
+            if state.get("step") == end.step.step:
+                bodies = end.events(state.get("drift") or ())
+                events += self.context.events(snapshot, bodies, correlation=state.get("step_cause"))
+                streams.append(node_stream(self.context.name, end.step.node))
+        await self.context.append(events, snapshot, streams)
+
+    async def _begin(self, snapshot: Snapshot, view: PoolView, plan: Plan) -> Sequence[Begun]:
+        """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
+        orphans = await self._orphans(snapshot, view)
+        taken = [step for step in orphans if _goes_on(view.pool, step)]
+        bodies: list[Event] = [*plan.events, *_orphan_events(view.pool, orphans, self.context.owner), *plan.steps]
+        if not bodies:
+            return ()
+        events = []
+        for body in bodies:
+            events += self.context.events(snapshot, [body], correlation=self._cause(snapshot, body))
+        nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver, NodeDeferred))]
+        streams = [pool_stream(self.context.name, self.name), *(node_stream(self.context.name, node) for node in nodes)]
+        stored = await self.context.append(events, snapshot, streams)
+        fault_point("after-step-started")
+        fences = {e.body.step: e.position for e in stored if isinstance(e.body, (StepStarted, StepTakenOver))}
+        return [Begun(step, fences[step.step], _phase(snapshot, step)) for step in (*plan.steps, *taken)]
+
+    def _cause(self, snapshot: Snapshot, body: Event) -> str | None:
+        """The root of what is begun: the drift that a repair repairs, or what last changed the pool's content."""
         if isinstance(body, StepStarted) and body.purpose == "repair":
-            state = snapshot.one(NODE_STATES, context.name, body.node)
-            cause = state["drift_cause"] if state else cause
-        events += context.events(snapshot, [body], correlation=cause)
-    nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver, NodeDeferred))]
-    streams = [pool_stream(context.name, view.pool.name), *(node_stream(context.name, node) for node in nodes)]
-    stored = await context.append(events, snapshot, streams)
-    fault_point("after-step-started")
-    fences = {
-        event.body.step: event.position for event in stored if isinstance(event.body, (StepStarted, StepTakenOver))
-    }
-    return [Begun(step, fences[step.step]) for step in (*plan.steps, *taken)]
+            state = snapshot.one(NODE_STATES, self.context.name, body.node)
+            return state["drift_cause"] if state else None
+        row = snapshot.one(POOLS, self.context.name, self.name)
+        return row["cause"] if row else None
+
+    async def _orphans(self, snapshot: Snapshot, view: PoolView) -> list[StepStarted]:
+        """Open steps whose owner's lease ran out, to be sent again as they were.
+
+        Also our own that are not in hand: they were forgotten when a pass failed in the middle.
+        """
+        live = set((await self.context.leases.live("owner/")).values()) - {self.context.owner}
+        found = []
+        for node in view.nodes:
+            state = snapshot.one(NODE_STATES, self.context.name, node.name)
+            if state is None or state["step"] is None or state["step_owner"] in live or node.tried:
+                continue
+            data = canonical_json({**state["step_data"], "owner": self.context.owner})
+            step = decode(StepStarted.__name__, StepStarted.schema_version, data)
+            assert isinstance(step, StepStarted)  # noqa: S101  decoded as such
+            found.append(step)
+        return found
 
 
-async def _orphans(context: Context, snapshot: Snapshot, view: PoolView, tried: set[str]) -> list[StepStarted]:
-    """Open steps whose owner's lease ran out, to be sent again as they were.
-
-    Also our own: this pool has none in hand now, so what is open was forgotten when a pass failed in the middle.
-    """
-    live = set((await context.leases.live("owner/")).values()) - {context.owner}
-    found = []
-    for node in view.nodes:
-        state = snapshot.one(NODE_STATES, context.name, node.name)
-        if state is None or state["step"] is None or state["step_owner"] in live or node.name in tried:
-            continue
-        data = canonical_json({**state["step_data"], "owner": context.owner})
-        step = decode(StepStarted.__name__, StepStarted.schema_version, data)
-        assert isinstance(step, StepStarted)  # noqa: S101  decoded as such
-        found.append(step)
-    return found
+def _goes_on(pool: Pool, step: StepStarted) -> bool:
+    """A pool that only observes by now has nothing written any more; uncordoning is no writing."""
+    return pool.enforces or step.purpose == "uncordon"
 
 
 def _orphan_events(pool: Pool, steps: Sequence[StepStarted], owner: str) -> list[Event]:
     """An orphan is taken over; in a pool that only observes by now it ends as it is, for that would write."""
-    if pool.enforces:
-        return [StepTakenOver(pool.name, step.node, step.step, owner) for step in steps]
     reason = "its owner ended, and the pool only observes now"
-    return [NodeDeferred(step.node, step.pool, step.step, reason, lost=True) for step in steps]
+    return [
+        StepTakenOver(pool.name, step.node, step.step, owner)
+        if _goes_on(pool, step)
+        else NodeDeferred(step.node, step.pool, step.step, reason, lost=True)
+        for step in steps
+    ]
 
 
-async def _run(context: Context, pool: Pool, begun: Sequence[Begun], sights: Mapping[str, Sight], done: Rolled) -> None:
-    """Send every step, many nodes at once, then append all outcomes as one group."""
-    jobs = [await _job(context, pool, one, sights[one.step.node]) for one in begun]
-    answers = await context.runner.apply(jobs)
-    fault_point("before-receipt-recorded")
-    await anew(lambda: _record(context, begun, answers))
-    for one, answer in zip(begun, answers, strict=True):
-        if isinstance(answer, NodeError) or answer.result not in ("applied", "same"):
-            done.failed[one.step.node] = _reason(answer)
-    done.acted += len(begun)
-    _tell(context, pool.name, begun, done)
-    fault_point("between-nodes")
-
-
-async def _record(context: Context, begun: Sequence[Begun], answers: Sequence[Receipt | NodeError]) -> None:
-    """Append the outcomes as one group, less those of steps that others took over and ended meanwhile."""
-    snapshot = await context.snapshot()
-    events, streams = [], []
-    for step, answer in zip((one.step for one in begun), answers, strict=True):
-        state = snapshot.one(NODE_STATES, context.name, step.node) or {}
-        if state.get("step") == step.step:
-            bodies = outcome_events(step, answer, state.get("drift") or ())
-            events += context.events(snapshot, bodies, correlation=state.get("step_cause"))
-            streams.append(node_stream(context.name, step.node))
-    await context.append(events, snapshot, streams)
-
-
-def _tell(context: Context, pool: str, begun: Sequence[Begun], done: Rolled) -> None:
-    for one in begun:
-        why = done.failed.get(one.step.node)
-        done.settled += why is None
-        message = f"{one.step.node}: {why}" if why else f"{one.step.node} converged ({one.step.purpose})"
-        context.progress(Progress(f"pool {pool}", message, done.settled, done.total))
-
-
-def _reason(answer: Receipt | NodeError) -> str:
-    if isinstance(answer, NodeError):
-        return answer.what
-    return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
-
-
-async def _job(context: Context, pool: Pool, begun: Begun, sight: Sight) -> Job:
-    step = begun.step
-    target = decode_file_set((await context.load([step.files]))[step.files])
-    contents = await context.load(entry.sha256 for entry in target.entries)
-    files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
-    return Job(
-        sight.target,
-        ApplyRequest(
-            context.log.log_id,
-            step.epoch,
-            begun.fence,
-            step.step,
-            pool.runtime,
-            files,
-            step.restore,
-            step.start,
-            step.actions,
-        ),
-    )
-
-
-async def view_pool(
-    context: Context,
-    snapshot: Snapshot,
-    name: str,
-    sights: Mapping[str, Sight],
-    changes: Changes,
-    tried: set[str],
-) -> PoolView:
-    """The planner's view of a pool: rows of the log, and this pass's observations."""
-    row = snapshot.table(POOLS)[context.name, name]
-    pool = Pool(name, row["spec"])
-    sets = await file_sets(context, snapshot)
-    own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
-    nodes = []
-    for sight in sorted(sights.values(), key=lambda sight: sight.name):
-        if sight.pool == name:
-            state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-            nodes.append(
-                await _view_node(context, snapshot, pool, replace(sight, state=state), own, sets, changes, tried)
-            )
-    rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
-    version = snapshot.version(pool_stream(context.name, name))
-    return PoolView(pool, nodes, version, _rollout(rollout) if rollout else None, row["commit"])
-
-
-def _rollout(row: Row) -> RolloutView:
-    return RolloutView(row["rollout"], row["state"], row["targets"], row["started_at"])
-
-
-async def _view_node(
-    context: Context,
-    snapshot: Snapshot,
-    pool: Pool,
-    sight: Sight,
-    own: set[str],
-    sets: Mapping[str, FileSet],
-    changes: Changes,
-    tried: set[str],
-) -> NodeView:
-    state = sight.state
-    wanted = wanted_files(snapshot, sight)
-    view = NodeView(
-        name=sight.name,
-        base=base_of(snapshot.fleet, snapshot.rows, pool.name, state) or "",
-        target=wanted,
-        applied=state.get("files"),
-        unproven=bool(state.get("unproven")),
-        drifted=bool(state.get("drift")),
-        drift_cause=state.get("drift_cause"),
-        converged_at=state.get("converged_at"),
-        step=state.get("step"),
-        failed=state.get("failed"),
-        out=sight.out or _waits(context, pool, sight),
-        tried=sight.name in tried,
-        own=sight.name in own,
-    )
-    if wanted is None or sight.observation is None or sight.out or not (view.behind or view.drifted) or view.tried:
-        return view
-    target = sets[wanted]
-    applied = sets.get(view.applied or "", FileSet(()))
-    base_files = state.get("base_files") or {}
-    ours = (*applied.entries, *sight.unproven.entries)
-    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in target.by_path}
-    unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
-    start, change = await changes.between(pool, sight.observation, target, gone, unread)
-    return replace(view, start=start, change=change, restore=tuple(sorted(gone)))
-
-
-def _waits(context: Context, pool: Pool, sight: Sight) -> str:
-    """Why a node that answers is not begun now, or nothing."""
-    state = sight.state
-    if state.get("step"):
-        return f"step in progress by {state['step_owner']}"
-    seen = sight.observation
-    if seen is not None and pool.runtime == "crio" and seen.active not in ("active", "reloading", ""):
-        return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
-    if context.retry_now:
-        return ""
-    failed, deferred = state.get("failed"), state.get("deferred")
-    # A repair has nobody's new content to blame, and no newer commit to wait for.
-    if failed and (failed["blame"] == "node" or failed["files"] == state.get("files")):
-        return _pause("failed", failed, 1, context.clock.now())
-    return _pause("deferred", deferred, 2, context.clock.now()) if deferred else ""
-
-
-def _pause(what: str, past: Mapping[str, Any], free: int, now: datetime) -> str:
-    """Until when a node is left alone that came to nothing `attempts` times, or nothing; `free` begins to wait."""
-    attempts = int(past["attempts"])
-    if attempts < free:
-        return ""
-    again = datetime.fromisoformat(past["at"]) + timedelta(
-        seconds=RETRY_FIRST * 2 ** min(attempts - free, RETRY_DOUBLINGS)
-    )
-    return f"{what} {attempts} times ({past['reason']}); next try at {again:%H:%M:%SZ}" if now < again else ""
+def _phase(snapshot: Snapshot, step: StepStarted) -> str:
+    """How far a step that is taken over had come; a new one has only begun."""
+    state = snapshot.one(NODE_STATES, snapshot.fleet, step.node) or {}
+    return str(state["phase"]) if state.get("step") == step.step else "begun"
 
 
 def _moving(view: PoolView, plan: Plan) -> bool:
     """Whether waiting (a canary's soak, somebody else's step) will change something."""
-    open_steps = any(node.step for node in view.nodes)
-    soaking = any(why.startswith(("canary soaks", "waits for")) for why in plan.waits.values())
-    return open_steps or soaking
+    soon = any(why in PASSING or why.startswith("canary soaks") for why in plan.waits.values())
+    return soon or any(node.step for node in view.nodes)

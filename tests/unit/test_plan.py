@@ -11,9 +11,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.rollout.plan import Change, NodeView, Plan, PoolView, RolloutView, plan_pool
+from reconciler.events.catalogue import Event, RolloutStarted, WaveStarted
+from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
+from reconciler.rollout.views import Change, NodeView, PoolView, RolloutView, Wave, in_turn
 
+PLANNER = Planner("default", "me", 1)
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 CASES = sorted(Path(__file__).parent.parent.joinpath("cases", "plan").glob("*.yaml"))
 RELOAD = Change("drain", "reload", ("reload:crio.service",), ("registry bad.example.com added as blocked: drain",))
@@ -28,6 +31,8 @@ def _pool(settings_: dict[str, Any]) -> Pool:
 
 def _node(data: dict[str, Any]) -> NodeView:
     values = {"base": "b", "target": "new", "applied": "old", "change": RELOAD, "start": "s", **data}
+    if "does" in values:
+        values["change"] = Change("drain", values.pop("does"), (), ())
     if "converged" in values:
         values["converged_at"] = NOW - timedelta(seconds=values.pop("converged"))
     return NodeView(**values)
@@ -38,13 +43,22 @@ def _view(case: dict[str, Any]) -> PoolView:
     view = None
     if rollout:
         started = NOW - timedelta(seconds=rollout.get("started", 600))
-        view = RolloutView("r-1", rollout["state"], rollout["targets"], started)
-    return PoolView(_pool(case.get("pool", {})), [_node(node) for node in case["nodes"]], 7, view, "c0ffee")
+        waves = tuple(Wave(kind, frozenset(names)) for wave in rollout.get("waves", ()) for kind, names in wave.items())
+        kind, approved = rollout.get("kind", "rollout"), frozenset(rollout.get("approved", ()))
+        view = RolloutView("r-1", rollout["state"], rollout["targets"], started, kind, waves, approved)
+    nodes = sorted((_node(node) for node in case["nodes"]), key=in_turn)
+    return PoolView(_pool(case.get("pool", {})), nodes, 7, view, "c0ffee", **case.get("view", {}))
+
+
+def _event(event: Event) -> str:
+    if isinstance(event, WaveStarted):
+        return f"{event.kind} {', '.join(event.nodes)}"
+    return f"{event.type} {event.kind}" if isinstance(event, RolloutStarted) else event.type
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
     return {
-        "events": [event.type for event in plan.events],
+        "events": [_event(event) for event in plan.events],
         "steps": [f"{step.purpose} {step.node}" for step in plan.steps],
         "waits": dict(plan.waits),
     }
@@ -59,7 +73,7 @@ def _summary(plan: Plan) -> dict[str, Any]:
     ],
 )
 def test_plan(case: dict[str, Any]) -> None:
-    plan = plan_pool(_view(case), "default", "me", 1, NOW)
+    plan = plan_pool(_view(case), PLANNER, NOW)
     expected = {"events": [], "steps": [], "waits": {}, **case["expect"]}
     assert _summary(plan) == expected
 
@@ -98,8 +112,8 @@ def views(draw: st.DrawFn) -> PoolView:
 @settings(max_examples=150)
 @given(views())
 def test_a_plan_is_deterministic_keeps_the_budget_and_leaves_out_who_cannot_be_acted_on(view: PoolView) -> None:
-    plan = plan_pool(view, "default", "me", 1, NOW)
-    assert plan == plan_pool(view, "default", "me", 1, NOW)
+    plan = plan_pool(view, PLANNER, NOW)
+    assert plan == plan_pool(view, PLANNER, NOW)
     by_name = {node.name: node for node in view.nodes}
     begun = [by_name[step.node] for step in plan.steps]
     assert len({node.name for node in begun}) == len(begun)
@@ -115,7 +129,7 @@ def test_a_plan_is_deterministic_keeps_the_budget_and_leaves_out_who_cannot_be_a
 @settings(max_examples=100)
 @given(views())
 def test_the_canary_goes_before_the_rest(view: PoolView) -> None:
-    plan = plan_pool(view, "default", "me", 1, NOW)
+    plan = plan_pool(view, PLANNER, NOW)
     fresh = (
         view.rollout is None
         or view.rollout.state != "progressing"

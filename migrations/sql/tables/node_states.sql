@@ -14,6 +14,8 @@ CREATE TABLE node_states (
     step_fence bigint,
     step_data jsonb,
     step_cause text,
+    phase text,
+    cordoned text,
     unproven jsonb,
     deferred jsonb,
     failed jsonb,

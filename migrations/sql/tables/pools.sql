@@ -11,6 +11,10 @@ CREATE TABLE pools (
     blocked text,
     rollout text,
     cause text,
+    locks jsonb,
+    refused jsonb,
+    completed jsonb,
+    window_until text,
     valid_from bigint NOT NULL,
     valid_to bigint CHECK (valid_to > valid_from),
     PRIMARY KEY (fleet, pool, valid_from)

@@ -5,7 +5,9 @@ CREATE TABLE rollouts (
     state text,
     plan text,
     targets jsonb,
-    canaries jsonb,
+    kind text,
+    waves jsonb,
+    approved jsonb,
     nodes bigint,
     disruption text,
     effective text,
@@ -21,7 +23,7 @@ CREATE TABLE rollouts (
 );
 CREATE UNIQUE INDEX rollouts_current ON rollouts (fleet, pool, rollout) WHERE valid_to IS NULL;
 CREATE INDEX rollouts_as_of ON rollouts USING gist (int8range(valid_from, valid_to));
-COMMENT ON TABLE rollouts IS 'One row per rollout: progressing, completed, halted or superseded.';
+COMMENT ON TABLE rollouts IS 'One row per rollout: progressing, completed, halted, aborted or superseded.';
 COMMENT ON COLUMN rollouts.valid_from IS 'Position of the log from which the row holds (the last of its append group).';
 COMMENT ON COLUMN rollouts.valid_to IS 'Position from which it no longer holds; NULL: it holds now.';
 COMMENT ON INDEX rollouts_current IS 'One row per key holds now.';

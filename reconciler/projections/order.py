@@ -1,0 +1,45 @@
+"""Which pools have completed their content, for those that come `after` them; from rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.projections.desired import base_of, wanted_row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Key, Row
+
+Rows = Mapping[str, Mapping[Key, Row]]
+
+
+def ahead(fleet: str, rows: Rows, pool: str) -> str:
+    """What the pools of `after` still lack, in words; empty where all have completed the pool's content."""
+    row = rows[POOLS.name][fleet, pool]
+    lacks = (_lacks(fleet, rows, other, row["commit"]) for other in row["spec"]["after"])
+    return next((why for why in lacks if why), "")
+
+
+def _lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
+    row = rows[POOLS.name].get((fleet, pool))
+    if row is None or not row["spec"]:
+        return f"waits for pool {pool}, which is not there"
+    if row["commit"] != commit:
+        return f"waits for pool {pool}, which has not taken commit {(commit or 'none')[:12]}"
+    rollout = rows.get(ROLLOUTS.name, {}).get((fleet, pool, row["rollout"] or "")) or {}
+    state, targets = rollout.get("state"), rollout.get("targets") or {}
+    if state in ("progressing", "halted", "aborted"):
+        return f"waits for pool {pool}, whose rollout is {state}"
+    for (_, name), node in sorted(rows.get(NODES.name, {}).items()):
+        if node["pool"] == pool and _is_behind(fleet, rows, pool, name, targets):
+            return f"waits for pool {pool}: {name} does not have the content yet"
+    return ""
+
+
+def _is_behind(fleet: str, rows: Rows, pool: str, node: str, completed: Mapping[str, str]) -> bool:
+    """Whether a node lacks files that no completed rollout of its pool has brought or deferred."""
+    state = rows.get(NODE_STATES.name, {}).get((fleet, node)) or {}
+    wanted = wanted_row(fleet, rows, pool, node, state)
+    if wanted is None:
+        return not state.get("unreachable")
+    own = (fleet, pool, node, wanted["base"]) in rows.get(RENDERS.name, {})
+    key = f"node:{node}" if own else base_of(fleet, rows, pool, state)
+    behind = wanted["files"] != state.get("files") or bool(state.get("unproven"))
+    return behind and completed.get(str(key)) != wanted["files"]

@@ -1,0 +1,189 @@
+"""One node's turn: cordon and drain where its pool does so, apply, uncordon; and what that means in events.
+
+Every part may be repeated: a turn that is taken over goes on after the last part that is in the log, and the node
+answers a step that it has finished with its stored receipt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from reconciler.errors import NodeError
+from reconciler.events.catalogue import (
+    DrainBlocked,
+    Event,
+    NodeCordoned,
+    NodeDeferred,
+    NodeDrained,
+    NodeUncordoned,
+    StepStarted,
+)
+from reconciler.events.envelope import node_stream
+from reconciler.faults import fault_point
+from reconciler.ports import ApplyRequest, DrainAnswer, DrainTask, FileContent, Job, Receipt
+from reconciler.projections.tables import NODE_STATES
+from reconciler.rollout.pools import Pool
+from reconciler.stages.context import Context, anew, decode_file_set
+from reconciler.stages.observe import Sight
+from reconciler.stages.outcome import outcome_events
+
+DRAIN_AGAIN = 5
+DRAIN_LATER = 60
+"""Seconds between two tries to empty a node: at first, and at most."""
+
+UNCORDON_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A step to carry out, its fence (the position of StepStarted or StepTakenOver), and how far it had come."""
+
+    step: StepStarted
+    fence: int
+    phase: str = "begun"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a turn ended: the node's answer, or why it was not asked. `failed` is empty where all went well."""
+
+    step: StepStarted
+    answer: Receipt | NodeError | None
+    blocked: str = ""
+    uncordon: DrainAnswer | None = None
+
+    @property
+    def failed(self) -> str:
+        if self.blocked:
+            return self.blocked
+        if isinstance(self.answer, NodeError):
+            return self.answer.what
+        if self.answer is not None and self.answer.result not in ("applied", "same"):
+            return f"{self.answer.reason}: {self.answer.detail}" if self.answer.detail else self.answer.reason
+        return f"not uncordoned: {self.uncordon.detail}" if self.uncordon and self.uncordon.state != "done" else ""
+
+    @property
+    def said(self) -> str:
+        return "uncordoned" if self.answer is None else "converged"
+
+    def events(self, drift: Sequence[Mapping[str, Any]]) -> list[Event]:
+        """What happened, in order; the last event ends the step. `drift` is what a repair set right."""
+        step = self.step
+        uncordoned = [NodeUncordoned(step.node, step.pool, step.step)] if self._is_uncordoned else []
+        if self.blocked:
+            blocked = DrainBlocked(step.node, step.pool, step.step, self.blocked)
+            return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked)]
+        if self.answer is None:
+            return uncordoned or [NodeDeferred(step.node, step.pool, step.step, self.failed)]
+        *before, end = outcome_events(step, self.answer, drift)
+        return [*before, *uncordoned, end]
+
+    @property
+    def _is_uncordoned(self) -> bool:
+        return self.uncordon is not None and self.uncordon.state == "done"
+
+
+async def take_turn(context: Context, pool: Pool, begun: Begun, sight: Sight) -> Ended:
+    """Carry out one step. Node trouble is an answer, never an exception."""
+    turn = _Turn(context, pool, begun, sight)
+    if begun.step.purpose == "uncordon":
+        return Ended(begun.step, None, uncordon=await turn.uncordon())
+    if begun.step.effective != "drain":
+        return Ended(begun.step, await turn.apply())
+    if blocked := await turn.empty():
+        return Ended(begun.step, None, blocked, await turn.uncordon())
+    answer = await turn.apply()
+    fault_point("before-uncordon")
+    return Ended(begun.step, answer, uncordon=await turn.uncordon())
+
+
+class _Turn:
+    def __init__(self, context: Context, pool: Pool, begun: Begun, sight: Sight) -> None:
+        self.context, self.pool, self.begun, self.sight = context, pool, begun, sight
+        self.step = begun.step
+        settings = pool.spec["drain"]
+        self.drainer = context.drainers.get(settings["via"])
+        self.task = DrainTask(sight.target, pool.name, self.step.step, context.log.log_id, settings)
+
+    async def empty(self) -> str:
+        """Cordon and drain, as far as that is not done yet; why it cannot be done, or nothing."""
+        settings = self.pool.spec["drain"]
+        deadline = self.context.clock.now() + timedelta(seconds=settings["timeout"])
+        if self.begun.phase == "begun":
+            if why := await self._until("cordon", deadline):
+                return f"not cordoned: {why}"
+            await self._record(NodeCordoned(self.step.node, self.step.pool, self.step.step))
+            fault_point("after-cordon")
+        if self.begun.phase != "drained":
+            why = await self._until("drain", deadline)
+            if why and settings["onTimeout"] == "abort":
+                return f"not drained: {why}"
+            await self._record(NodeDrained(self.step.node, self.step.pool, self.step.step, why))
+            fault_point("after-drain")
+        return ""
+
+    async def uncordon(self) -> DrainAnswer:
+        """A few tries; where they fail, the planner makes another turn of it."""
+        if self.drainer is None:
+            return DrainAnswer("done", "the pool does not drain any more")
+        answer = await self.drainer.uncordon(self.task)
+        for _ in range(UNCORDON_TRIES - 1):
+            if answer.state == "done":
+                break
+            await self.context.clock.sleep(DRAIN_AGAIN)
+            answer = await self.drainer.uncordon(self.task)
+        return answer
+
+    async def apply(self) -> Receipt | NodeError:
+        job = await self._job()
+        return (await self.context.runner.apply([job]))[0]
+
+    async def _until(self, verb: Literal["cordon", "drain"], deadline: Any) -> str:
+        """Try until it is done, cannot be done, or the time is up; why not, or nothing."""
+        if self.drainer is None:
+            return "the pool does not drain any more"
+        pause = DRAIN_AGAIN
+        while True:
+            answer: DrainAnswer = await getattr(self.drainer, verb)(self.task)
+            if answer.state == "done":
+                return ""
+            if answer.state == "failed":
+                return answer.detail
+            left = (deadline - self.context.clock.now()).total_seconds()
+            if left <= 0 or self.context.stopping:
+                return f"not within {self.pool.spec['drain']['timeout']} s: {answer.detail}"
+            await self.context.clock.sleep(min(pause, left))
+            pause = min(pause * 2, DRAIN_LATER)
+
+    async def _record(self, body: Event) -> None:
+        """Append what is done so far, unless somebody else has taken the step over and ended it."""
+
+        async def attempt() -> None:
+            snapshot = await self.context.snapshot()
+            state = snapshot.one(NODE_STATES, self.context.name, self.step.node) or {}
+            if state.get("step") == self.step.step:
+                events = self.context.events(snapshot, [body], correlation=state.get("step_cause"))
+                await self.context.append(events, snapshot, [node_stream(self.context.name, self.step.node)])
+
+        await anew(attempt)
+
+    async def _job(self) -> Job:
+        step, context = self.step, self.context
+        target = decode_file_set((await context.load([step.files]))[step.files])
+        contents = await context.load(entry.sha256 for entry in target.entries)
+        files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
+        request = ApplyRequest(
+            context.log.log_id,
+            step.epoch,
+            self.begun.fence,
+            step.step,
+            self.pool.runtime,
+            files,
+            step.restore,
+            step.start,
+            step.actions,
+        )
+        return Job(self.sight.target, request)

@@ -1,0 +1,161 @@
+"""The planner's view of a pool: rows of the log, and this pass's look at the nodes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.events.envelope import pool_stream
+from reconciler.ports import Snapshot
+from reconciler.projections.desired import base_of
+from reconciler.projections.order import ahead
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.rollout.pools import Pool
+from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
+from reconciler.stages.changes import Changes
+from reconciler.stages.context import Context, FileSet
+from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
+
+RETRY_FIRST = 30
+RETRY_DOUBLINGS = 7
+"""A node that failed by itself, or a second time refused its step, is tried again after 30 s, doubling up to about an
+hour; each up to a quarter later, so that nodes that failed together do not come back together."""
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+@dataclass
+class Look:
+    """What the views of one pool share in a pass: its sights, the changes worked out, the nodes acted on already."""
+
+    context: Context
+    sights: Mapping[str, Sight]
+    changes: Changes
+    tried: set[str]
+
+
+async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
+    """The pool, and its nodes in the order of their turns."""
+    row = snapshot.table(POOLS)[snapshot.fleet, name]
+    rollout = snapshot.one(ROLLOUTS, snapshot.fleet, name, row["rollout"]) if row["rollout"] else None
+    view = PoolView(
+        Pool(name, row["spec"]),
+        (),
+        snapshot.version(pool_stream(snapshot.fleet, name)),
+        _rollout(rollout) if rollout else None,
+        row["commit"],
+        locks=locks(row, look.context.clock.now()),
+        refused={files: why["reason"] for files, why in (row["refused"] or {}).items()},
+        completed=(row["completed"] or {}).get("targets") or {},
+        ahead=ahead(snapshot.fleet, snapshot.rows, name),
+        window_until=datetime.fromisoformat(row["window_until"]) if row["window_until"] else None,
+    )
+    sets = await file_sets(look.context, snapshot)
+    own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
+    nodes = []
+    for sight in look.sights.values():
+        if sight.pool == name:
+            known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
+            nodes.append(await _with_change(look, view, known, _node(look, snapshot, view, known, own), sets))
+    return replace(view, nodes=sorted(nodes, key=in_turn))
+
+
+def _rollout(row: Row) -> RolloutView:
+    waves = tuple(Wave(wave["kind"], frozenset(wave["nodes"])) for wave in row["waves"] or ())
+    approved = frozenset(approval["stage"] for approval in row["approved"] or ())
+    kind = row["kind"] or "rollout"
+    return RolloutView(row["rollout"], row["state"], row["targets"], row["started_at"], kind, waves, approved)
+
+
+def locks(row: Row, now: datetime) -> tuple[str, ...]:
+    """The pool's locks that have not run out, each in words."""
+    return tuple(
+        f"by {lock['owner']} (lock {lock['lock']}{', until ' + lock['until'] if lock['until'] else ''}): "
+        f"{lock['reason']}"
+        for lock in row["locks"] or ()
+        if lock["until"] is None or now < datetime.fromisoformat(lock["until"])
+    )
+
+
+def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set[str]) -> NodeView:
+    state, seen = sight.state, sight.observation
+    healthy = seen is not None and _is_healthy(view.pool, seen.active)
+    spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    node = NodeView(
+        name=sight.name,
+        base=base_of(snapshot.fleet, snapshot.rows, view.pool.name, state) or "",
+        target=wanted_files(snapshot, sight),
+        applied=state.get("files"),
+        zone=(spec.get("labels") or {}).get(ZONE, ""),
+        unproven=bool(state.get("unproven")),
+        drifted=bool(state.get("drift")),
+        drift_cause=state.get("drift_cause"),
+        converged_at=state.get("converged_at"),
+        step=state.get("step"),
+        step_effective=(state.get("step_data") or {}).get("effective", "none"),
+        failed=state.get("failed"),
+        out=sight.out or _waits(look.context, view.pool, sight),
+        tried=sight.name in look.tried,
+        own=sight.name in own,
+        cordoned=state.get("cordoned") is not None,
+        away=seen is None or not healthy,
+        healthy=healthy,
+    )
+    return replace(node, back=_back(view, node))
+
+
+def _back(view: PoolView, node: NodeView) -> str | None:
+    """Where a node with refused files goes with `onFailure: revert`; None where it stays."""
+    if view.pool.spec["onFailure"] != "revert" or node.target not in view.refused:
+        return None
+    return view.completed.get(node.key) if node.applied in view.refused or node.unproven else None
+
+
+async def _with_change(
+    look: Look, view: PoolView, sight: Sight, node: NodeView, sets: Mapping[str, FileSet]
+) -> NodeView:
+    """The node with what bringing it to its files would mean, where that is of interest."""
+    goal = node.back or node.target
+    idle = node.out or node.tried or not (node.behind or node.drifted or node.back)
+    if goal is None or sight.observation is None or idle:
+        return node
+    target, base_files = sets[goal], sight.state.get("base_files") or {}
+    ours = (*sets.get(node.applied or "", FileSet(())).entries, *sight.unproven.entries)
+    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in target.by_path}
+    unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
+    start, change = await look.changes.between(view.pool, sight.observation, target, gone, unread)
+    return replace(node, start=start, change=change, restore=tuple(sorted(gone)))
+
+
+def _is_healthy(pool: Pool, active: str) -> bool:
+    return pool.runtime != "crio" or active in ("active", "reloading", "")
+
+
+def _waits(context: Context, pool: Pool, sight: Sight) -> str:
+    """Why a node that answers is not begun now, or nothing."""
+    state, seen = sight.state, sight.observation
+    if state.get("step"):
+        return f"step in progress by {state['step_owner']}"
+    if seen is not None and not _is_healthy(pool, seen.active):
+        return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
+    if context.retry_now:
+        return ""
+    failed, deferred = state.get("failed"), state.get("deferred")
+    # A repair has nobody's new content to blame, and no newer commit to wait for.
+    if failed and (failed["blame"] == "node" or failed["files"] == state.get("files")):
+        return _pause(sight.name, "failed", failed, 1, context.clock.now())
+    return _pause(sight.name, "deferred", deferred, 2, context.clock.now()) if deferred else ""
+
+
+def _pause(node: str, what: str, past: Mapping[str, Any], free: int, now: datetime) -> str:
+    """Until when a node is left alone that came to nothing `attempts` times, or nothing; `free` begins to wait."""
+    attempts = int(past["attempts"])
+    if attempts < free:
+        return ""
+    wait = RETRY_FIRST * 2 ** min(attempts - free, RETRY_DOUBLINGS)
+    draw = hashlib.sha256(f"{node}\n{attempts}".encode()).digest()[0]  # the same for every replica
+    again = datetime.fromisoformat(past["at"]) + timedelta(seconds=wait + wait * draw // 1024)
+    return f"{what} {attempts} times ({past['reason']}); next try at {again:%H:%M:%SZ}" if now < again else ""
