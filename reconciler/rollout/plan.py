@@ -111,6 +111,8 @@ class _PoolPlan:
             return ""
         if rollout.state in STOPPED:
             return f"rollout {rollout.state}" if not rollout.conflicts(self.targets) else ""
+        if rollout.kind != "rollout":
+            return ""  # the others have this content and are well
         blamed = [node for node in self.view.nodes if node.content_failed and node.target not in self.view.refused]
         if len(blamed) < self.pool.spec["failureThreshold"]:
             return ""

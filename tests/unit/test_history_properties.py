@@ -117,7 +117,7 @@ class Life:
             faults.reload = "unable"
         elif kind == "heal":
             faults.unreachable = faults.disk_full = False
-            faults.reload = ""
+            faults.reload = faults.lose = ""
         else:
             setattr(faults, kind, True)
 
