@@ -24,6 +24,7 @@ from reconciler.cli.lint import lint
 from reconciler.cli.log import log
 from reconciler.cli.options import fleet
 from reconciler.cli.rollback import rollback
+from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
 from reconciler.cli.status import status
@@ -51,6 +52,10 @@ VERBS: tuple[click.Command, ...] = (
     hold,
     approve,
     accept,
+    pause,
+    resume,
+    abort,
+    retry,
     log,
     db,
     config,

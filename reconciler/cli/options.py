@@ -85,6 +85,12 @@ def reason(help_text: str) -> Callable[[Command], Command]:
     return option("--reason", required=True, metavar="TEXT", show_default="required", help=help_text)
 
 
+def dry_run(command: Command) -> Command:
+    """--dry-run, for verbs that append."""
+    add = option("--dry-run", is_flag=True, show_default="off", help="Say what would be done, and record nothing.")
+    return add(command)
+
+
 def waiting(command: Command) -> Command:
     """--wait/--no-wait and --timeout, for verbs that append and then bring it to the nodes."""
     for add in (

@@ -17,6 +17,7 @@ ROLLOUT: Mapping[tuple[str, str], str] = {
     (NEW, "RolloutStarted"): "progressing",
     ("progressing", "WaveStarted"): "progressing",
     ("progressing", "RolloutApproved"): "progressing",
+    ("progressing", "RolloutRetried"): "progressing",
     ("progressing", "RolloutHalted"): "halted",
     ("progressing", "RolloutAborted"): "aborted",
     ("progressing", "RolloutSuperseded"): "superseded",

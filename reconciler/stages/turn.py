@@ -72,7 +72,7 @@ class Ended:
     def events(self, drift: Sequence[Mapping[str, Any]]) -> list[Event]:
         """What happened, in order; the last event ends the step. `drift` is what a repair set right."""
         step = self.step
-        uncordoned = [NodeUncordoned(step.node, step.pool, step.step)] if self._is_uncordoned else []
+        uncordoned: list[Event] = [NodeUncordoned(step.node, step.pool, step.step)] if self._is_uncordoned else []
         if self.blocked:
             blocked = DrainBlocked(step.node, step.pool, step.step, self.blocked)
             return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked)]

@@ -1,0 +1,155 @@
+"""`reconciler pause`, `resume`, `abort` and `retry`: a person's hand on the rollouts of a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.options import Duration, dry_run, flag, fleet, option, output, reason, waiting
+from reconciler.cli.output import print_object
+from reconciler.cli.progress import progress
+from reconciler.cli.session import Session, run
+from reconciler.cli.waiting import bring_to_nodes
+
+if TYPE_CHECKING:
+    from reconciler.stages.context import Context
+
+    Say = Callable[[Context], Awaitable[dict[str, Any]]]
+
+now = flag("--now", help="Begin nodes outside of the pool's windows, too, for an hour; it is recorded.")
+
+
+class Until(click.ParamType[datetime]):
+    """A time with its zone, or a duration from now."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return datetime.now(UTC) + timedelta(seconds=Duration().convert(value, param, ctx))
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no time zone; write 2026-01-31T09:00:00Z", param, ctx)
+        return moment.astimezone(UTC)
+
+
+@click.command()
+@click.argument("pool", metavar="POOL")
+@reason("Why; it is recorded.")
+@option("--until", type=Until(), metavar="TIME", show_default="none", help="When the lock runs out; also 2h or 30m.")
+@dry_run
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def pause(session: Session, pool: str, reason: str, until: datetime | None, dry_run: bool, output: str) -> int:
+    """Stop a pool under a lock of your own: nodes in hand are finished, no other is begun, drift is not repaired.
+
+    Several people may each have a lock; the pool goes on when the last one is lifted or has run out.
+    """
+
+    async def say(context: Context) -> dict[str, Any]:
+        from reconciler import control  # not before it is needed: rendering's libraries take a while to load
+
+        done = await control.pause(context, pool, reason=reason, until=until, dry_run=dry_run)
+        end = f" until {done['until']}" if done["until"] else ""
+        return _said(output, "Pause", done, f"pool {pool} paused under lock {done['lock']}{end}")
+
+    return run(_ask(session, say, None))
+
+
+@click.command()
+@click.argument("pool", metavar="POOL")
+@option("--lock", metavar="ID", show_default="your own", help="The lock to lift, where it is not yours.")
+@reason("Why; it is recorded.")
+@dry_run
+@waiting
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def resume(
+    session: Session, pool: str, lock: str | None, reason: str, dry_run: bool, wait: bool, timeout: float, output: str
+) -> int:
+    """Lift a lock of a pool: your own, or with --lock another person's."""
+
+    async def say(context: Context) -> dict[str, Any]:
+        from reconciler import control  # as above
+
+        done = await control.resume(context, pool, lock=lock, reason=reason, dry_run=dry_run)
+        left = f"; still paused under {', '.join(done['left'])}" if done["left"] else ""
+        return _said(output, "Resumption", done, f"lock {done['lock']} of pool {pool} lifted{left}")
+
+    return run(_ask(session, say, timeout if wait and not dry_run else None))
+
+
+@click.command()
+@click.argument("pool", metavar="POOL")
+@reason("Why; it is recorded.")
+@yes
+@dry_run
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def abort(session: Session, pool: str, reason: str, yes: bool, dry_run: bool, output: str) -> int:
+    """End a pool's rollout where it is: nodes in hand are finished, the others keep what they have.
+
+    They stay so until the content changes, or `reconciler retry`. To take back what is done: `reconciler rollback`.
+    """
+
+    async def say(context: Context) -> dict[str, Any]:
+        from reconciler import control  # as above
+
+        done = await control.abort(context, pool, reason=reason, dry_run=dry_run)
+        return _said(output, "Abortion", done, f"rollout {done['rollout'][:8]} of pool {pool} aborted")
+
+    if not dry_run:
+        confirm(f"abort the rollout of pool {pool}", yes=yes)
+    return run(_ask(session, say, None))
+
+
+@click.command()
+@click.argument("pool", metavar="POOL")
+@reason("Why; it is recorded.")
+@now
+@dry_run
+@waiting
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def retry(
+    session: Session, pool: str, reason: str, now: bool, dry_run: bool, wait: bool, timeout: float, output: str
+) -> int:
+    """Let a halted or aborted rollout go on, or try nodes again that failed: failures and refusals are forgotten."""
+
+    async def say(context: Context) -> dict[str, Any]:
+        from reconciler import control  # as above
+
+        done = await control.retry(context, pool, reason=reason, dry_run=dry_run)
+        if now and not dry_run:
+            done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]
+        nodes = f", {len(done['nodes'])} failed nodes forgiven" if done["nodes"] else ""
+        return _said(output, "Retry", done, f"rollout {done['rollout'][:8]} of pool {pool} goes on{nodes}")
+
+    return run(_ask(session, say, timeout if wait and not dry_run else None))
+
+
+def _said(form: str, kind: str, done: dict[str, Any], line: str) -> dict[str, Any]:
+    if form == "table":
+        click.echo(f"{line} (dry run: nothing was recorded)" if done["dryRun"] else line)
+    else:
+        print_object(form, {"kind": kind, **done})
+    return done
+
+
+async def _ask(session: Session, say: Say, within: float | None) -> int:
+    """Append; then wait `within` seconds for the nodes (None: do not)."""
+    with progress() as report:
+        async with session.context(report) as context:
+            await say(context)
+            return 0 if within is None else await bring_to_nodes(context, within)

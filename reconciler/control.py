@@ -1,0 +1,180 @@
+"""What people may ask of rollouts: pause, resume, approve, abort, retry, and to go on outside of the windows.
+
+Each appends events on the pool's stream, so that none is overtaken by a step that is begun at the same moment; what
+follows from them is the cycle's work.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from reconciler.errors import UsageError
+from reconciler.events.catalogue import (
+    Event,
+    PoolPaused,
+    PoolResumed,
+    RolloutAborted,
+    RolloutApproved,
+    RolloutRetried,
+    WindowOverridden,
+)
+from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream
+from reconciler.ports import Snapshot
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, ROLLOUTS, Row
+from reconciler.stages.context import Context, anew
+
+STOPPED = ("halted", "aborted")
+STATUS = "see `reconciler get pools`"
+WINDOW_OVERRIDE = timedelta(hours=1)
+"""How long a person's `--now` lets nodes be begun outside of the windows."""
+
+Asked = tuple[Event, dict[str, Any]]
+
+
+async def pause(
+    context: Context, pool: str, *, reason: str, until: datetime | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Stop a pool under a new lock: nodes in hand are finished, no other is begun. Raises UsageError."""
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        del row
+        if until is not None and until <= context.clock.now():
+            raise UsageError("is over already", where="--until", remedy="give a time to come")
+        key = f"lock\n{context.name}\n{pool}\n{now.version(pool_stream(context.name, pool))}"
+        lock = "p-" + uuid.uuid5(EVENT_NAMESPACE, key).hex[:8]
+        end = f"{until:%Y-%m-%dT%H:%M:%S+00:00}" if until else None
+        return PoolPaused(pool, lock, reason, end), {"pool": pool, "lock": lock, "until": end}
+
+    return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+async def resume(
+    context: Context, pool: str, *, lock: str | None = None, reason: str, dry_run: bool = False
+) -> dict[str, Any]:
+    """Lift a lock: one's own, or the one that is named. Raises UsageError where that is not clear."""
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        del now
+        chosen = _lock(row["locks"] or (), lock, context.actor.subject, pool)
+        left = [other["lock"] for other in row["locks"] if other is not chosen]
+        done = {"pool": pool, "lock": chosen["lock"], "owner": chosen["owner"], "left": left}
+        return PoolResumed(pool, chosen["lock"], reason), done
+
+    return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+def _lock(locks: Any, wanted: str | None, me: str, pool: str) -> Mapping[str, Any]:
+    if not locks:
+        raise UsageError(f"pool {pool} is not paused", remedy=STATUS)
+    mine = [lock for lock in locks if (lock["lock"] == wanted if wanted else lock["owner"] == me)]
+    if len(mine) == 1:
+        chosen: Mapping[str, Any] = mine[0]
+        return chosen
+    named = "; ".join(f"{lock['lock']} by {lock['owner']}: {lock['reason']}" for lock in locks)
+    what = f"there is no lock {wanted} on pool {pool}" if wanted else f"pool {pool} has {len(mine)} locks of yours"
+    raise UsageError(what, where="--lock", remedy=f"name one of: {named}")
+
+
+async def approve_rollout(
+    context: Context, pool: str, *, reason: str, plan: str | None = None, dry_run: bool = False
+) -> dict[str, Any]:
+    """Let the pool's rollout begin, or go on after its canaries. With `plan` only if that is its digest (or begins so).
+
+    Raises UsageError when no rollout waits there.
+    """
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        rollout, stage = waiting_rollout(now, row)
+        if rollout is None:
+            raise UsageError(f"no rollout of pool {pool} waits for approval", remedy=STATUS)
+        if plan is not None and not str(rollout["plan"]).startswith(plan):
+            what = f"the plan that waits is {rollout['plan'][:12]}, not {plan}"
+            raise UsageError(what, where="--plan", remedy="look at it with `reconciler plan`, then approve that one")
+        body = RolloutApproved(pool, rollout["rollout"], stage, rollout["plan"], reason)
+        return body, {"pool": pool, "rollout": rollout["rollout"], "stage": stage, "plan": rollout["plan"]}
+
+    return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+def waiting_rollout(now: Snapshot, row: Row) -> tuple[Row | None, str]:
+    """The pool's rollout that wants a person's approval, and the stage that it has come to."""
+    rollout = _rollout(now, row)
+    if rollout is None or rollout["state"] != "progressing" or rollout["kind"] != "rollout":
+        return None, ""
+    stage = {"always": "start", "afterCanary": "canary"}.get(row["spec"]["approval"], "")
+    begun = any(wave["kind"] == "canary" for wave in rollout["waves"])
+    given = any(approval["stage"] == stage for approval in rollout["approved"])
+    if not stage or given or (stage == "canary" and not begun):
+        return None, ""
+    return rollout, stage
+
+
+async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """End the pool's rollout where it is: nodes in hand are finished, no other is begun with this content."""
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        rollout = _rollout(now, row)
+        if rollout is None or rollout["state"] not in ("progressing", "halted"):
+            raise UsageError(f"no rollout of pool {pool} is under way", remedy=STATUS)
+        body = RolloutAborted(pool, rollout["rollout"], reason)
+        return body, {"pool": pool, "rollout": rollout["rollout"]}
+
+    return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten."""
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        rollout = _rollout(now, row)
+        nodes = tuple(sorted(_failed(now, pool)))
+        if rollout is None or rollout["state"] == "superseded" or not (rollout["state"] in STOPPED or nodes):
+            raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
+        files = tuple(sorted(row["refused"] or ()))
+        done = {"pool": pool, "rollout": rollout["rollout"], "nodes": list(nodes), "files": list(files)}
+        return RolloutRetried(pool, rollout["rollout"], nodes, files, reason), done
+
+    return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+async def override_windows(context: Context, pool: str, *, reason: str) -> dict[str, Any]:
+    """Let nodes of the pool be begun outside of its windows for an hour; nothing where it has no windows."""
+
+    def ask(now: Snapshot, row: Row) -> Asked:
+        del now
+        until = f"{context.clock.now() + WINDOW_OVERRIDE:%Y-%m-%dT%H:%M:%S+00:00}"
+        return WindowOverridden(pool, until, reason), {"pool": pool, "until": until if row["spec"]["windows"] else None}
+
+    return await _ask(context, pool, ask)
+
+
+def _rollout(now: Snapshot, row: Row) -> Row | None:
+    return now.one(ROLLOUTS, now.fleet, row["pool"], row["rollout"]) if row["rollout"] else None
+
+
+def _failed(now: Snapshot, pool: str) -> set[str]:
+    return {
+        key[1]
+        for key, state in now.table(NODE_STATES).items()
+        if state["failed"] and (now.one(NODES, *key) or {}).get("pool") == pool
+    }
+
+
+async def _ask(
+    context: Context, pool: str, ask: Callable[[Snapshot, Row], Asked], *, dry_run: bool = False
+) -> dict[str, Any]:
+    async def attempt() -> dict[str, Any]:
+        now = await context.snapshot()
+        row = now.one(POOLS, context.name, pool)
+        if row is None or not row["spec"]:
+            known = ", ".join(sorted(key[1] for key, other in now.table(POOLS).items() if other["spec"]))
+            raise UsageError(f"there is no pool {pool}", where="pool", remedy=f"pools: {known or 'none'}")
+        body, done = ask(now, row)
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
+        return {**done, "dryRun": dry_run}
+
+    return await anew(attempt)
