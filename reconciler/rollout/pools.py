@@ -80,7 +80,7 @@ POOL_SCHEMA: Schema = {
     "confirm": Field(duration, 0),
     "windows": Field(windows, []),
     "drain": {
-        "via": Field(one_of("none", "command"), "none"),
+        "via": Field(one_of("none", "command", "kubernetes"), "none"),
         "runOn": Field(one_of("controller", "node"), "controller"),
         "cordon": Field(optional(command), None),
         "drain": Field(optional(command), None),
@@ -233,6 +233,9 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
 
 def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
     drain = spec["drain"]
+    if drain["via"] == "kubernetes":
+        message, remedy = "drain.via: kubernetes is not supported by this version", "write none or command"
+        return [problem(document, "spec.drain.via", "not-supported-yet", message, remedy)]
     if drain["via"] == "command" and drain["drain"] is None:
         message, remedy = "drain.via: command needs the command", "write drain.drain: [PROGRAM, …]"
         return [problem(document, "spec.drain.drain", "required", message, remedy)]
