@@ -15,7 +15,7 @@ import pytest
 from reconciler.ports import Target, Transport
 from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from reconciler.transport.sandbox import LocalNode, SandboxNode, available, local_node, put_program, start_nodes
 from reconciler.transport.ssh import SshTransport
 
