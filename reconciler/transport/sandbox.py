@@ -70,14 +70,16 @@ class FakeRuntime:
         (self.control / "active").write_text(f"{state}\n")
 
     def set_reload(self, how: str) -> None:
-        """`ok`; `fails` (exit status 1); `unable` (0, and the log says it could not); `silent`; `kills` (unit dies).
-
-        A restart knows `ok`, `fails` and `kills`.
-        """
+        """`ok`; `fails` (exit status 1); `unable` (0, and the log says it could not); `silent`; `kills` (unit dies)."""
         (self.control / "reload").write_text(f"{how}\n")
 
+    def set_restart(self, how: str) -> None:
+        """`ok`; `fails-once` (exit status 1, the next one works again)."""
+        (self.control / "restart").write_text(f"{how}\n")
+
     def refuse_text(self, text: str) -> None:
-        """From now on a reload fails, as the log tells, while registries.conf holds this text ("": never)."""
+        """From now on, while registries.conf holds this text ("": never), a reload fails, as the log tells, and the
+        runtime does not start."""
         (self.control / "refuse").write_text(text)
 
     def set_pull(self, error: str) -> None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 SYSTEMCTL = """#!/bin/sh
 # Fake of a sandbox node: logs what it is asked, and fails as told by the files of its control directory.
 control=@CONTROL@
-how=ok delay= active=active refuse= started=@1000 loaded=
+how=ok delay= active=active refuse= started=@1000 loaded= restart=ok
 [ ! -f "$control/active" ] || read -r active <"$control/active"
 [ ! -f "$control/reload" ] || read -r how <"$control/reload"
+[ ! -f "$control/restart" ] || read -r restart <"$control/restart"
 [ ! -f "$control/delay" ] || read -r delay <"$control/delay"
 [ ! -f "$control/refuse" ] || refuse=$(cat "$control/refuse")
 case $1 in
@@ -35,9 +36,11 @@ case $1 in
     restart)
         printf '%s\\n' "$*" >>"$control/actions"
         [ -z "$delay" ] || sleep "$delay"
-        [ "$how" != fails ] || exit 1
-        [ -z "$refuse" ] || ! grep -qF -- "$refuse" @ETC@/containers/registries.conf 2>/dev/null || how=kills
-        [ "$how" != kills ] || { printf 'failed\\n' >"$control/active"; exit 1; }
+        [ "$restart" != fails-once ] || { rm "$control/restart"; exit 1; }
+        if [ -n "$refuse" ] && grep -qF -- "$refuse" @ETC@/containers/registries.conf 2>/dev/null; then
+            printf 'failed\\n' >"$control/active"
+            exit 1
+        fi
         printf 'active\\n' >"$control/active"
         date +@%s >"$control/started"
         exit 0
