@@ -1076,6 +1076,7 @@ settle() {
 
 fall_back() {
     cause=${reason:-reload-failed} cause_check=${failed_check:--} cause_detail=$detail
+    [ ! -f "$journal/expired" ] || cause=unconfirmed
     [ ! -s "$journal/failure" ] || read -r cause cause_check cause_detail <"$journal/failure"
     enter reverting
     phase=reverting result=''
@@ -1599,10 +1600,12 @@ settle_pending() {
 }
 
 # undo_pending WHY [CLAIM]: puts the files from before the pending change back, as a fall-back does. CLAIM is
-# `EPOCH FENCE STEP` of the revert that asked for it. Until `reverting` stands in the journal, it is pending again.
+# `EPOCH FENCE STEP` of the revert that asked for it. Where nobody has to be answered this needs no space on the disk.
 undo_pending() {
-    { try write "$pending/failure" "unconfirmed - $1" && { [ -z "${2-}" ] || try write "$pending/claim" "$2"; } &&
-        try mv "$pending" "$journal"; } || refuse "$reason" "the unconfirmed change could not be undone: $detail"
+    write "$pending/failure" "unconfirmed - $1" 2>/dev/null
+    { [ -z "${2-}" ] || try write "$pending/claim" "$2"; } &&
+        { [ -f "$pending/expired" ] || try mv "$pending/until" "$pending/expired"; } && try mv "$pending" "$journal" ||
+        refuse "$reason" "the unconfirmed change could not be undone: $detail"
     forget_request
     load_journal
     fall_back
@@ -1615,7 +1618,7 @@ answer_claim() {
     read -r epoch fence step <"$journal/claim"
     reason='' detail=''
     build_receipt
-    save "$state/receipts/$step" "$receipt" || :
+    store_receipt
     epoch=$own_epoch fence=$own_fence step=$own_step reason=$own_reason detail=$own_detail
 }
 
@@ -1754,9 +1757,15 @@ finish() {
     build_receipt
     owner_generation=$owner_before
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
-    save "$state/receipts/$step" "$receipt" || :
+    store_receipt
     conclude "$generation"
     prune_receipts
+}
+
+# An older receipt of the step must not outlive what it says, not even on a full disk.
+store_receipt() {
+    save "$state/receipts/$step" "$receipt" ||
+        { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
 }
 
 # conclude GENERATION: may be repeated after a crash.
@@ -1849,6 +1858,7 @@ load_journal() {
     done <"$journal/request"
     read -r owner_generation <"$journal/generation"
     while read -r first second third; do phase=$first acted=${second:-ok} action=$third; done <"$journal/state"
+    [ ! -f "$journal/expired" ] || phase=reverting
     [ ! -f "$journal/old/paths" ] || paths=$(tr '\n' ' ' <"$journal/old/paths")
     [ ! -f "$journal/new/plan" ] || list_changed
 }
@@ -2134,18 +2144,16 @@ operator_confirm() {
 # For a cloned disk, or a log that is lost.
 operator_release() {
     case ${1-} in
-        '') release=keep ;;
-        --restore) release=restore ;;
+        '' | --restore) ;;
         *) fail 'say: node.sh release [--restore]' ;;
     esac
     [ -n "$owner_log" ] || [ -d "$state/baseline" ] || fail 'no log owns this host'
     if [ -d "$pending" ]; then
         undo_pending 'this host was released'
-        wish=$release
         verb=release
         operator_request
-        release=$wish
     fi
+    [ -n "${1-}" ] && release=restore || release=keep
     # what is restored may be anything that was ever written: the runtime is told in any case
     [ "$runtime" != crio ] || [ -z "$systemctl" ] || actions=reload:crio.service
     give_back
