@@ -248,7 +248,10 @@ class ObserveRequest:
 
 @dataclass(frozen=True, slots=True)
 class ObservedFile:
-    """A path as seen. `kind`: file, absent, symlink, directory, other. `content` only where it was not known."""
+    """A path as seen. `kind`: file, absent, symlink, directory, other. `content` only where it was not known.
+
+    `package`: the package that owns the file, where it was not known and a package database could tell.
+    """
 
     path: str
     kind: str
@@ -259,6 +262,7 @@ class ObservedFile:
     size: int = 0
     mtime: int = 0
     content: bytes | None = None
+    package: str = ""
 
     @property
     def state(self) -> str:
@@ -284,6 +288,9 @@ class Observation:
     `files` has every path of the request. `present` are all other entries of certs.d and registries.conf.d;
     `effective` every further file the runtime would read (path → hash). `mco`: the Machine Config
     Operator manages this node. `hold`: reason of a local hold, or "". `active`: the unit's state ("active", …).
+    `pending`: the step that waits for a confirmation, or "". `reverted`: the step that undid itself for want of one,
+    until another step is finished. `loaded_since`: Unix seconds since which the runtime has run with what it loaded
+    (its start, or its last reload that exited with 0); 0 when nobody can tell.
     """
 
     machine_id: str
@@ -299,6 +306,9 @@ class Observation:
     effective: Mapping[str, str] = field(default_factory=dict)
     os: str = ""
     host_key: str = ""
+    pending: str = ""
+    reverted: str = ""
+    loaded_since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,10 +325,31 @@ class FileContent:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """Something that must work on a node: a command that exits with 0, or an image that can be pulled.
+
+    `name` is 1 to 64 of `A-Za-z0-9._-`. Either `command` (program and arguments, no shell) or `image` is given.
+    """
+
+    name: str
+    command: tuple[str, ...] = ()
+    image: str = ""
+
+
+CHECK_TIMEOUT = 60
+"""Seconds that the node gives each health check."""
+
+RESTART_TIMEOUT = 120
+"""Seconds that the node gives each restart; other actions are quick."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApplyRequest:
     """Bring a node to exactly these files. `restore`: paths given back to the node's baseline (removed if it had
     none). `start` is the manifest hash over files+restore paths that the node must show before ("" = any).
-    `actions`: `reload:crio.service` or none. `epoch` and `fence` order requests; a lower one is refused."""
+    `actions`: any of `reload:UNIT`, `restart:UNIT` and `daemon-reload`, done in this order. `epoch` and `fence` order
+    requests; a lower one is refused. `health` is checked before the change and after the actions. `confirm`: seconds
+    after which the node undoes the change unless it is confirmed; 0: the change is final at once."""
 
     log_id: str
     epoch: int
@@ -329,11 +360,19 @@ class ApplyRequest:
     restore: tuple[str, ...] = ()
     start: str = ""
     actions: tuple[str, ...] = ()
+    health: tuple[HealthCheck, ...] = ()
+    confirm: int = 0
+
+    @property
+    def patience(self) -> int:
+        """Seconds by which the answer may come later than that of a request without checks and restarts."""
+        restarts = sum(action.startswith("restart:") for action in self.actions)
+        return 2 * (CHECK_TIMEOUT + 10) * len(self.health) + 2 * RESTART_TIMEOUT * restarts
 
 
 @dataclass(frozen=True, slots=True)
 class RevertRequest:
-    """Put the previous generation back and run the actions again."""
+    """Put the previous generation back and run the actions again. A change that waits for a confirmation is undone."""
 
     log_id: str
     epoch: int
@@ -343,7 +382,64 @@ class RevertRequest:
     actions: tuple[str, ...] = ()
 
 
-ReceiptResult = Literal["applied", "same", "reverted", "failed", "stale", "refused"]
+@dataclass(frozen=True, slots=True)
+class ConfirmRequest:
+    """Make the change of `step`, which would undo itself, final."""
+
+    log_id: str
+    epoch: int
+    fence: int
+    step: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """Give a node back: no log owns it afterwards. With `restore` its whole baseline is put back first and `actions`
+    are run; without, its files stay and the baseline is archived on the node."""
+
+    log_id: str
+    epoch: int
+    fence: int
+    step: str
+    runtime: str
+    restore: bool
+    actions: tuple[str, ...] = ()
+
+
+StepRequest = ApplyRequest | RevertRequest | ConfirmRequest | ReleaseRequest
+"""Every request that is answered with a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """Run `command` (program and arguments, no shell) as root on the node, for at most `timeout` seconds (1 or more).
+
+    A name without a slash is looked for as a shell does; on a local node, below its root only.
+    """
+
+    log_id: str
+    step: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    timeout: int
+
+    @property
+    def patience(self) -> int:
+        """Seconds by which the answer may come later than that of a request that runs nothing."""
+        return self.timeout + 10
+
+
+@dataclass(frozen=True, slots=True)
+class HookResult:
+    """How a command on a node ended: its exit `status` (124: it took too long, 127: no such program), and the last
+    1000 bytes of what it said."""
+
+    status: int
+    output: str
+
+
+ReceiptResult = Literal["applied", "same", "reverted", "failed", "stale", "refused", "confirmed", "released"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +448,10 @@ class Receipt:
 
     `manifest` is the hash read back over files+restore paths. `written`, `restored`: paths that changed (cut
     with `more`). `reason`: why not applied (`disk-full`, `read-only`, `symlink`, `reload-failed`, `unhealthy`,
-    `fence`, `log-id`, `hold`, `mco`, `payload`, `missing-program`, …); `detail` is text for people.
-    `healthy_before`: the unit was active before the change. `loaded`: the runtime was seen to load the files (None:
-    cannot tell).
+    `health-check-failed`, `unconfirmed`, `fence`, `log-id`, `hold`, `mco`, `payload`, `missing-program`, …); `detail`
+    is text for people. `healthy_before`: the unit was active before the change. `loaded`: the runtime was seen to load
+    the files (None: cannot tell). `check`: name of the health check that failed. `confirm_by`: Unix seconds at which
+    the change undoes itself unless it is confirmed; 0: nothing is pending.
     """
 
     result: ReceiptResult
@@ -376,6 +473,8 @@ class Receipt:
     action: str = ""
     reason: str = ""
     detail: str = ""
+    check: str = ""
+    confirm_by: int = 0
 
     def as_data(self) -> Mapping[str, Any]:
         """As recorded in events: everything but the lists, which have fields of their own there."""
@@ -384,7 +483,7 @@ class Receipt:
 
 _RECORDED = (
     "result", "step", "generation", "machine_id", "boot_id", "manifest", "more", "unit", "active",
-    "healthy_before", "loaded", "action", "reason", "detail",
+    "healthy_before", "loaded", "action", "reason", "detail", "check", "confirm_by",
 )  # fmt: skip
 
 
@@ -395,25 +494,6 @@ def manifest_hash(states: Mapping[str, tuple[str, int]]) -> str:
     """
     lines = "".join(f"{state} {mode:04o} {path}\n" for path, (state, mode) in sorted(states.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class HookRequest:
-    """A command to run on a node as root, without a shell, for at most `timeout` seconds (then its status is 124)."""
-
-    log_id: str
-    step: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
-    timeout: int
-
-
-@dataclass(frozen=True, slots=True)
-class HookResult:
-    """How a command ended, and the end of what it wrote."""
-
-    status: int
-    output: str
 
 
 class Transport(Protocol):
@@ -428,7 +508,15 @@ class Transport(Protocol):
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt: ...
 
-    async def hook(self, target: Target, request: HookRequest) -> HookResult: ...
+    async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
+        """The receipt of the step: `confirmed`, or what became of it; `refused` when the node knows none."""
+        ...
+
+    async def release(self, target: Target, request: ReleaseRequest) -> Receipt: ...
+
+    async def hook(self, target: Target, request: HookRequest) -> HookResult:
+        """Not repeatable by itself: a command whose answer was lost may have run. Raises NodeRefused on a held node."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -482,3 +570,9 @@ class Runner(Protocol):
     async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]: ...
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]: ...
+
+    async def confirm(self, wanted: Sequence[tuple[Target, ConfirmRequest]]) -> Sequence[Receipt | NodeError]: ...
+
+    async def release(self, wanted: Sequence[tuple[Target, ReleaseRequest]]) -> Sequence[Receipt | NodeError]: ...
+
+    async def hook(self, wanted: Sequence[tuple[Target, HookRequest]]) -> Sequence[HookResult | NodeError]: ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from reconciler.ports import Target, Transport
 from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from reconciler.transport.sandbox import LocalNode, SandboxNode, available, local_node, put_program, start_nodes
 from reconciler.transport.ssh import SshTransport
 
@@ -23,8 +24,13 @@ MANAGED_DIRECTORIES = ("etc/containers", "etc/docker", "etc/crio", "etc/machine-
 
 
 class FixedClock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+
     def now(self) -> datetime:
-        return datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+        return self.time
 
 
 class Rig(ABC):
@@ -70,6 +76,28 @@ class Rig(ABC):
     def hold(self, reason: str) -> None: ...
 
     @abstractmethod
+    def refuse_restart(self) -> None:
+        """The next restart fails."""
+
+    @abstractmethod
+    def fail_check(self, name: str, text: str = "") -> None:
+        """The health check that runs the program `name` fails: always, or while registries.conf holds `text`."""
+
+    @abstractmethod
+    def pass_check(self, name: str) -> None: ...
+
+    @abstractmethod
+    def set_hook(self, name: str, status: int) -> None:
+        """The program `name` ends with this status."""
+
+    @abstractmethod
+    def set_package(self, path: str, package: str) -> None: ...
+
+    @abstractmethod
+    def expire(self) -> None:
+        """Let the time for the pending change be over."""
+
+    @abstractmethod
     def fill(self) -> None:
         """No more space for the files."""
 
@@ -86,7 +114,8 @@ class Rig(ABC):
 
 class MemoryRig(Rig):
     def __init__(self) -> None:
-        self.transport: MemoryTransport = MemoryTransport(FixedClock())
+        self.clock = FixedClock()
+        self.transport: MemoryTransport = MemoryTransport(self.clock)
         self.target = Target("default", "node-1", "memory")
         self.node = self.transport.node("node-1")
 
@@ -124,6 +153,29 @@ class MemoryRig(Rig):
 
     def hold(self, reason: str) -> None:
         self.node.hold = reason
+
+    def refuse_restart(self) -> None:
+        self.node.faults.restart = "fails"
+
+    def fail_check(self, name: str, text: str = "") -> None:
+        if text:
+            self.node.faults.check_after = name
+        else:
+            self.node.faults.check_before = name
+
+    def pass_check(self, name: str) -> None:
+        faults = self.node.faults
+        faults.check_before = "" if faults.check_before == name else faults.check_before
+        faults.check_after = "" if faults.check_after == name else faults.check_after
+
+    def set_hook(self, name: str, status: int) -> None:
+        self.node.faults.hooks[name] = status
+
+    def set_package(self, path: str, package: str) -> None:
+        self.node.packages[path] = package
+
+    def expire(self) -> None:
+        self.clock.time += timedelta(hours=1)
 
     def fill(self) -> None:
         self.node.faults.disk_full = True
@@ -200,6 +252,35 @@ class DirectoryRig(Rig):
         self.state.mkdir(parents=True, exist_ok=True)
         (self.state / "hold").write_text(f"{reason}\n")
 
+    @property
+    def etc(self) -> str:
+        """/etc as the node's own programs name it, quoted."""
+        return shlex.quote(str(self.at("/etc")))
+
+    def put_command(self, name: str, text: str) -> None:
+        put_program(self.at(f"/usr/local/bin/{name}"), f"#!/bin/sh\n{text}\n")
+
+    def refuse_restart(self) -> None:
+        self.node.runtime.set_restart("fails-once")
+
+    def fail_check(self, name: str, text: str = "") -> None:
+        condition = f"grep -q {shlex.quote(text)} {self.etc}/containers/registries.conf" if text else "true"
+        self.put_command(name, f'if {condition}; then echo "probe says: $*"; exit 3; fi')
+
+    def pass_check(self, name: str) -> None:
+        self.put_command(name, "exit 0")
+
+    def set_hook(self, name: str, status: int) -> None:
+        self.put_command(name, f"exit {status}")
+
+    def set_package(self, path: str, package: str) -> None:
+        self.put_command("rpm", f'for path; do :; done\n[ "$path" = {path} ] && echo {package} || exit 1')
+
+    def expire(self) -> None:
+        until = self.state / "pending/until"
+        since, boot = until.read_text().split()[1::2]
+        until.write_text(f"{since} {since} 0 {boot}\n")
+
 
 class LocalRig(DirectoryRig):
     """A directory below /tmp. Disk faults are played by a fake cp, since the disk is everybody's."""
@@ -242,10 +323,17 @@ class SshRig(DirectoryRig):
         for place in (*MANAGED_DIRECTORIES, "var/lib/reconciler", "root/.config"):
             shutil.rmtree(self.at(place), ignore_errors=True)
         self.at("etc/containers").mkdir()
-        for fault in ("active", "reload", "delay", "refuse", "actions", "journal"):
+        for fault in (
+            *("active", "reload", "delay", "refuse", "actions", "journal", "restart", "started", "loaded", "pull"),
+            "pulls",
+        ):
             (node.runtime.control / fault).unlink(missing_ok=True)
-        for program in ("mv", "cp"):
+        for program in ("mv", "cp", "probe", "drain", "rpm", "date", "systemd-run"):
             self.at(f"usr/local/bin/{program}").unlink(missing_ok=True)
+
+    @property
+    def etc(self) -> str:
+        return "/etc"
 
     def power_cycle(self) -> None:
         self.node.restart()

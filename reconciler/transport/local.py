@@ -7,14 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    ReleaseRequest,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.protocol import (
     Call,
     apply_call,
     check_answered,
+    confirm_call,
+    decode_hook,
     decode_observation,
     decode_receipt,
+    hook_call,
     observe_call,
+    release_call,
     revert_call,
 )
 
@@ -37,6 +52,15 @@ class LocalTransport:
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt:
         return decode_receipt(await self._run(target, revert_call(request)), request, target)
+
+    async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
+        return decode_receipt(await self._run(target, confirm_call(request)), request, target)
+
+    async def release(self, target: Target, request: ReleaseRequest) -> Receipt:
+        return decode_receipt(await self._run(target, release_call(request)), request, target)
+
+    async def hook(self, target: Target, request: HookRequest) -> HookResult:
+        return decode_hook(await self._run(target, hook_call(request)), target)
 
     async def close(self) -> None:
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 
 from reconciler.errors import NodeUnreachable
-from reconciler.ports import ApplyRequest, Clock, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    Clock,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    ReleaseRequest,
+    RevertRequest,
+    Target,
+)
+from reconciler.transport.header import check_lines, checked, heading, hook_lines, readable
 from reconciler.transport.memory_node import MemoryNode
-from reconciler.transport.protocol import checked
 
 
 class MemoryTransport:
@@ -22,16 +34,30 @@ class MemoryTransport:
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         for path in request.known:
-            checked(path)
+            readable(path)
         return (await self._reached(target)).observe(request, self._now())
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
+        heading(request)
+        check_lines(request.health)
         for path in [*(file.path for file in request.files), *request.restore]:
             checked(path)
         return (await self._reached(target)).apply(request, self._now())
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt:
+        heading(request)
         return (await self._reached(target)).revert(request, self._now())
+
+    async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
+        return (await self._reached(target)).confirm(request, self._now())
+
+    async def release(self, target: Target, request: ReleaseRequest) -> Receipt:
+        heading(request)
+        return (await self._reached(target)).release(request, self._now())
+
+    async def hook(self, target: Target, request: HookRequest) -> HookResult:
+        hook_lines(request)
+        return (await self._reached(target)).hook(request)
 
     async def close(self) -> None:
         """Nothing is held open."""

@@ -5,82 +5,53 @@ Rules and `reason` words are those of docs/reference/node-protocol.md; the confo
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconciler.errors import NodeUnreachable
+from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.ports import (
     ABSENT,
     ApplyRequest,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
     Observation,
-    ObservedFile,
     ObserveRequest,
     Owner,
     Receipt,
     ReceiptResult,
+    ReleaseRequest,
     RevertRequest,
+    StepRequest,
     manifest_hash,
 )
-from reconciler.transport.protocol import CONTENT_LIMIT, RECEIPT_LIMIT
+from reconciler.transport.memory_parts import (
+    RELOAD,
+    RESTART,
+    UNIT,
+    ChangeRequest,
+    Entry,
+    Faults,
+    Journal,
+    Pending,
+    alike,
+    cut,
+    failing,
+    is_read,
+    parents,
+    seen,
+    told,
+)
 
-UNIT = "crio.service"
-OTHER_KINDS = ("symlink", "directory", "other")
+_OTHER_KINDS = ("symlink", "directory", "other")
 _PRESENT = ("/etc/docker/certs.d/", "/etc/containers/registries.conf.d/")
-_EFFECTIVE = ("/etc/containers/", "/etc/crio/", "/root/.config/containers/")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """What stands at a path: a file's bytes and mode, or another `kind` of thing."""
-
-    content: bytes = b""
-    mode: int = 0o644
-    kind: str = "file"
-    mtime: int = 0
-
-    @property
-    def sha256(self) -> str:
-        return hashlib.sha256(self.content).hexdigest()
-
-    @property
-    def state(self) -> tuple[str, int]:
-        return (self.sha256, self.mode) if self.kind == "file" else (self.kind, 0)
-
-
-@dataclass(slots=True)
-class Faults:
-    """What goes wrong on a node until it is set back.
-
-    `reload`: "" (works), `fails` (exit status), `unable` (the runtime logs that it could not), `silent` (logs nothing).
-    `refuse`: the runtime cannot load a registries.conf that holds this text.
-    `lose`: when the next apply or revert dies: `before` anything, `placing` (half the files stand), `placed` (before
-    the action) or `done` (before the answer); it is spent by that.
-    """
-
-    unreachable: bool = False
-    disk_full: bool = False
-    read_only: bool = False
-    reload: str = ""
-    refuse: str = ""
-    unhealthy_after: bool = False
-    lose: str = ""
-
-
-@dataclass(slots=True)
-class Journal:
-    """A change that was begun: its request, the entries before and after (None: absent), and how far it came."""
-
-    request: ApplyRequest | RevertRequest
-    paths: tuple[str, ...]
-    old: Mapping[str, Entry | None]
-    new: Mapping[str, Entry | None]
-    placed: bool = False
+_MCO = ("mco", "the Machine Config Operator manages this node")
 
 
 @dataclass(slots=True)
 class MemoryNode:
-    """Files by path, the state directory's content as fields, and `actions`, the log of what the runtime was told."""
+    """Files by path, the state directory's content as fields, and two logs: `actions`, what the runtime was told, and
+    `hooks`, the commands that were run. `packages` says which package owns a path. Times are Unix seconds."""
 
     name: str
     files: dict[str, Entry] = field(default_factory=dict)
@@ -96,7 +67,13 @@ class MemoryNode:
     previous: tuple[tuple[str, ...], Mapping[str, Entry | None]] | None = None
     receipts: dict[str, Receipt] = field(default_factory=dict)
     journal: Journal | None = None
+    pending: Pending | None = None
+    released: Receipt | None = None
+    archive: list[Mapping[str, Entry | None]] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
+    hooks: list[tuple[str, ...]] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)
+    loaded_since: int = 0
     writes: int = 0
 
     def observe(self, request: ObserveRequest, now: int) -> Observation:
@@ -111,12 +88,17 @@ class MemoryNode:
             owner=self.owner,
             mco=self.mco,
             hold=self.hold,
-            files={path: self._seen(path, known) for path, known in request.known.items()},
+            files={
+                p: seen(p, self.files.get(p), known, self.packages.get(p, "")) for p, known in request.known.items()
+            },
             present=tuple(
                 sorted(path for path in self.files if path.startswith(_PRESENT) and path not in request.known)
             ),
-            effective={path: self._effective(path) for path in sorted(self.files) if self._is_read(path, request)},
+            effective={path: told(path, self.files[path]) for path in sorted(self.files) if is_read(path, request)},
             os="memory",
+            pending=self.pending.step if self.pending else "",
+            reverted=self._reverted(),
+            loaded_since=self.loaded_since if crio else 0,
         )
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:
@@ -124,6 +106,8 @@ class MemoryNode:
         paths = tuple(sorted({*(file.path for file in request.files), *request.restore}))
         if refusal := self._admit(request, paths, now):
             return refusal
+        if self.pending:
+            self._undo(self.pending, f"the step {request.step} came before a confirmation", now)
         states = self._states(paths)
         if request.start and request.start != manifest_hash(states):
             return self._receipt(request, paths, "stale", detail="the files are not those that the plan started from")
@@ -136,66 +120,103 @@ class MemoryNode:
         paths = self.previous[0] if self.previous else ()
         if refusal := self._admit(request, paths, now):
             return refusal
+        if self.pending:  # it is the current generation: undoing it is the revert that is asked for
+            return self._undo(self.pending, f"the revert {request.step} came before a confirmation", now, request)
         if self.previous is None:
             return self._receipt(request, paths, "refused", "no-previous", "no generation before this one is kept")
         return self._change(request, paths, self.previous[1], now)
 
+    def confirm(self, request: ConfirmRequest, now: int) -> Receipt:
+        if self.mco:
+            return self._receipt(request, (), "refused", *_MCO)
+        self._recover(now)
+        if refusal := self._admit_log(request, ()):
+            return refusal
+        if self.pending and self.pending.step == request.step:
+            if refusal := self._admit_fence(request, ()):
+                return refusal
+            self._claim(request, self._generation)
+            self.receipts[request.step] = replace(self.receipts[request.step], result="confirmed", confirm_by=0)
+            self.previous, self.pending = (self.pending.journal.paths, self.pending.journal.old), None
+        unknown = "no change of this step waits for a confirmation"
+        return self.receipts.get(request.step) or self._receipt(request, (), "refused", "no-pending", unknown)
+
+    def release(self, request: ReleaseRequest, now: int) -> Receipt:
+        self._lose("before")
+        if not self.mco:
+            self._recover(now)
+        if not self.mco and self.owner is None and not self.baseline:
+            known = self.released
+            return known if known and known.step == request.step else self._receipt(request, (), "released")
+        if refusal := self._admit(request, (), now):
+            return refusal
+        if self.pending:
+            self._undo(self.pending, f"the release {request.step} came before a confirmation", now)
+        if not request.restore:
+            return self._finish(request, (), "released", self._generation)
+        return self._change(request, tuple(sorted(self.baseline)), self.baseline, now)
+
+    def hook(self, request: HookRequest) -> HookResult:
+        if self.hold:
+            raise NodeRefused(f"hold: {self.hold}", where=f"node {self.name}")
+        self.hooks.append(request.command)
+        return HookResult(self.faults.hooks.get(request.command[0], 0), "")
+
     # --- Reading ----------------------------------------------------------------------------------------------------
-
-    def _seen(self, path: str, known: str) -> ObservedFile:
-        entry = self.files.get(path)
-        if entry is None or entry.kind != "file":
-            return ObservedFile(path, entry.kind if entry else ABSENT)
-        wanted = entry.sha256 != known and len(entry.content) < CONTENT_LIMIT and b"PRIVATE KEY" not in entry.content
-        content = entry.content if wanted else None
-        return ObservedFile(path, "file", entry.sha256, entry.mode, 0, 0, len(entry.content), entry.mtime, content)
-
-    def _is_read(self, path: str, request: ObserveRequest) -> bool:
-        drop_in = not path.startswith("/etc/containers/registries.conf.d/") or path.endswith(".conf")
-        return path.startswith(_EFFECTIVE) and path not in request.known and drop_in
-
-    def _effective(self, path: str) -> str:
-        return "unread" if path.endswith(".key") else self.files[path].sha256
 
     def _states(self, paths: Sequence[str]) -> Mapping[str, tuple[str, int]]:
         return {path: entry.state if (entry := self.files.get(path)) else (ABSENT, 0) for path in paths}
 
     # --- Writing ----------------------------------------------------------------------------------------------------
 
-    def _admit(self, request: ApplyRequest | RevertRequest, paths: Sequence[str], now: int) -> Receipt | None:
+    def _admit(self, request: ChangeRequest, paths: Sequence[str], now: int) -> Receipt | None:
         if self.mco:
-            return self._receipt(request, paths, "refused", "mco", "the Machine Config Operator manages this node")
+            return self._receipt(request, paths, "refused", *_MCO)
         self._recover(now)
-        owner = self.owner
-        if owner and owner.log_id != request.log_id:
-            return self._receipt(request, paths, "refused", "log-id", f"this node belongs to the log {owner.log_id}")
+        if refusal := self._admit_log(request, paths):
+            return refusal
         if request.step in self.receipts:
             return self.receipts[request.step]
-        if owner and (request.epoch, request.fence) < (owner.epoch, owner.fence):
-            seen = f"this node has seen epoch {owner.epoch}, fence {owner.fence}"
-            return self._receipt(request, paths, "refused", "fence", seen)
+        if refusal := self._admit_fence(request, paths):
+            return refusal
         if self.hold:
             return self._receipt(request, paths, "refused", "hold", self.hold)
         return None
 
+    def _admit_log(self, request: StepRequest, paths: Sequence[str]) -> Receipt | None:
+        if self.owner is None or self.owner.log_id == request.log_id:
+            return None
+        return self._receipt(request, paths, "refused", "log-id", f"this node belongs to the log {self.owner.log_id}")
+
+    def _admit_fence(self, request: StepRequest, paths: Sequence[str]) -> Receipt | None:
+        owner = self.owner
+        if owner is None or (request.epoch, request.fence) >= (owner.epoch, owner.fence):
+            return None
+        seen = f"this node has seen epoch {owner.epoch}, fence {owner.fence}"
+        return self._receipt(request, paths, "refused", "fence", seen)
+
     def _change(
         self,
-        request: ApplyRequest | RevertRequest,
+        request: ChangeRequest,
         paths: tuple[str, ...],
         wanted: Mapping[str, Entry | None],
         now: int,
     ) -> Receipt:
-        new = {path: entry for path, entry in wanted.items() if not _alike(self.files.get(path), entry)}
+        new = {path: entry for path, entry in wanted.items() if not alike(self.files.get(path), entry)}
         if not new:
-            return self._finish(request, paths, "same", self._generation)
+            result: ReceiptResult = "released" if isinstance(request, ReleaseRequest) else "same"
+            return self._finish(request, paths, result, self._generation)
         for path in new:
-            for place in [*_parents(path), path]:
-                if (entry := self.files.get(place)) and entry.kind in OTHER_KINDS:
+            for place in [*parents(path), path]:
+                if (entry := self.files.get(place)) and entry.kind in _OTHER_KINDS:
                     reason = "symlink" if entry.kind == "symlink" else "not-a-file"
                     return self._receipt(request, paths, "refused", reason, place)
         if request.runtime == "crio" and self.active != "active":
             detail = f"{UNIT} is {self.active}; no file was touched"
             return self._receipt(request, paths, "failed", "unhealthy-before", detail)
+        if check := failing(request, self.faults.check_before):
+            refusal = self._receipt(request, paths, "failed", "unhealthy-before", "no file was touched")
+            return replace(refusal, check=check)
         if self.faults.disk_full or self.faults.read_only:
             reason = "disk-full" if self.faults.disk_full else "read-only"
             return self._receipt(request, paths, "failed", reason, f"cannot write {min(new)}")
@@ -211,53 +232,83 @@ class MemoryNode:
         return self._settle(self.journal, now)
 
     def _settle(self, journal: Journal, now: int) -> Receipt:
-        """From the files in place to the end: tell the runtime; where it did not load them, put the old ones back."""
-        reverting = isinstance(journal.request, RevertRequest)
-        fault = self._act(journal.request, self.faults.reload, self.faults.unhealthy_after)
-        result: ReceiptResult = "reverted" if reverting or fault else "applied"
-        generation = self._generation
-        if fault:
-            result = "failed" if reverting else "reverted"
-            self._place(journal.old, now)
-            self._act(journal.request, "", unhealthy=False)
+        """From the files in place to the end: tell the runtime; where it does not go well, put the old ones back."""
+        request = journal.request
+        fault = self._act(request, now)
+        check = "" if fault else failing(request, self.faults.check_after)
+        if fault or check:
+            receipt = self._fall_back(journal, fault or "health-check-failed", "the old files were put back", now)
+            receipt = self.receipts[request.step] = replace(receipt, check=check)
         else:
-            self.previous = (journal.paths, journal.old)
-            generation += 1
-        receipt = self._finish(journal.request, journal.paths, result, generation, journal.new, fault)
+            receipt = self._succeed(journal, now)
         self.journal = None
         self._lose("done")
         return receipt
 
-    def _act(self, request: ApplyRequest | RevertRequest, reload: str, unhealthy: bool) -> str:
-        """Runs the actions; returns why they failed, or ""."""
-        self.actions += [action.replace(":", " ") for action in request.actions]
+    def _succeed(self, journal: Journal, now: int) -> Receipt:
+        request = journal.request
+        if isinstance(request, ReleaseRequest):
+            return self._finish(request, journal.paths, "released", self._generation, journal.new)
+        result: ReceiptResult = "reverted" if isinstance(request, RevertRequest) else "applied"
+        receipt = self._finish(request, journal.paths, result, self._generation + 1, journal.new)
+        if isinstance(request, ApplyRequest) and request.confirm:
+            self.pending = Pending(journal, now + request.confirm)
+            receipt = self.receipts[request.step] = replace(receipt, confirm_by=self.pending.confirm_by)
+        else:
+            self.previous = (journal.paths, journal.old)
+        return receipt
+
+    def _fall_back(self, journal: Journal, reason: str, detail: str, now: int) -> Receipt:
+        self._place(journal.old, now)
+        self._act(journal.request, now, again=True)
+        result: ReceiptResult = "failed" if isinstance(journal.request, RevertRequest) else "reverted"
+        # a pending change has raised the generation already
+        generation = self._generation - (1 if self.pending else 0)
+        return self._finish(journal.request, journal.paths, result, generation, journal.new, reason, detail)
+
+    def _undo(self, pending: Pending, why: str, now: int, revert: RevertRequest | None = None) -> Receipt:
+        """The receipt of the undone step, or that of the revert which asked for it."""
+        receipt = self._fall_back(pending.journal, "unconfirmed", why, now)
+        self.pending = None
+        if revert:
+            receipt = replace(receipt, step=revert.step, epoch=revert.epoch, fence=revert.fence, reason="", detail="")
+            self.receipts[revert.step] = receipt
+            self._claim(revert, self._generation, revert.step)
+        return receipt
+
+    def _act(self, request: ChangeRequest, now: int, again: bool = False) -> str:
+        """Runs the actions up to the first failure; returns why, or "". `again`: after the old files were put back."""
+        unhealthy = self.faults.unhealthy_after and not again and request.runtime == "crio"
         if request.runtime == "crio":
             self.active = "failed" if unhealthy else "active"
-        main = self.files.get("/etc/containers/registries.conf")
-        broken = bool(main and self.faults.refuse and self.faults.refuse.encode() in main.content)
-        if request.actions and (broken or reload in ("fails", "unable")):
-            return "reload-failed"
-        return "unhealthy" if unhealthy and request.runtime == "crio" else ""
+        for action in request.actions:
+            self.actions.append(action.replace(":", " "))
+            if fault := self.faults.of(action, self.files.get("/etc/containers/registries.conf"), again):
+                return fault
+        if {RELOAD, RESTART} & set(request.actions):
+            self.loaded_since = now
+        return "unhealthy" if unhealthy else ""
 
     def _recover(self, now: int) -> None:
-        journal = self.journal
-        if journal is None or self.mco:
+        if self.mco:
             return
-        if journal.placed:
-            self._settle(journal, now)
-        else:
-            self._place(journal.old, now)
+        if self.journal and self.journal.placed:
+            self._settle(self.journal, now)
+        elif self.journal:
+            self._place(self.journal.old, now)
             self.journal = None
+        if self.pending and now >= self.pending.confirm_by:
+            self._undo(self.pending, "nobody confirmed it in time", now)
 
     def _place(self, entries: Mapping[str, Entry | None], now: int) -> None:
         for path, entry in entries.items():
-            if self.files.get(path) == entry:
+            if alike(self.files.get(path), entry):
                 continue
             self.writes += 1
             if entry is None:
                 self.files.pop(path, None)
             else:
-                self.files[path] = replace(entry, mtime=entry.mtime or now)
+                self.files[path] = replace(entry, mtime=now)
 
     # --- Answers ----------------------------------------------------------------------------------------------------
 
@@ -265,37 +316,53 @@ class MemoryNode:
     def _generation(self) -> int:
         return self.owner.generation if self.owner else 0
 
-    def _claim(self, request: ApplyRequest | RevertRequest, generation: int, step: str | None = None) -> None:
+    def _reverted(self) -> str:
+        """The step that undid itself, if it is the last that was finished."""
+        last = self.receipts.get(self.owner.step) if self.owner else None
+        return last.step if last and last.reason == "unconfirmed" else ""
+
+    def _claim(self, request: StepRequest, generation: int, step: str | None = None) -> None:
+        self.released = None
         last = self.owner.step if self.owner else ""
         self.owner = Owner(request.log_id, request.epoch, request.fence, generation, last if step is None else step)
 
     def _finish(
         self,
-        request: ApplyRequest | RevertRequest,
+        request: ChangeRequest,
         paths: Sequence[str],
         result: ReceiptResult,
         generation: int,
         changed: Mapping[str, Entry | None] | None = None,
         reason: str = "",
+        detail: str = "",
     ) -> Receipt:
         self._claim(request, generation, request.step)
         acted = bool(changed) and bool(request.actions)
-        said = {"": True, "unable": True}.get(self.faults.reload) if acted else None
-        written, restored, more = _cut(sorted(changed or ()), request)
+        said = {"": True, "unable": True}.get(self.faults.reload) if acted and RELOAD in request.actions else None
+        written, restored, more = cut(sorted(changed or ()), request)
         receipt = replace(
-            self._receipt(request, paths, result, reason, reason and "the old files were put back"),
-            action=request.actions[-1] if acted else "",
-            loaded=said,
+            self._receipt(request, paths, result, reason, detail),
+            action=" ".join(request.actions) if acted else "",
+            loaded=True if acted and RESTART in request.actions else said,
             written=written,
             restored=restored,
             more=more,
         )
-        self.receipts[request.step] = receipt
+        if result == "released" and isinstance(request, ReleaseRequest):
+            self._retire(request, receipt)
+        else:
+            self.receipts[request.step] = receipt
         return receipt
+
+    def _retire(self, request: ReleaseRequest, receipt: Receipt) -> None:
+        """Takes away what makes the node ours; a baseline that was not restored is kept aside."""
+        if self.baseline and not request.restore:
+            self.archive.append(self.baseline)
+        self.owner, self.previous, self.baseline, self.receipts, self.released = None, None, {}, {}, receipt
 
     def _receipt(
         self,
-        request: ApplyRequest | RevertRequest,
+        request: StepRequest,
         paths: Sequence[str],
         result: ReceiptResult,
         reason: str = "",
@@ -323,25 +390,3 @@ class MemoryNode:
         if self.faults.lose == moment:
             self.faults.lose = ""
             raise NodeUnreachable("the connection was lost", where=f"node {self.name}")
-
-
-def _alike(entry: Entry | None, wanted: Entry | None) -> bool:
-    """Whether nothing has to be written: same bytes and mode, or absent as wanted."""
-    return (entry and entry.state) == (wanted and wanted.state)
-
-
-def _parents(path: str) -> list[str]:
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(3, len(parts))]
-
-
-def _cut(paths: Sequence[str], request: ApplyRequest | RevertRequest) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """Paths written and restored, as many as fit into a receipt, and the number of the others."""
-    room, kept = RECEIPT_LIMIT - 1200, []
-    for path in paths:
-        room -= len(path) + 3
-        if room >= 0:
-            kept.append(path)
-    files = {file.path for file in request.files} if isinstance(request, ApplyRequest) else set()
-    written = tuple(path for path in kept if path in files)
-    return written, tuple(path for path in kept if path not in files), len(paths) - len(kept)

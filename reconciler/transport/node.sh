@@ -1,8 +1,10 @@
 # node.sh: shows and changes the registry configuration of one host. Form, answers and state directory:
 # docs/reference/node-protocol.md.
 #
-#   sh node.sh 1 observe|apply|revert LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out
-#   sh node.sh status|revert|baseline|hold REASON|resume     for an operator on the host
+#   sh node.sh 1 VERB LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out; the verbs are
+#                                            observe, apply, revert, confirm, release, hook
+#   sh node.sh status|revert|baseline|hold REASON|resume|confirm|release [--restore]   for an operator on the host
+#   sh node.sh timer STEP SECONDS            started by apply: undoes the change of STEP unless it is confirmed
 #
 # POSIX sh (dash, busybox ash, bash); needs coreutils, gzip and flock. Up to the last line there are only functions,
 # so a copy cut short by a lost connection does nothing. No here-documents: some shells put them on disk.
@@ -19,10 +21,11 @@ main() {
     IFS=' '
     state=./var/lib/reconciler
     journal=$state/journal
+    pending=$state/pending
     by_operator=no
     forget_request
     case ${1-} in
-        status | revert | baseline | hold | resume) operator "$@" ;;
+        status | revert | baseline | hold | resume | confirm | release | timer) operator "$@" ;;
         *) request "$@" ;;
     esac
 }
@@ -32,6 +35,7 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 release='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -40,11 +44,12 @@ request() {
     protocol=${1-} verb=${2-} length=${3-} digest=${4-} root=${5-}
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
-        observe | apply | revert) ;;
+        observe | apply | revert | confirm | release | hook) ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
     read_payload
+    [ "$verb" != hook ] || hook # changes nothing of ours: no lock, and it ends with its caller
     trap '' PIPE HUP INT TERM
     read_owner
     if [ "$verb" = observe ]; then
@@ -52,13 +57,23 @@ request() {
     elif managed_by_mco; then
         parse_header "$header" || refuse "$reason" "$detail"
         decline refused mco 'the Machine Config Operator manages this node'
-    else
+    elif [ -d "$state" ] || ! only_ends; then
         make_state && lock || refuse "$reason" "$detail"
     fi
     recover
+    take_request
+    "$verb"
+}
+
+# Verbs that end something of ours: where there is nothing, no state directory is made for them.
+only_ends() {
+    [ "$verb" = confirm ] || [ "$verb" = release ]
+}
+
+# Sets the variables of the request, also after another step's were in them.
+take_request() {
     forget_request
     parse_header "$header" || refuse "$reason" "$detail"
-    "$verb"
 }
 
 # refuse REASON DETAIL: the answer to a request that cannot be taken at all.
@@ -75,7 +90,7 @@ enter_root() {
         '' | /*) ;;
         *) refuse root "the root '$root' is no absolute path" ;;
     esac
-    for program in base64 cat chmod chown cp date dd flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
+    for program in base64 cat chmod chown cp date dd env flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
         sync tail timeout tr; do
         command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
@@ -138,8 +153,14 @@ parse_header() {
     IFS=' '
     [ "$ended" = yes ] || return 1
     detail='log_id, step or runtime is missing'
-    [ -n "$log_id" ] && [ -n "$runtime" ] || return 1
+    [ -n "$log_id" ] || return 1
+    [ -n "$runtime" ] || [ "$verb" = hook ] || return 1
     [ -n "$step" ] || [ "$verb" = observe ] || return 1
+    detail='what the verb needs is missing'
+    case $verb in
+        hook) [ -n "$command" ] && [ -n "$hook_seconds" ] || return 1 ;;
+        release) [ -n "$release" ] || return 1 ;;
+    esac
     reason='' detail=''
 }
 
@@ -151,7 +172,13 @@ header_line() {
         2:step) is_word "$2" && step=$2 ;;
         2:runtime) { [ "$2" = crio ] || [ "$2" = podman ]; } && runtime=$2 ;;
         2:start) is_digest "$2" && start=$2 ;;
-        2:action) [ "$2" = reload:crio.service ] && actions="$actions${actions:+ }$2" ;;
+        2:action) is_action "$2" && actions="$actions${actions:+ }$2" ;;
+        2:confirm) is_number "$2" && confirm_within=$2 ;;
+        2:baseline) { [ "$2" = keep ] || [ "$2" = restore ]; } && release=$2 ;;
+        *:check) shift && is_check "$@" && checks="$checks$*$newline" ;;
+        *:command) shift && are_packed "$@" && command=$* ;;
+        3:environment) is_name "$2" && are_packed "$3" && environment="$environment$2 $3$newline" ;;
+        2:timeout) is_number "$2" && [ "$2" -gt 0 ] && hook_seconds=$2 ;;
         3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
         6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
         2:restore) want "$2" restore ;;
@@ -162,20 +189,95 @@ header_line() {
 
 # want PATH WHAT: one more managed path; $wanted keeps `PATH WHAT` lines.
 want() {
-    is_managed "$1" || { reason=path; return 1; }
+    is_managed "$1" || { [ "$verb" = observe ] && is_effective "$1"; } || { reason=path; return 1; }
     paths="$paths${paths:+ }$1"
     wanted="$wanted$1 $2$newline"
 }
 
 is_managed() {
-    case $1 in
-        */../* | */.. | */./* | */. | *//* | */ | *.key | *.reconciler | *[!]A-Za-z0-9/._:@%+,=~[-]*) return 1 ;;
-    esac
-    [ "${#1}" -le 512 ] || return 1
+    is_path "$1" || return 1
     case $1 in
         /etc/containers/?* | /etc/docker/certs.d/?* | /etc/crio/policies/?*) return 0 ;;
     esac
     return 1
+}
+
+is_path() {
+    case $1 in
+        */../* | */.. | */./* | */. | *//* | */ | *.key | *.reconciler | *[!]A-Za-z0-9/._:@%+,=~[-]*) return 1 ;;
+    esac
+    [ "${#1}" -le 512 ]
+}
+
+# What else the runtime reads, and may be looked at: see list_effective.
+is_effective() {
+    is_path "$1" || return 1
+    case $1 in
+        /etc/crio/crio.conf | /etc/crio/crio.conf.d/?* | /etc/sysconfig/crio | /etc/default/crio) return 0 ;;
+        /etc/systemd/system/crio.service.d/?*.conf) return 0 ;;
+    esac
+    find_homes
+    IFS=$newline
+    for home in $homes; do
+        IFS=' '
+        case $1 in
+            "${home#.}"/.config/containers/?*) return 0 ;;
+        esac
+    done
+    IFS=' '
+    return 1
+}
+
+is_action() {
+    case $1 in
+        daemon-reload) return 0 ;;
+        reload:[!-]* | restart:[!-]*) ;;
+        *) return 1 ;;
+    esac
+    case ${1#*:} in
+        *[!A-Za-z0-9:_.@-]*) return 1 ;;
+        ?*.service | ?*.socket | ?*.target | ?*.path | ?*.timer | ?*.mount) ;;
+        *) return 1 ;;
+    esac
+    [ "${#1}" -le 128 ]
+}
+
+# is_check NAME command :WORD… | is_check NAME image REFERENCE
+is_check() {
+    [ $# -ge 3 ] && is_word "$1" || return 1
+    case $2 in
+        command) shift 2 && are_packed "$@" ;;
+        image) [ $# = 3 ] && is_reference "$3" ;;
+        *) return 1 ;;
+    esac
+}
+
+is_reference() {
+    case $1 in
+        [!A-Za-z0-9[]* | *[!]A-Za-z0-9._:@/[-]*) return 1 ;;
+    esac
+    [ "${#1}" -le 512 ]
+}
+
+is_name() {
+    case $1 in
+        '' | [!A-Za-z_]* | *[!A-Za-z0-9_]*) return 1 ;;
+    esac
+}
+
+# are_packed :BASE64…: words of any bytes, each behind a colon, so that an empty one is one too.
+are_packed() {
+    [ $# -gt 0 ] || return 1
+    for packed_word; do
+        case $packed_word in
+            :*[!A-Za-z0-9+/=]* | [!:]*) return 1 ;;
+        esac
+    done
+}
+
+# unpack_word :BASE64: sets $word, its line breaks at the end included.
+unpack_word() {
+    word=$(printf '%s\n' "${1#:}" | base64 -d 2>/dev/null && printf .) && word=${word%.}
 }
 
 is_word() {
@@ -210,8 +312,12 @@ is_mode() {
 observe() {
     survey $paths || refuse unreadable "$detail"
     runtime_facts
+    loaded_since
     machine_facts
     read_owner
+    waiting='' reverted=''
+    ! read_pending || waiting=$pending_step
+    [ -z "$owner_step" ] || ! is_receipt "$owner_step" '"reason":"unconfirmed"' || reverted=$owner_step
     present=$(list_present | base64 | tr -d '\n')
     effective=$(list_effective | base64 | tr -d '\n')
     hold=''
@@ -230,13 +336,14 @@ observe() {
     managed_by_mco && mco=true || mco=false
     quote "$hold"
     printf ',"mco":%s,"hold":"%s","present":"%s","effective":"%s"' "$mco" "$quoted" "$present" "$effective"
+    printf ',"pending":"%s","reverted":"%s","loaded_since":%s' "$waiting" "$reverted" "$since"
     print_files
     printf '}\n'
 }
 
 print_files() {
     printf ',"files":['
-    separator='' rest=$wanted
+    separator='' rest=$wanted owners_asked=0
     IFS=$newline
     for line in $surveyed; do
         IFS=' '
@@ -253,9 +360,26 @@ print_file() {
     separator=','
     if [ "$2" = file ]; then
         printf ',"sha256":"%s","mode":"%s","uid":%s,"gid":%s,"size":%s,"mtime":%s' "$3" "$4" "$5" "$6" "$7" "$8"
-        [ "$1" = "$3" ] || [ "$7" -ge 1048576 ] || print_content "$9"
+        if [ "$1" != "$3" ]; then
+            print_package "$9"
+            [ "$7" -ge 1048576 ] || print_content "$9"
+        fi
     fi
     printf '}'
+}
+
+# The package that a file belongs to; asked for the first 16 files only, since the databases are slow.
+print_package() {
+    owners_asked=$((owners_asked + 1)) package=''
+    [ "$owners_asked" -le 16 ] || return 0
+    if find_program rpm; then
+        package=$(timeout -s KILL 20 "$program_path" -qf --qf '%{NAME}\n' "$1" 2>/dev/null </dev/null) || package=''
+    elif find_program dpkg; then
+        package=$(timeout -s KILL 20 "$program_path" -S "$1" 2>/dev/null </dev/null) || package=''
+        package=${package%%:*}
+    fi
+    package=${package%%"$newline"*}
+    [ -z "$package" ] || { quote "$package" && printf ',"package":"%s"' "$quoted"; }
 }
 
 # What is checked for a private key is what is sent: the file is read once.
@@ -388,6 +512,42 @@ unit_state() {
     [ -n "$active" ] && is_word "$active" || active=unknown
 }
 
+# Sets $since to when the runtime began to run with what it last loaded: its start, or the start of the last reload
+# command that succeeded, whichever is later; 0 where nobody can tell.
+loaded_since() {
+    since=0
+    [ -n "$unit" ] && [ -n "$systemctl" ] || return 0
+    set -- show "$unit" -p ActiveEnterTimestamp -p ExecReload
+    said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
+        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || return 0
+    IFS=$newline
+    for line in $said; do
+        IFS=' '
+        case $line in
+            ActiveEnterTimestamp=*) is_later "${line#*=}" ;;
+            ExecReload=*' code=exited ; status=0'*)
+                line=${line#*start_time=\[}
+                is_later "${line%%\]*}"
+                ;;
+        esac
+    done
+    IFS=' '
+}
+
+# is_later @SECONDS | is_later 'DAY DATE TIME UTC': raises $since to it.
+is_later() {
+    case $1 in
+        @*[!0-9]* | @) return 0 ;;
+        @*) then=${1#@} ;;
+        *' UTC')
+            then=${1#* }
+            then=$(date -u -d "${then% UTC}" +%s 2>/dev/null) || return 0
+            ;;
+        *) return 0 ;;
+    esac
+    [ "$then" -le "$since" ] || since=$then
+}
+
 is_healthy() {
     case $active in
         active | reloading | '') return 0 ;;
@@ -399,13 +559,25 @@ is_healthy() {
 
 apply() {
     admit
+    if [ -d "$pending" ]; then
+        undo_pending "the step $step came before a confirmation"
+        take_request
+        read_owner
+    fi
     plan_apply || decline "$result" "$reason" "$detail"
     carry_out extract_new
 }
 
+# A pending change is the current generation: undoing it is the revert that is asked for.
 revert() {
     list_previous
     admit
+    if [ -d "$pending" ]; then
+        asked=$step
+        undo_pending "the revert $step came before a confirmation" "$epoch $fence $step"
+        receipt=$(cat "$state/receipts/$asked")
+        answer
+    fi
     [ -f "$state/previous/plan" ] || decline refused no-previous 'no generation before this one is kept'
     plan_revert || decline "$result" "$reason" "$detail"
     carry_out copy_previous
@@ -413,21 +585,33 @@ revert() {
 
 # What every writing verb asks first.
 admit() {
+    admit_log
+    answer_stored
+    admit_fence
+    [ ! -f "$state/hold" ] || [ "$by_operator" = yes ] || decline refused hold "$(head -n 1 "$state/hold")"
+    [ -z "$actions" ] || [ -n "$systemctl" ] || [ -n "$root" ] ||
+        decline failed missing-program 'this host has no systemctl'
+}
+
+admit_log() {
     read_owner
     stamp=$owner_log
     [ -n "$stamp" ] || [ ! -f "$state/baseline/log_id" ] || read -r stamp <"$state/baseline/log_id"
     [ -z "$stamp" ] || [ "$stamp" = "$log_id" ] ||
         decline refused log-id "this node belongs to the log $stamp"
-    if [ -f "$state/receipts/$step" ]; then
-        cat "$state/receipts/$step"
-        exit 0
-    fi
+}
+
+# A finished step is answered as it was.
+answer_stored() {
+    [ -f "$state/receipts/$step" ] || return 0
+    cat "$state/receipts/$step"
+    exit 0
+}
+
+admit_fence() {
     if [ "$epoch" -lt "$owner_epoch" ] || { [ "$epoch" = "$owner_epoch" ] && [ "$fence" -lt "$owner_fence" ]; }; then
         decline refused fence "this node has seen epoch $owner_epoch, fence $owner_fence"
     fi
-    [ ! -f "$state/hold" ] || [ "$verb" = host-revert ] || decline refused hold "$(head -n 1 "$state/hold")"
-    [ -z "$actions" ] || [ -n "$systemctl" ] || [ -n "$root" ] ||
-        decline failed missing-program 'this host has no systemctl'
 }
 
 # Compares the node with the request: sets $new_plan and $old_plan, whose lines are
@@ -521,12 +705,15 @@ carry_out() {
     is_healthy || healthy_before=false
     if [ -z "$new_plan" ]; then
         result=same
+        [ "$verb" != release ] || result=released
         finish
         answer
     fi
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
+    check_health || decline failed unhealthy-before "$detail; no file was touched"
     claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
+    [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
     [ -n "$result" ] || decline failed "$reason" "$detail"
@@ -588,7 +775,7 @@ decline() {
 answer() {
     if [ "$by_operator" = yes ]; then
         printf '%s (generation %s)%s\n' "$result" "${generation-$owner_generation}" "${reason:+: $reason: $detail}"
-        [ "$result" = reverted ] || [ "$result" = same ]
+        [ "$result" = reverted ] || [ "$result" = same ] || [ "$result" = released ]
         exit
     fi
     printf '%s\n' "$receipt"
@@ -684,6 +871,7 @@ read_owner() {
 
 # claim GENERATION [STEP]: stamps the node with this request's log, epoch and fence.
 claim() {
+    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
     owner_generation=$1 owner_step=${2-$owner_step}
     owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
     owner_text="$owner_text${newline}step $owner_step"
@@ -753,26 +941,32 @@ stage() {
 
 write_journal() {
     request_text="verb $verb${newline}log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}step $step"
-    request_text="$request_text${newline}runtime $runtime${newline}actions $actions"
+    request_text="$request_text${newline}runtime $runtime${newline}actions $actions${newline}confirm $confirm_within"
+    request_text="$request_text${newline}release $release"
     path_text=''
     for path in $paths; do path_text="$path_text${path_text:+$newline}$path"; done
     write "$staging/request" "$request_text" && write "$staging/old/request" "$request_text" &&
         write "$staging/old/paths" "$path_text" && write "$staging/generation" "$owner_generation" &&
-        write "$staging/boot" "$boot_id" && write "$staging/state" staged &&
+        write "$staging/boot" "$boot_id" && write "$staging/state" staged && write "$staging/checks" "$checks" &&
         write "$staging/new/plan" "${new_plan%"$newline"}" && write "$staging/old/plan" "${old_plan%"$newline"}"
 }
 
 extract_new() {
     unpack | gzip -dc 2>/dev/null | {
         while IFS= read -r line && [ -n "$line" ]; do :; done
-        number=0
-        IFS=$newline
-        for line in $wanted; do
-            IFS=' '
-            number=$((number + 1))
-            extract_one $line || exit 1
-        done
+        extract_all || exit 1
     }
+}
+
+extract_all() {
+    number=0
+    IFS=$newline
+    for line in $wanted; do
+        IFS=' '
+        number=$((number + 1))
+        extract_one $line || return 1
+    done
+    IFS=' '
 }
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore
@@ -866,30 +1060,37 @@ act_and_settle() {
 
 # After the action: keep the new files, or put the old ones back and tell the runtime again.
 settle() {
-    if check; then
+    if check && check_health && { [ "$confirm_within" = 0 ] || set_deadline; }; then
         remove_late new
-        result=applied
-        [ "$verb" = apply ] || result=reverted
+        case $verb in
+            apply) result=applied ;;
+            release) result=released ;;
+            *) result=reverted ;;
+        esac
         finish
     else
-        write "$journal/failure" "$reason $detail" 2>/dev/null
+        write "$journal/failure" "$reason ${failed_check:--} $detail" 2>/dev/null
         fall_back
     fi
 }
 
 fall_back() {
-    cause=${reason:-reload-failed} cause_detail=$detail
-    [ ! -s "$journal/failure" ] || read -r cause cause_detail <"$journal/failure"
+    cause=${reason:-reload-failed} cause_check=${failed_check:--} cause_detail=$detail
+    [ ! -f "$journal/expired" ] || cause=unconfirmed
+    [ ! -s "$journal/failure" ] || read -r cause cause_check cause_detail <"$journal/failure"
     enter reverting
-    result=''
+    phase=reverting result=''
     place old || return 0 # the journal stays: the next verb goes on from here
     mark_log
     act
     remove_late old
     check || cause_detail="$cause_detail; after the old files were put back: $reason $detail"
-    reason=$cause detail=$cause_detail
+    reason=$cause failed_check=${cause_check#-} detail=$cause_detail
     result=reverted
-    [ "$verb" = apply ] || result=failed
+    case $verb in
+        revert | host-revert) result=failed ;;
+    esac
+    [ ! -f "$journal/claim" ] || answer_claim
     finish
 }
 
@@ -1125,22 +1326,43 @@ remove_late() {
 
 # --- The runtime -----------------------------------------------------------------------------------------------------
 
-# Tells the runtime. Sets $action and $acted (`ok`, `skipped`, or the exit status of what failed).
+# Tells the runtime, in the given order, up to the first failure. Sets $action (all of them, or the one that failed)
+# and $acted (`ok`, `skipped`, or the exit status of what failed).
 act() {
     action='' acted=ok
+    [ -n "$actions" ] || return 0
+    if [ -z "$systemctl" ]; then
+        action='skipped: no systemctl in root' acted=skipped
+        return 0
+    fi
     for wish in $actions; do
-        action=$wish
-        if [ -z "$systemctl" ]; then
-            action='skipped: no systemctl in root' acted=skipped
-            return 0
-        fi
-        timeout -s KILL 60 "$systemctl" reload "${wish#reload:}" >/dev/null 2>&1 </dev/null || acted=$?
+        act_once "$wish" || { acted=$? action=$wish; return 0; }
+        action="$action${action:+ }$wish"
     done
+}
+
+# A restart waits for pulls in flight; the rest is quick.
+act_once() {
+    case $1 in
+        daemon-reload) set -- 60 daemon-reload ;;
+        reload:*) set -- 60 reload "${1#reload:}" ;;
+        *) set -- 120 restart "${1#restart:}" ;;
+    esac
+    limit=$1
+    shift
+    timeout -s KILL "$limit" "$systemctl" "$@" >/dev/null 2>&1 </dev/null
+}
+
+asks_for() {
+    case " $actions " in
+        *" $1 "*) return 0 ;;
+    esac
+    return 1
 }
 
 # Remembers where the runtime's log ends, so that only what the action brings is read.
 mark_log() {
-    [ -n "$journalctl" ] && [ -n "$actions" ] || return 0
+    [ -n "$journalctl" ] && asks_for reload:crio.service || return 0
     said=$(timeout -s KILL 20 "$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
     case $said in
         *'-- cursor: '*) mark=${said##*'-- cursor: '} mark=--after-cursor=${mark%%"$newline"*} ;;
@@ -1156,15 +1378,34 @@ check() {
     case $acted in
         skipped) return 0 ;;
         ok) ;;
-        *) reason=reload-failed detail="systemctl reload failed with status $acted"; return 1 ;;
+        *)
+            reason=${action%%:*}-failed detail="systemctl ${action%%:*} failed with status $acted"
+            return 1
+            ;;
     esac
-    [ -z "$action" ] || check_log || return 1
+    # a runtime that started has loaded what stood there: its log tells of reloads only
+    asks_for restart:crio.service || check_log || return 1
     turns=0
     until is_healthy; do
         turns=$((turns + 1))
         is_settled || [ "$turns" -ge 10 ] && { reason=unhealthy detail="$unit is $active"; return 1; }
         pause
         unit_state
+    done
+    ! asks_for restart:crio.service || [ "$active" != active ] || loaded=true
+    check_restarted
+}
+
+# Units other than the runtime that were started anew live too.
+check_restarted() {
+    for wish in $actions; do
+        case $wish in
+            restart:crio.service) ;;
+            restart:*)
+                said=$(timeout -s KILL 20 "$systemctl" is-active "${wish#restart:}" 2>/dev/null </dev/null) ||
+                    { reason=unhealthy detail="${wish#restart:} is ${said%%"$newline"*}"; return 1; }
+                ;;
+        esac
     done
 }
 
@@ -1198,33 +1439,352 @@ check_log() {
     done
 }
 
+# --- Commands of the caller ------------------------------------------------------------------------------------------
+
+# Runs the health checks up to the first that fails. Sets $failed_check, $reason and $detail.
+check_health() {
+    IFS=$newline
+    for line in $checks; do
+        IFS=' '
+        run_check $line || { reason=health-check-failed; return 1; }
+    done
+    IFS=' '
+    failed_check=''
+}
+
+# run_check NAME command :WORD… | run_check NAME image REFERENCE
+run_check() {
+    failed_check=$1 check_kind=$2
+    shift 2
+    if [ "$check_kind" = command ]; then
+        for packed_word; do
+            unpack_word "$packed_word" || { detail='a word of the command is no base64'; return 1; }
+            set -- "$@" "$word"
+            shift
+        done
+    elif [ "$runtime" = crio ]; then
+        set -- crictl pull "$1"
+    else
+        set -- podman pull -q "$1"
+    fi
+    find_command "$1" || { detail="this host has no $1"; return 1; }
+    shift
+    run_bounded 60 200 "$program_path" "$@"
+    case $status in
+        0) detail=''; return 0 ;;
+        124) detail='did not end within 60 s' ;;
+        *) detail="status $status" ;;
+    esac
+    detail="$detail${output:+: $output}"
+    return 1
+}
+
+# find_command PROGRAM: sets $program_path. Below a root its own programs are run, never the host's.
+find_command() {
+    case $1 in
+        /*) program_path=$root$1 ;;
+        *) find_program "$1" || return 1 ;;
+    esac
+    [ -n "$program_path" ] && { [ "${program_path#/}" = "$program_path" ] || [ -x "$program_path" ]; }
+}
+
+# run_bounded SECONDS BYTES COMMAND…: sets $status (124: it took longer) and $output, the last BYTES of what it said.
+# It runs as if node.sh were not there: signals, umask and the lock are not handed down.
+run_bounded() {
+    seconds=$1 room=$2
+    shift 2
+    began=$(date +%s)
+    # what the command leaves running may hold on to its output: tail is bounded too
+    output=$(
+        { run_free "$@" 2>&1; printf '\n%s' "$?"; } | timeout -s KILL $((seconds + 10)) tail -c $((room + 4))
+    )
+    status=${output##*"$newline"}
+    output=${output%"$newline"*}
+    is_number "$status" || status=137 output=''
+    case $status in
+        124 | 137 | 143) [ $(($(date +%s) - began)) -lt "$seconds" ] || status=124 ;;
+    esac
+    output=$(printf '%s' "$output" | tail -c "$room")
+}
+
+run_free() (
+    trap - PIPE HUP INT TERM
+    umask 022
+    IFS=$newline
+    for line in $environment; do
+        unpack_word "${line#* }" && set -- "${line%% *}=$word" "$@"
+    done
+    exec timeout -k 5 "$seconds" env "$@" </dev/null 9>&-
+)
+
+# Runs a command for the caller, such as one that drains the node. A held node is left alone.
+hook() {
+    parse_header "$header" || refuse "$reason" "$detail"
+    [ ! -f "$state/hold" ] || refuse hold "$(head -n 1 "$state/hold")"
+    set --
+    for packed_word in $command; do
+        unpack_word "$packed_word" || refuse payload 'a word of the command is no base64'
+        set -- "$@" "$word"
+    done
+    if find_command "$1"; then
+        shift
+        run_bounded "$hook_seconds" 1000 "$program_path" "$@"
+    else
+        status=127 output="this host has no $1"
+    fi
+    printf '{"protocol":1,"status":%s,"output":"%s"}\n' "$status" "$(printf '%s' "$output" | base64 | tr -d '\n')"
+    exit 0
+}
+
+# --- Confirmation ----------------------------------------------------------------------------------------------------
+
+# A pending change is its journal, kept whole under another name until it is confirmed: undoing it is the same as
+# falling back from a failed action, at any later time.
+
+# Sets when the change undoes itself, from now on: by the wall clock, and by the time since this boot, which nobody sets.
+set_deadline() {
+    since=$(date +%s) confirm_by=$((since + confirm_within))
+    machine_facts
+    uptime_now
+    [ -z "$uptime" ] || uptime=$((uptime + confirm_within))
+    try write "$journal/until" "$confirm_by $since ${uptime:--} ${boot_id:--}"
+}
+
+uptime_now() {
+    uptime=''
+    uptime_file=./proc/uptime
+    [ -r "$uptime_file" ] || uptime_file=/proc/uptime
+    [ ! -r "$uptime_file" ] || read -r uptime rest <"$uptime_file" || :
+    uptime=${uptime%%.*}
+    is_number "$uptime" || uptime=''
+}
+
+# Sets $pending_step and when it ends; fails where nothing is pending.
+read_pending() {
+    pending_step='' pending_by=0 pending_since=0 pending_uptime=- pending_boot=-
+    [ -f "$pending/request" ] || return 1
+    while read -r key value; do
+        [ "$key" != step ] || pending_step=$value
+    done <"$pending/request"
+    [ ! -f "$pending/until" ] || read -r pending_by pending_since pending_uptime pending_boot <"$pending/until" || :
+}
+
+# Within one boot only the time since the boot counts. After another one the wall clock does; one that shows a time from
+# before the change proves nothing, and what nobody can prove to be in time is not.
+is_overdue() {
+    machine_facts
+    uptime_now
+    if [ -n "$uptime" ] && [ "$pending_uptime" != - ] && [ "$pending_boot" = "$boot_id" ]; then
+        [ "$uptime" -ge "$pending_uptime" ]
+    else
+        now=$(date +%s)
+        [ "$now" -ge "$pending_by" ] || [ "$now" -lt "$pending_since" ]
+    fi
+}
+
+is_receipt() {
+    case $(cat "$state/receipts/$1" 2>/dev/null) in
+        *"$2"*) return 0 ;;
+    esac
+    return 1
+}
+
+# Ends what no longer waits: confirmed before a crash, or overdue.
+settle_pending() {
+    read_pending || return 0
+    if is_receipt "$pending_step" '"result":"confirmed"'; then
+        make_final
+    elif is_overdue; then
+        undo_pending 'nobody confirmed it in time'
+    fi
+}
+
+# undo_pending WHY [CLAIM]: puts the files from before the pending change back, as a fall-back does. CLAIM is
+# `EPOCH FENCE STEP` of the revert that asked for it. Where nobody has to be answered this needs no space on the disk.
+undo_pending() {
+    write "$pending/failure" "unconfirmed - $1" 2>/dev/null
+    { [ -z "${2-}" ] || try write "$pending/claim" "$2"; } &&
+        { [ -f "$pending/expired" ] || try mv "$pending/until" "$pending/expired"; } && try mv "$pending" "$journal" ||
+        refuse "$reason" "the unconfirmed change could not be undone: $detail"
+    forget_request
+    load_journal
+    fall_back
+    must_be_closed
+}
+
+# The revert that asked for an undo has a receipt of its own, stored before the one that ends the undo.
+answer_claim() {
+    own_epoch=$epoch own_fence=$fence own_step=$step own_reason=$reason own_detail=$detail
+    read -r epoch fence step <"$journal/claim"
+    reason='' detail=''
+    build_receipt
+    store_receipt
+    epoch=$own_epoch fence=$own_fence step=$own_step reason=$own_reason detail=$own_detail
+}
+
+confirm() {
+    admit_log
+    if read_pending && [ "$pending_step" = "$step" ]; then
+        admit_fence
+        confirm_pending || decline failed "$reason" "$detail"
+    fi
+    answer_stored
+    decline refused no-pending 'no change of this step waits for a confirmation'
+}
+
+# The receipt is the point of no return here too.
+confirm_pending() {
+    claim "$owner_generation" || return 1
+    text=$(cat "$state/receipts/$step")
+    text="${text%%'"result":"applied"'*}\"result\":\"confirmed\"${text#*'"result":"applied"'}"
+    rest=${text#*'"confirm_by":'}
+    text="${text%%'"confirm_by":'*}\"confirm_by\":0${rest#"${rest%%[!0-9]*}"}"
+    save "$state/receipts/$step" "$text" || return 1
+    make_final
+}
+
+# May be repeated after a crash.
+make_final() {
+    if [ -d "$pending/old" ]; then
+        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
+        mv "$pending/old" "$state/previous"
+    fi
+    flush "$state/receipts" "$state"
+    mv "$pending" "$state/journal.done" && rm -rf "$state/journal.done"
+}
+
+# Lets this host count the time by itself, after the connection has ended: from before the files are placed, so that
+# a node.sh that dies in the middle is seen to as well. A timer that is lost is made up for by the next verb.
+start_timer() {
+    set -- sh "$root${state#.}/node.sh" timer "$step" "$confirm_within"
+    if [ -d ./run/systemd/system ] && find_program systemd-run &&
+        "$program_path" --quiet --collect --unit="reconciler-confirm-$step" "$@" >/dev/null 2>&1 </dev/null 9>&-; then
+        return 0
+    fi
+    ! command -v setsid >/dev/null 2>&1 || set -- setsid "$@"
+    "$@" >/dev/null 2>&1 </dev/null 9>&- &
+}
+
+# --- Release ---------------------------------------------------------------------------------------------------------
+
+# Gives the node back: with its baseline, or with the files as they are. Then no log owns it.
+release() {
+    read_owner
+    if [ -z "$owner_log" ] && [ ! -d "$state/baseline" ]; then
+        answer_released
+        decline released '' ''
+    fi
+    admit
+    if [ -d "$pending" ]; then
+        undo_pending "the release $step came before a confirmation"
+        verb=release
+        take_request
+        read_owner
+    fi
+    give_back
+}
+
+give_back() {
+    if [ "$release" = keep ]; then
+        unit_state
+        result=released
+        finish
+        [ -n "$result" ] || decline failed "$reason" "$detail"
+        answer
+    fi
+    list_baseline
+    plan_apply || decline "$result" "$reason" "$detail"
+    carry_out extract_all
+}
+
+# A release that was finished is answered as it was, as long as nobody else took the node.
+answer_released() {
+    [ -f "$state/released" ] || return 0
+    read -r receipt <"$state/released"
+    case $receipt in
+        *"\"step\":\"$step\",\"log_id\":\"$log_id\""*) answer ;;
+    esac
+}
+
+list_baseline() {
+    load_baseline
+    IFS=$newline
+    for line in ${baseline#"$newline"}; do
+        IFS=' '
+        want "${line%% *}" restore
+    done
+    IFS=' '
+}
+
+# The file `released` is the point of no return: its receipt, then what becomes of the baseline.
+finish_release() {
+    generation=$owner_generation
+    build_receipt
+    save "$state/released" "$receipt$newline$release" || { result=''; return 0; }
+    flush "$state"
+    retire
+}
+
+# Takes away what makes the node ours; may be repeated after a crash. A baseline that was not restored holds the only
+# copies of the host's own files: it is kept aside. A hold is the operator's, and stays.
+retire() {
+    release=$(tail -n 1 "$state/released")
+    if [ -d "$state/baseline" ] && [ "$release" = keep ]; then
+        { [ -d "$state/archive" ] || mkdir "$state/archive"; } && mv "$state/baseline" "$state/archive/$(date +%s)"
+    fi
+    rm -rf "$state/baseline" "$state/previous" "$state/receipts" "$pending" "$journal"
+    rm -f "$state/owner"
+    flush "$state"
+}
+
 # --- The end of a step, and unfinished ones --------------------------------------------------------------------------
 
 # The stored receipt is the point of no return: from here on the step counts as finished.
 finish() {
+    if [ "$result" = released ]; then
+        finish_release
+        return 0
+    fi
     case $result in
         applied) generation=$((owner_generation + 1)) ;;
-        reverted) [ "$verb" = apply ] && generation=$owner_generation || generation=$((owner_generation + 1)) ;;
+        reverted)
+            generation=$owner_generation
+            [ "$verb" != revert ] && [ "$verb" != host-revert ] || generation=$((owner_generation + 1))
+            ;;
         *) generation=$owner_generation ;;
     esac
     owner_before=$owner_generation owner_generation=$generation
     build_receipt
     owner_generation=$owner_before
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
-    save "$state/receipts/$step" "$receipt" || :
+    store_receipt
     conclude "$generation"
     prune_receipts
 }
 
+# An older receipt of the step must not outlive what it says, not even on a full disk.
+store_receipt() {
+    save "$state/receipts/$step" "$receipt" ||
+        { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
+}
+
 # conclude GENERATION: may be repeated after a crash.
 conclude() {
-    if [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
+    ending=close_journal
+    if [ "$1" != "$owner_generation" ] && [ -f "$journal/until" ]; then
+        ending=keep_pending
+    elif [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
         [ ! -d "$state/previous" ] || rm -rf "$state/previous"
         mv "$journal/old" "$state/previous"
     fi
+    [ "$phase" != reverting ] || [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
     claim "$1" "$step" || :
     flush "$state/receipts" "$state"
-    [ ! -d "$journal" ] || close_journal
+    [ ! -d "$journal" ] || "$ending"
+}
+
+keep_pending() {
+    mv "$journal" "$pending" && flush "$state"
 }
 
 prune_receipts() {
@@ -1242,13 +1802,29 @@ prune_receipts() {
 # Finishes or undoes what an earlier call left behind.
 recover() {
     [ -d "$state" ] && ! managed_by_mco || return 0
+    [ ! -f "$state/released" ] || retire
     for left in "$state/journal.new" "$state/journal.done"; do
         [ ! -d "$left" ] || rm -rf "$left" 2>/dev/null
     done
-    [ -d "$journal" ] || return 0
     requested=$verb
+    [ ! -d "$journal" ] || end_journal
+    must_be_closed
+    [ ! -d "$pending" ] || settle_pending
+    verb=$requested
+}
+
+must_be_closed() {
+    [ ! -d "$journal" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
+}
+
+# A stored receipt ends a step; one that says `applied` does not end the undoing of that step.
+is_finished() {
+    [ -f "$state/receipts/$step" ] && { [ "$phase" != reverting ] || ! is_receipt "$step" '"result":"applied"'; }
+}
+
+end_journal() {
     load_journal
-    if [ -f "$state/receipts/$step" ]; then
+    if is_finished; then
         case $(cat "$state/receipts/$step") in
             *'"generation":'"$((owner_generation + 1)),"*) conclude "$((owner_generation + 1))" ;;
             *) conclude "$owner_generation" ;;
@@ -1261,14 +1837,16 @@ recover() {
             *) undo ;;
         esac
     fi
-    verb=$requested
-    [ ! -d "$journal" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
 }
 
 load_journal() {
     verb='' actions='' paths='' phase='' acted=ok action=''
+    slurp "$journal/checks"
+    checks=$text
     while read -r key value; do
         case $key in
+            confirm) confirm_within=$value ;;
+            release) release=$value ;;
             verb) verb=$value ;;
             log_id) log_id=$value ;;
             epoch) epoch=$value ;;
@@ -1280,6 +1858,7 @@ load_journal() {
     done <"$journal/request"
     read -r owner_generation <"$journal/generation"
     while read -r first second third; do phase=$first acted=${second:-ok} action=$third; done <"$journal/state"
+    [ ! -f "$journal/expired" ] || phase=reverting
     [ ! -f "$journal/old/paths" ] || paths=$(tr '\n' ' ' <"$journal/old/paths")
     [ ! -f "$journal/new/plan" ] || list_changed
 }
@@ -1354,7 +1933,7 @@ line_of() {
 }
 
 kind_of() {
-    if [ -L "$1" ]; then
+    if [ -L "$1" ] || is_behind_link "$1"; then
         kind=symlink
     elif [ -f "$1" ]; then
         kind=file
@@ -1365,6 +1944,20 @@ kind_of() {
     else
         kind=absent
     fi
+}
+
+# In a home its user decides where a link leads: nothing is read through one.
+is_behind_link() {
+    above=$1
+    case $1 in
+        */.config/containers/*) ;;
+        *) return 1 ;;
+    esac
+    until [ "${above%/.config}" != "$above" ]; do
+        above=${above%/*}
+        [ ! -L "$above" ] || return 0
+    done
+    return 1
 }
 
 # Sets $manifest: SHA-256 over `STATE MODE PATH` lines sorted by path; STATE is the hash, or the kind.
@@ -1397,7 +1990,8 @@ build_receipt() {
     [ -n "$unit" ] || unit_state
     head="{\"protocol\":1,\"result\":\"$result\",\"step\":\"$step\",\"log_id\":\"$log_id\",\"epoch\":$epoch"
     head="$head,\"fence\":$fence,\"generation\":$owner_generation,\"machine_id\":\"$machine_id\""
-    head="$head,\"boot_id\":\"$boot_id\",\"manifest\":\"$manifest\""
+    head="$head,\"boot_id\":\"$boot_id\",\"manifest\":\"$manifest\",\"check\":\"$failed_check\""
+    head="$head,\"confirm_by\":$confirm_by"
     tail=",\"unit\":\"$unit\",\"active\":\"$active\",\"healthy_before\":$healthy_before,\"loaded\":$loaded"
     tail="$tail,\"action\":\"$action_quoted\",\"reason\":\"$reason\",\"detail\":\"$detail_quoted\"}"
     room=$((4096 - ${#head} - ${#tail} - 64)) more=0
@@ -1456,6 +2050,7 @@ operator() {
     case $verb in
         status) operator_status ;;
         baseline) operator_baseline ;;
+        timer) operator_timer "$@" ;;
         *) operator_write "$@" ;;
     esac
 }
@@ -1476,6 +2071,8 @@ operator_status() {
     phase=none
     [ ! -f "$journal/state" ] || phase=$(tail -n 1 "$journal/state")
     printf 'unfinished  %s\n' "$phase"
+    ! read_pending || printf 'pending     %s: undone at %s unless confirmed\n' "$pending_step" \
+        "$(date -u -d "@$pending_by" '+%Y-%m-%d %H:%M:%S UTC' 2>/dev/null || printf '%s s since 1970' "$pending_by")"
     printf 'crio        %s\n' "${active:-cannot tell}"
     managed_by_mco && mco='yes: nothing is written' || mco=no
     printf 'MCO         %s\n' "$mco"
@@ -1505,26 +2102,85 @@ operator_write() {
             rm -f "$state/hold"
             printf 'resumed\n'
             ;;
-        revert) operator_revert ;;
+        *)
+            managed_by_mco && fail 'the Machine Config Operator manages this host'
+            recover
+            operator_request
+            "operator_$verb" "$@"
+            ;;
     esac
 }
 
-operator_revert() {
+# The variables of a request that comes from this host itself.
+operator_request() {
+    asked=$verb
     read_owner
-    managed_by_mco && fail 'the Machine Config Operator manages this host'
-    recover
-    read_owner
-    [ -f "$state/previous/plan" ] || fail 'no generation before this one is kept'
     forget_request
-    while read -r key value; do
+    last=$state/previous/request
+    [ ! -f "$pending/request" ] || last=$pending/request
+    [ ! -f "$last" ] || while read -r key value; do
         case $key in
             runtime) runtime=$value ;;
             actions) actions=$value ;;
         esac
-    done <"$state/previous/request"
-    verb=host-revert log_id=$owner_log epoch=$owner_epoch fence=$owner_fence step=host-$(date +%s)-$$
+    done <"$last"
+    verb=$asked log_id=$owner_log epoch=$owner_epoch fence=$owner_fence step=host-$(date +%s)-$$
+}
+
+operator_revert() {
+    [ -f "$state/previous/plan" ] || [ -d "$pending" ] || fail 'no generation before this one is kept'
+    verb=host-revert
     printf 'The service puts its files back at its next check, unless this host is held.\n' >&2
     revert
+}
+
+operator_confirm() {
+    read_pending || fail 'no change waits for a confirmation'
+    step=$pending_step
+    confirm_pending || fail "$reason: $detail"
+    printf 'confirmed: %s\n' "$step"
+}
+
+# For a cloned disk, or a log that is lost.
+operator_release() {
+    case ${1-} in
+        '' | --restore) ;;
+        *) fail 'say: node.sh release [--restore]' ;;
+    esac
+    [ -n "$owner_log" ] || [ -d "$state/baseline" ] || fail 'no log owns this host'
+    if [ -d "$pending" ]; then
+        undo_pending 'this host was released'
+        verb=release
+        operator_request
+    fi
+    [ -n "${1-}" ] && release=restore || release=keep
+    # what is restored may be anything that was ever written: the runtime is told in any case
+    [ "$runtime" != crio ] || [ -z "$systemctl" ] || actions=reload:crio.service
+    give_back
+}
+
+# operator_timer STEP SECONDS: waits as long as the step is unfinished or pending, and undoes it when it is overdue.
+operator_timer() {
+    turn=$(($2 / 10)) waited=0
+    [ "$turn" -ge 1 ] || turn=1
+    [ "$turn" -le 5 ] || turn=5
+    while is_awaited "$journal" "$1" || is_awaited "$pending" "$1"; do
+        sleep "$turn"
+        waited=$((waited + turn))
+        (
+            ! [ -d "$journal" ] || [ "$waited" -gt "$2" ] || exit 0
+            [ -d "$journal" ] || { read_pending && is_overdue; } || exit 0
+            trap '' PIPE HUP INT TERM
+            lock && recover
+        )
+    done
+}
+
+is_awaited() {
+    [ -f "$1/request" ] && case $newline$(cat "$1/request" 2>/dev/null)$newline in
+        *"${newline}step $2$newline"*) return 0 ;;
+    esac
+    return 1
 }
 
 main "$@"

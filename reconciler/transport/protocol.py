@@ -17,24 +17,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from reconciler.errors import NodeError, NodeFault, NodeRefused, NodeUnreachable
 from reconciler.ports import (
     ABSENT,
     PROTOCOL,
     ApplyRequest,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
     Observation,
     ObservedFile,
     ObserveRequest,
     Owner,
     Receipt,
     ReceiptResult,
+    ReleaseRequest,
     RevertRequest,
+    StepRequest,
     Target,
 )
+from reconciler.transport.header import check_lines, checked, heading, hook_lines, readable
 
-Verb = Literal["observe", "apply", "revert"]
+Verb = Literal["observe", "apply", "revert", "confirm", "release", "hook"]
 
 RECEIPT_LIMIT = 4096
 """Bytes of a receipt on the wire, its newline included."""
@@ -45,15 +51,12 @@ CONTENT_LIMIT = 1024 * 1024
 PAYLOAD_LIMIT = 99_999_999
 """Bytes of a packed payload."""
 
-PATHS = re.compile(r"/etc/(?:containers|docker/certs\.d|crio/policies)/[\]A-Za-z0-9/._:@%+,=~\[-]+")
-_DOTS = re.compile(r"(?:^|/)\.{0,2}(?:/|$)")
-
 FAILURES = frozenset(
     {"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed", "unreadable"}
 )
 """Reasons of an `error` answer that time may cure; any other one waits for a person."""
 
-_RESULTS: tuple[ReceiptResult, ...] = ("applied", "same", "reverted", "failed", "stale", "refused")
+_RESULTS: tuple[ReceiptResult, ...] = get_args(ReceiptResult)
 
 _BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval "$node_sh"'
 
@@ -65,6 +68,8 @@ class Call:
     verb: Verb
     payload: bytes
     stdin: bytes
+    patience: int = 0
+    """Seconds by which the answer may come later than usual."""
 
     def argv(self, root: str = "", shell: Sequence[str] = ("sh",)) -> list[str]:
         """The command and its arguments; `root` is the directory that stands for / on the node."""
@@ -95,15 +100,18 @@ def packed_program() -> bytes:
 def observe_call(request: ObserveRequest) -> Call:
     """Raises NodeRefused for a path that no node would accept."""
     lines = [f"log_id {request.log_id}", f"runtime {request.runtime}"]
-    lines += [f"observe {known or '-'} {checked(path)}" for path, known in sorted(request.known.items())]
+    lines += [f"observe {known or '-'} {readable(path)}" for path, known in sorted(request.known.items())]
     return _call("observe", lines, b"")
 
 
 def apply_call(request: ApplyRequest) -> Call:
-    """Raises NodeRefused for a path that no node would accept, or that stands twice."""
-    lines = _heading(request)
+    """Raises NodeRefused for what no node would accept (header.py), and for a path that stands twice."""
+    lines = heading(request)
     if request.start:
         lines.append(f"start {request.start}")
+    if request.confirm:
+        lines.append(f"confirm {request.confirm}")
+    lines += check_lines(request.health)
     bodies = bytearray()
     paths = [*(file.path for file in request.files), *request.restore]
     if len(set(paths)) != len(paths):
@@ -113,42 +121,32 @@ def apply_call(request: ApplyRequest) -> Call:
         lines.append(f"file {file.mode:04o} {file.sha256} {len(bodies)} {size} {checked(file.path)}")
         bodies += file.content
     lines += [f"restore {checked(path)}" for path in sorted(request.restore)]
-    return _call("apply", lines, bytes(bodies))
+    return _call("apply", lines, bytes(bodies), request.patience)
 
 
 def revert_call(request: RevertRequest) -> Call:
-    return _call("revert", _heading(request), b"")
+    return _call("revert", heading(request), b"")
 
 
-def _heading(request: ApplyRequest | RevertRequest) -> list[str]:
-    return [
-        f"log_id {request.log_id}",
-        f"epoch {request.epoch}",
-        f"fence {request.fence}",
-        f"step {request.step}",
-        f"runtime {request.runtime}",
-        *(f"action {action}" for action in request.actions),
-    ]
+def confirm_call(request: ConfirmRequest) -> Call:
+    return _call("confirm", heading(request), b"")
 
 
-def _call(verb: Verb, lines: Sequence[str], bodies: bytes) -> Call:
+def release_call(request: ReleaseRequest) -> Call:
+    return _call("release", [*heading(request), f"baseline {'restore' if request.restore else 'keep'}"], b"")
+
+
+def hook_call(request: HookRequest) -> Call:
+    """Raises NodeRefused for a command that cannot be handed to a program."""
+    return _call("hook", hook_lines(request), b"", request.patience)
+
+
+def _call(verb: Verb, lines: Sequence[str], bodies: bytes, patience: int = 0) -> Call:
     header = "".join(f"{line}\n" for line in lines) + "\n"
     payload = gzip.compress(header.encode() + bodies, mtime=0)
     if len(payload) > PAYLOAD_LIMIT:
         raise NodeRefused(f"the files are too large to send: {len(payload)} bytes")
-    return Call(verb, payload, packed_program() + payload)
-
-
-def checked(path: str) -> str:
-    """`path`, if node.sh accepts it as a managed path; else raises NodeRefused."""
-    if (
-        not PATHS.fullmatch(path)
-        or len(path) > 512
-        or path.endswith((".key", ".reconciler"))
-        or _DOTS.search(path.removeprefix("/"))
-    ):
-        raise NodeRefused(f"{path!r} is not a path that may be managed")
-    return path
+    return Call(verb, payload, packed_program() + payload, patience)
 
 
 # --- Answers --------------------------------------------------------------------------------------------------------
@@ -177,10 +175,21 @@ def decode_observation(output: bytes, request: ObserveRequest, target: Target, h
         effective=dict(sorted(_effective(answer))),
         os=answer.text("os"),
         host_key=host_key,
+        pending=answer.text("pending"),
+        reverted=answer.text("reverted"),
+        loaded_since=answer.number("loaded_since"),
     )
 
 
-def decode_receipt(output: bytes, request: ApplyRequest | RevertRequest, target: Target) -> Receipt:
+def decode_hook(output: bytes, target: Target) -> HookResult:
+    """Raises NodeRefused or NodeFault for an `error` answer, NodeFault for anything that is no answer."""
+    answer = _Answer(output, target)
+    if answer.error:
+        raise answer.refusal()
+    return HookResult(answer.number("status"), answer.encoded("output").decode(errors="replace"))
+
+
+def decode_receipt(output: bytes, request: StepRequest, target: Target) -> Receipt:
     """The receipt; an `error` answer becomes one that is `failed` or `refused`. Raises NodeFault for no answer."""
     answer = _Answer(output, target)
     if answer.error:
@@ -209,10 +218,12 @@ def decode_receipt(output: bytes, request: ApplyRequest | RevertRequest, target:
         action=answer.text("action"),
         reason=answer.text("reason"),
         detail=answer.text("detail"),
+        check=answer.text("check", ""),
+        confirm_by=answer.number("confirm_by", 0),
     )
 
 
-def unheard(request: ApplyRequest | RevertRequest, result: ReceiptResult, reason: str, detail: str) -> Receipt:
+def unheard(request: StepRequest, result: ReceiptResult, reason: str, detail: str) -> Receipt:
     """The receipt of a request that the node could not take: nothing about the node is known."""
     return Receipt(
         result, request.step, request.log_id, request.epoch, request.fence, 0, "", "", "", reason=reason, detail=detail
@@ -268,17 +279,18 @@ class _Answer:
     def inner(self, field: str) -> _Answer | None:
         return None if self.data.get(field) is None else self.at(self.data[field])
 
-    def _typed(self, field: str, kind: type) -> Any:
-        value = self.data.get(field)
+    def _typed(self, field: str, kind: type, default: Any = None) -> Any:
+        value = self.data.get(field, default)
         if type(value) is not kind:
             raise self.malformed(field)
         return value
 
-    def text(self, field: str) -> str:
-        return str(self._typed(field, str))
+    def text(self, field: str, default: str | None = None) -> str:
+        """`default` is for fields that older programs did not send."""
+        return str(self._typed(field, str, default))
 
-    def number(self, field: str) -> int:
-        return int(self._typed(field, int))
+    def number(self, field: str, default: int | None = None) -> int:
+        return int(self._typed(field, int, default))
 
     def flag(self, field: str) -> bool:
         return bool(self._typed(field, bool))
@@ -332,4 +344,4 @@ def _file(answer: _Answer) -> ObservedFile:
     if content is not None and hashlib.sha256(content).hexdigest() != digest:
         raise NodeFault(f"{path} changed while it was read", where=f"node {answer.target.name}")
     uid, gid, size, mtime = (answer.number(name) for name in ("uid", "gid", "size", "mtime"))
-    return ObservedFile(path, kind, digest, int(mode, 8), uid, gid, size, mtime, content)
+    return ObservedFile(path, kind, digest, int(mode, 8), uid, gid, size, mtime, content, answer.text("package", ""))

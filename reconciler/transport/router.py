@@ -6,7 +6,19 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.errors import NodeRefused
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target, Transport
+from reconciler.ports import (
+    ApplyRequest,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    ReleaseRequest,
+    RevertRequest,
+    Target,
+    Transport,
+)
 
 
 class TransportRouter:
@@ -23,6 +35,15 @@ class TransportRouter:
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt:
         return await self._for(target).revert(target, request)
+
+    async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
+        return await self._for(target).confirm(target, request)
+
+    async def release(self, target: Target, request: ReleaseRequest) -> Receipt:
+        return await self._for(target).release(target, request)
+
+    async def hook(self, target: Target, request: HookRequest) -> HookResult:
+        return await self._for(target).hook(target, request)
 
     async def close(self) -> None:
         await asyncio.gather(*(transport.close() for transport in self._transports.values()))

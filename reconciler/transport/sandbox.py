@@ -24,7 +24,7 @@ import asyncssh
 
 from reconciler.errors import NodeFault
 from reconciler.ports import Target
-from reconciler.transport.sandbox_programs import INIT, JOURNALCTL, SSHD_CONFIG, SYSTEMCTL
+from reconciler.transport.sandbox_programs import CLIENT, INIT, JOURNALCTL, SSHD_CONFIG, SYSTEMCTL
 
 PORT = 2222
 START_TIMEOUT = 20.0
@@ -73,9 +73,23 @@ class FakeRuntime:
         """`ok`; `fails` (exit status 1); `unable` (0, and the log says it could not); `silent`; `kills` (unit dies)."""
         (self.control / "reload").write_text(f"{how}\n")
 
+    def set_restart(self, how: str) -> None:
+        """`ok`; `fails-once` (exit status 1, the next one works again)."""
+        (self.control / "restart").write_text(f"{how}\n")
+
     def refuse_text(self, text: str) -> None:
-        """From now on a reload fails, as the log tells, while registries.conf holds this text ("": never)."""
+        """From now on, while registries.conf holds this text ("": never), a reload fails, as the log tells, and the
+        runtime does not start."""
         (self.control / "refuse").write_text(text)
+
+    def set_pull(self, error: str) -> None:
+        """What every pull of an image fails with from now on ("": it works)."""
+        (self.control / "pull").write_text(error)
+
+    def pulls(self) -> list[str]:
+        """Every pull that was asked for, oldest first: `crictl pull IMAGE`."""
+        log = self.control / "pulls"
+        return log.read_text().splitlines() if log.exists() else []
 
     def set_delay(self, seconds: float) -> None:
         """How long a reload takes."""
@@ -111,7 +125,8 @@ def local_node(directory: Path, name: str = "node-1", *, runtime: bool = True) -
 
 
 def _programs(directory: Path, control: Path, etc: Path) -> None:
-    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL), ("crio", CRIO)):
+    fakes = {"systemctl": SYSTEMCTL, "journalctl": JOURNALCTL, "crio": CRIO, "crictl": CLIENT, "podman": CLIENT}
+    for name, text in fakes.items():
         text = text.replace("@CONTROL@", shlex.quote(str(control))).replace("@ETC@", shlex.quote(str(etc)))
         put_program(directory / name, text)
 

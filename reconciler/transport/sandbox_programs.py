@@ -9,9 +9,10 @@ from __future__ import annotations
 SYSTEMCTL = """#!/bin/sh
 # Fake of a sandbox node: logs what it is asked, and fails as told by the files of its control directory.
 control=@CONTROL@
-how=ok delay= active=active refuse=
+how=ok delay= active=active refuse= started=@1000 loaded= restart=ok
 [ ! -f "$control/active" ] || read -r active <"$control/active"
 [ ! -f "$control/reload" ] || read -r how <"$control/reload"
+[ ! -f "$control/restart" ] || read -r restart <"$control/restart"
 [ ! -f "$control/delay" ] || read -r delay <"$control/delay"
 [ ! -f "$control/refuse" ] || refuse=$(cat "$control/refuse")
 case $1 in
@@ -20,7 +21,31 @@ case $1 in
         [ "$active" = active ]
         exit
         ;;
-    reload | restart)
+    show)
+        [ ! -f "$control/started" ] || read -r started <"$control/started"
+        [ ! -f "$control/loaded" ] || read -r loaded <"$control/loaded"
+        printf 'ActiveEnterTimestamp=%s\\n' "$started"
+        [ -z "$loaded" ] ||
+            printf 'ExecReload={ path=/bin/kill ; start_time=[%s] ; code=exited ; status=0 }\\n' "$loaded"
+        exit 0
+        ;;
+    daemon-reload)
+        printf '%s\\n' "$*" >>"$control/actions"
+        exit 0
+        ;;
+    restart)
+        printf '%s\\n' "$*" >>"$control/actions"
+        [ -z "$delay" ] || sleep "$delay"
+        [ "$restart" != fails-once ] || { rm "$control/restart"; exit 1; }
+        if [ -n "$refuse" ] && grep -qF -- "$refuse" @ETC@/containers/registries.conf 2>/dev/null; then
+            printf 'failed\\n' >"$control/active"
+            exit 1
+        fi
+        printf 'active\\n' >"$control/active"
+        date +@%s >"$control/started"
+        exit 0
+        ;;
+    reload)
         printf '%s\\n' "$*" >>"$control/actions"
         [ -z "$delay" ] || sleep "$delay"
         ;;
@@ -33,7 +58,17 @@ case $how in
     fails) exit 1 ;;
     kills) printf 'failed\\n' >"$control/active" ;;
 esac
+date +@%s >"$control/loaded"
 exit 0
+"""
+
+CLIENT = """#!/bin/sh
+# Fake of a sandbox node, as crictl and as podman: a pull fails while its control directory says why.
+control=@CONTROL@
+[ "$1" = pull ] || exit 0
+for image; do :; done
+printf '%s %s\\n' "${0##*/}" "$*" >>"$control/pulls"
+[ ! -s "$control/pull" ] || { printf 'pulling %s: ' "$image" >&2; cat "$control/pull" >&2; exit 1; }
 """
 
 JOURNALCTL = """#!/bin/sh

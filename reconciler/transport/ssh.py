@@ -12,19 +12,35 @@ from typing import Any
 import asyncssh
 
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    ReleaseRequest,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.protocol import (
     Call,
     apply_call,
     check_answered,
+    confirm_call,
+    decode_hook,
     decode_observation,
     decode_receipt,
+    hook_call,
     observe_call,
+    release_call,
     revert_call,
 )
 
 VERB_TIMEOUT = 300.0
-"""Seconds after which a node that has not answered counts as lost; more than node.sh allows itself."""
+"""Seconds after which a node that has not answered counts as lost; more than node.sh allows itself. Health checks,
+restarts and hooks have their own time on top."""
 
 HANDSHAKES = 64
 """Connections being opened at the same time; more would only make each of them time out."""
@@ -76,6 +92,18 @@ class SshTransport:
         output, _ = await self._run(target, revert_call(request))
         return decode_receipt(output, request, target)
 
+    async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
+        output, _ = await self._run(target, confirm_call(request))
+        return decode_receipt(output, request, target)
+
+    async def release(self, target: Target, request: ReleaseRequest) -> Receipt:
+        output, _ = await self._run(target, release_call(request))
+        return decode_receipt(output, request, target)
+
+    async def hook(self, target: Target, request: HookRequest) -> HookResult:
+        output, _ = await self._run(target, hook_call(request))
+        return decode_hook(output, target)
+
     async def close(self) -> None:
         connections = [kept.connection for kept in self._kept.values() if kept.connection]
         self._kept.clear()
@@ -89,7 +117,7 @@ class SshTransport:
         kept.users += 1
         try:
             process, connection = await self._start(kept, target, call.command(_become(target)))
-            output = await _finish(process, target, call.stdin)
+            output = await _finish(process, target, call)
         finally:
             kept.users -= 1
         host_key = connection.get_server_host_key()
@@ -244,10 +272,10 @@ def _become(target: Target) -> str:
     return "sudo -n " if target.become and target.user != "root" else ""
 
 
-async def _finish(process: Process, target: Target, stdin: bytes) -> bytes:
+async def _finish(process: Process, target: Target, call: Call) -> bytes:
     try:
-        async with asyncio.timeout(VERB_TIMEOUT):
-            output, complaint = await process.communicate(stdin)
+        async with asyncio.timeout(VERB_TIMEOUT + call.patience):
+            output, complaint = await process.communicate(call.stdin)
     except _LOST as error:
         raise _lost(target, error) from error
     finally:

@@ -7,13 +7,25 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from reconciler.errors import NodeError, NodeUnreachable
-from reconciler.ports import Job, Observation, ObserveRequest, Receipt, Target, Transport
+from reconciler.ports import (
+    ConfirmRequest,
+    HookRequest,
+    HookResult,
+    Job,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    ReleaseRequest,
+    Target,
+    Transport,
+)
 
 T = TypeVar("T")
 
 
 class InlineRunner:
-    """Runs verbs on nodes concurrently. `limit` bounds connections in use at once, `timeout` (seconds) each verb."""
+    """Runs verbs on nodes concurrently. `limit` bounds connections in use at once, `timeout` (seconds) each verb;
+    health checks, restarts and hooks have their own time on top."""
 
     def __init__(self, transport: Transport, limit: int = 200, timeout: float = 120.0) -> None:
         self._transport = transport
@@ -29,18 +41,39 @@ class InlineRunner:
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
         """Each node's receipt, or its error, in the order given."""
         return await asyncio.gather(
-            *(self._one(job.target, self._transport.apply(job.target, job.request)) for job in jobs)
+            *(
+                self._one(job.target, self._transport.apply(job.target, job.request), job.request.patience)
+                for job in jobs
+            )
         )
 
-    async def _one(self, target: Target, verb: Awaitable[T]) -> T | NodeError:
+    async def confirm(self, wanted: Sequence[tuple[Target, ConfirmRequest]]) -> Sequence[Receipt | NodeError]:
+        """Each node's receipt, or its error, in the order given."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.confirm(target, request)) for target, request in wanted)
+        )
+
+    async def release(self, wanted: Sequence[tuple[Target, ReleaseRequest]]) -> Sequence[Receipt | NodeError]:
+        """Each node's receipt, or its error, in the order given."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.release(target, request)) for target, request in wanted)
+        )
+
+    async def hook(self, wanted: Sequence[tuple[Target, HookRequest]]) -> Sequence[HookResult | NodeError]:
+        """How the command ended on each node, or the node's error, in the order given."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.hook(target, request), request.patience) for target, request in wanted)
+        )
+
+    async def _one(self, target: Target, verb: Awaitable[T], patience: int = 0) -> T | NodeError:
         async with self._slots:
             try:
-                return await asyncio.wait_for(verb, self._timeout)
+                return await asyncio.wait_for(verb, self._timeout + patience)
             except NodeError as error:
                 return error
             except TimeoutError:
                 return NodeUnreachable(
-                    f"no answer within {self._timeout:g} s",
+                    f"no answer within {self._timeout + patience:g} s",
                     where=f"node {target.name}",
                     remedy="tried again at the next check",
                 )

@@ -11,7 +11,7 @@ from reconciler.ports import EventFilter
 from reconciler.projections.tables import NODE_STATES
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes, mirrors
 
 MOMENTS = ("before", "placing", "placed", "done")

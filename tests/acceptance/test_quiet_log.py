@@ -11,7 +11,7 @@ from reconciler.errors import NodeUnreachable
 from reconciler.ports import Observation, ObserveRequest, Target
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from reconciler.work.inline import InlineRunner
 from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes
 

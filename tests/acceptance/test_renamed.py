@@ -9,7 +9,7 @@ import pytest
 from reconciler.projections.tables import NODE_STATES
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from tests.world import IMAGE, POOL, ManualClock, make_world, memory_nodes, mirrors
 
 OTHERS = ["n2", "n3", "n4"]

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.transport.sandbox import SandboxNode
 from tests.conformance.transport import TransportConformance
+from tests.conformance.verbs import VerbConformance
 from tests.nodes import LocalRig, MemoryRig, Rig, SshRig, one_node, shell
 
 
@@ -17,13 +18,13 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
     yield from one_node(tmp_path_factory.mktemp("sshd"))
 
 
-class TestMemory(TransportConformance):
+class TestMemory(TransportConformance, VerbConformance):
     @pytest.fixture
     def rig(self) -> Rig:
         return MemoryRig()
 
 
-class TestLocal(TransportConformance):
+class TestLocal(TransportConformance, VerbConformance):
     """node.sh under each shell that hosts have; with busybox, its own programs too."""
 
     @pytest.fixture(params=["dash", "ash", "bash"])
@@ -33,7 +34,7 @@ class TestLocal(TransportConformance):
         await rig.transport.close()
 
 
-class TestSshd(TransportConformance):
+class TestSshd(TransportConformance, VerbConformance):
     @pytest.fixture
     async def rig(self, node: SandboxNode) -> AsyncIterator[Rig]:
         rig = SshRig(node)

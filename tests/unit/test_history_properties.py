@@ -25,7 +25,7 @@ from reconciler.projections.tables import HOLDS, NODE_STATES
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, SEARCH_REGISTRIES
 from reconciler.stages.context import decode_file_set
 from reconciler.transport.memory import MemoryTransport
-from reconciler.transport.memory_node import Entry
+from reconciler.transport.memory_parts import Entry
 from reconciler.work.inline import InlineRunner
 from tests.world import FLEET, ManualClock, MemoryWorld, ScriptedSource, image, make_world, mirrors, site
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
 from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, Owner, RevertRequest, Target
+from reconciler.transport.header import checked
 from reconciler.transport.protocol import (
     apply_call,
     check_answered,
-    checked,
     decode_observation,
     decode_receipt,
     observe_call,
