@@ -130,12 +130,13 @@ async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
 
     def ask(now: Snapshot, row: Row) -> Asked:
         rollout = _rollout(now, row)
-        nodes = tuple(sorted(_failed(now, pool)))
-        if rollout is None or rollout["state"] == "superseded" or not (rollout["state"] in STOPPED or nodes):
+        nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
+        stopped = rollout is not None and rollout["state"] in STOPPED
+        if not (stopped or nodes or files):
             raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
-        files = tuple(sorted(row["refused"] or ()))
-        done = {"pool": pool, "rollout": rollout["rollout"], "nodes": list(nodes), "files": list(files)}
-        return RolloutRetried(pool, rollout["rollout"], nodes, files, reason), done
+        again = rollout["rollout"] if rollout and (stopped or (nodes and rollout["state"] == "completed")) else None
+        done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
+        return RolloutRetried(pool, again, nodes, files, reason), done
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 

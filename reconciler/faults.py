@@ -18,6 +18,10 @@ FAULT_POINTS = {
     "after-append": "an append group is in the log; nothing follows from it yet",
     "between-nodes": "a node is done and recorded; the next is not begun",
     "after-step-started": "StepStarted is in the log; the node was not asked yet",
+    "after-cordon": "a node is cordoned, and that is in the log; it is not drained yet",
+    "after-drain": "a node is drained, and that is in the log; its files were not sent yet",
+    "before-confirm": "a node has new files and undoes them by itself unless it is confirmed",
+    "before-uncordon": "a drained node has acted; it is not uncordoned, and its receipt is not in the log",
     "before-receipt-recorded": "the node has acted; its receipt is not in the log",
 }
 

@@ -32,6 +32,9 @@ class FixedClock:
     def now(self) -> datetime:
         return self.time
 
+    async def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
 
 class Rig(ABC):
     """A node, the transport that reaches it, and hands to change and read it behind the transport's back."""

@@ -133,8 +133,9 @@ def retry(
         done = await control.retry(context, pool, reason=reason, dry_run=dry_run)
         if now and not dry_run:
             done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]
+        what = f"rollout {done['rollout'][:8]} goes on" if done["rollout"] else "refusals lifted"
         nodes = f", {len(done['nodes'])} failed nodes forgiven" if done["nodes"] else ""
-        return _said(output, "Retry", done, f"rollout {done['rollout'][:8]} of pool {pool} goes on{nodes}")
+        return _said(output, "Retry", done, f"pool {pool}: {what}{nodes}")
 
     return run(_ask(session, say, timeout if wait and not dry_run else None))
 

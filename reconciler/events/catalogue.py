@@ -448,11 +448,14 @@ class RolloutAborted(Event):
 
 @dataclass(frozen=True)
 class RolloutRetried(Event):
-    """A person wants a stopped rollout to go on: failures of `nodes` and refusals of `files` are forgotten."""
+    """A person wants a stopped rollout to go on: failures of `nodes` and refusals of `files` are forgotten.
+
+    `rollout` is None when none is stopped: only the refusals are lifted.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
-    rollout: str
+    rollout: str | None
     nodes: tuple[str, ...]
     files: tuple[str, ...]
     reason: str

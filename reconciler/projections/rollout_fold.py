@@ -39,14 +39,18 @@ def _rollout_and_pool(event: StoredEvent) -> Iterator[Touched]:
     yield POOLS, _key(event)[:2]
 
 
-def _rollout_pool_and_nodes(event: StoredEvent) -> Iterator[Touched]:
-    yield from _rollout_and_pool(event)
-    for node in event.body.nodes:  # type: ignore[attr-defined]  # registered for RolloutRetried
+def _retried(event: StoredEvent) -> Iterator[Touched]:
+    body = event.body
+    assert isinstance(body, RolloutRetried)  # noqa: S101  registered for this type
+    yield POOLS, (event.fleet, body.pool)
+    if body.rollout is not None:
+        yield ROLLOUTS, (event.fleet, body.pool, body.rollout)
+    for node in body.nodes:
         yield NODE_STATES, (event.fleet, node)
 
 
 def _pool(event: StoredEvent) -> Iterator[Touched]:
-    yield POOLS, _key(event)[:2]
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # every event here has one
 
 
 def _next(event: StoredEvent, rows: Working) -> str:
@@ -100,10 +104,11 @@ def rollout_aborted(event: StoredEvent, body: RolloutAborted, rows: Working) -> 
 
 
 def rollout_retried(event: StoredEvent, body: RolloutRetried, rows: Working) -> None:
-    rows.put(ROLLOUTS, _key(event), state=_next(event, rows), outcome=None, ended_at=None)
+    if body.rollout is not None:
+        rows.put(ROLLOUTS, _key(event), state=_next(event, rows), outcome=None, ended_at=None)
     pool = rows.get(POOLS, event.fleet, body.pool) or {}
     refused = {name: why for name, why in (pool.get("refused") or {}).items() if name not in body.files}
-    rows.put(POOLS, (event.fleet, body.pool), refused=refused or None, rollout=body.rollout)
+    rows.put(POOLS, (event.fleet, body.pool), refused=refused or None)
     for node in body.nodes:
         if rows.get(NODE_STATES, event.fleet, node):
             rows.put(NODE_STATES, (event.fleet, node), failed=None, deferred=None)
@@ -163,7 +168,7 @@ HANDLERS: dict[str, Any] = {
     "RolloutSuperseded": (_rollout, on_body(rollout_superseded)),
     "RolloutHalted": (_rollout, on_body(rollout_halted)),
     "RolloutAborted": (_rollout, on_body(rollout_aborted)),
-    "RolloutRetried": (_rollout_pool_and_nodes, on_body(rollout_retried)),
+    "RolloutRetried": (_retried, on_body(rollout_retried)),
     "RolloutCompleted": (_rollout_and_pool, on_body(rollout_completed)),
     "ContentRefused": (_pool, on_body(content_refused)),
     "PoolPaused": (_pool, on_body(pool_paused)),

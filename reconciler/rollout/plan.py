@@ -118,19 +118,22 @@ class _PoolPlan:
             return ""
         failed = ", ".join(node.name for node in blamed[:3])
         reason = f"{failed} failed with the new files: {(blamed[0].failed or {}).get('reason', '')}"
-        new = {target for key, target in self.targets.items() if self.view.completed.get(key) != target}
-        files = tuple(sorted(new | {str(node.target) for node in blamed}))
+        new = {node.target for node in self.view.nodes if not (node.own or self._is_completed(node))}
+        files = tuple(sorted(str(target) for target in new | {node.target for node in blamed} if target))
         self.events.append(RolloutHalted(self.pool.name, rollout.rollout, reason))
         self.events.append(ContentRefused(self.pool.name, rollout.rollout, files, reason))
         return "rollout halted"
+
+    def _is_completed(self, node: NodeView) -> bool:
+        return self.view.completed.get(node.key) == node.target
 
     def _leave_out_refused(self) -> None:
         """Files known as bad are begun on no node, and those that failed on a node not again on it."""
         for node in self.behind:
             if node.name in self.waits:
                 continue
-            if node.target in self.view.refused:
-                self.waits[node.name] = f"these files were refused: {self.view.refused[node.target]}"
+            if why := self.view.refused.get(str(node.target)):
+                self.waits[node.name] = f"these files were refused: {why}"
             elif node.content_failed:
                 self.waits[node.name] = f"failed with these files: {(node.failed or {}).get('reason', '')}"
             elif node.blocked:
@@ -157,7 +160,7 @@ class _PoolPlan:
         disruption = max((change.disruption for change in changes), key=DISRUPTION_ORDER.index, default="none")
         effective = max((change.effective for change in changes), key=EFFECTIVE_ORDER.index, default="none")
         key = f"rollout\n{self.planner.fleet}\n{self.pool.name}\n{self.view.version}\n{self.digest}"
-        known = all(self.view.completed.get(node.key) == node.target for node in ready)
+        known = all(self._is_completed(node) for node in ready)
         started = RolloutStarted(
             pool=self.pool.name,
             rollout=str(uuid.uuid5(EVENT_NAMESPACE, key)),

@@ -43,7 +43,12 @@ HEALTH_CHECK: Mapping[str, Field] = {
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
+_CHECK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
 def _check_health_check(check: Mapping[str, Any]) -> None:
+    if not _CHECK_NAME.fullmatch(check["name"]):
+        raise BadValue("wants a name of letters, digits, '.', '_' and '-', at most 64")
     if (check["command"] is None) == (check["image"] is None):
         raise BadValue("wants either a command or an image")
 
@@ -159,6 +164,11 @@ class Pool:
     def drains(self) -> bool:
         """Whether a node can be emptied before it is taken down."""
         return bool(self.spec["drain"]["via"] != "none")
+
+    @property
+    def check_names(self) -> tuple[str, ...]:
+        """The pool's own health checks."""
+        return tuple(check["name"] for check in self.spec["healthChecks"])
 
     @property
     def file_policies(self) -> tuple[FilePolicy, ...]:

@@ -62,13 +62,15 @@ def carried_out(pool: Pool, impact: Impact) -> Change:
     if pool.runtime != "crio" or impact.disruption == "none":
         return Change(impact.disruption, "none", (), impact.reasons)
     reasons = list(impact.reasons)
-    actions = [action for action in impact.actions if action.startswith(("reload:", "restart:"))]
+    restarts = {action for action in impact.actions if action.startswith("restart:")}
+    reloads = {action for action in impact.actions if action.startswith("reload:")}
+    actions = sorted({r for r in reloads if r.replace("reload:", "restart:") not in restarts} | restarts, reverse=True)
     if "daemonreload" in impact.actions:
         actions.insert(0, "daemon-reload")
     if "reboot" in impact.actions:
         actions = ["restart:crio.service"]
         reasons.append("a reboot is not carried out: crio.service is restarted instead")
-    effective = "restart" if any(action.startswith("restart:") for action in actions) else "reload"
+    effective = "restart" if restarts else "reload"
     if "drain" in impact.actions or "reboot" in impact.actions:
         if pool.drains:
             return Change(impact.disruption, "drain", tuple(actions), tuple(reasons))

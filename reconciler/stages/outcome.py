@@ -10,37 +10,87 @@ from reconciler.events.catalogue import (
     DriftRepaired,
     Event,
     FilesApplied,
+    HealthChecked,
     NodeConverged,
     NodeDeferred,
     NodeFailed,
     NodeReverted,
     RuntimeReloaded,
+    RuntimeRestarted,
     StepAbandoned,
     StepStarted,
 )
 from reconciler.ports import Receipt
 
 UNHEALTHY_BEFORE = "unhealthy-before"
+UNCONFIRMED = "unconfirmed"
+CHECK_FAILED = "health-check-failed"
+
+Answer = Receipt | NodeError
 
 
-def outcome_events(step: StepStarted, answer: Receipt | NodeError, drift: Sequence[Mapping[str, Any]]) -> list[Event]:
-    """The events of one finished step; the last one ends it. `drift` is what a repair set right."""
+def outcome_events(
+    step: StepStarted,
+    answer: Answer,
+    confirmation: Answer | None,
+    checks: Sequence[str],
+    drift: Sequence[Mapping[str, Any]],
+) -> list[Event]:
+    """The events of one finished step; the last one ends it.
+
+    `confirmation` is the node's second answer where the change had to be confirmed, `checks` are the pool's own health
+    checks, `drift` is what a repair set right.
+    """
     if isinstance(answer, NodeError):
         return [_error(step, answer)]
-    if answer.result in ("stale", "refused"):
-        return [StepAbandoned(step.node, step.pool, step.step, _text(answer))]
-    if answer.result == "failed" and answer.reason == UNHEALTHY_BEFORE:
-        return [NodeDeferred(step.node, step.pool, step.step, "the runtime was not active before the change")]
+    if answer.reason == UNCONFIRMED:
+        return _undid_itself(step, answer)
+    events = _told(step, answer, checks)
+    if confirmation is not None and not (isinstance(confirmation, Receipt) and confirmation.result == "confirmed"):
+        if isinstance(confirmation, Receipt) and confirmation.reason == UNCONFIRMED:
+            return [*events, *_undid_itself(step, confirmation)]
+        why = _text(confirmation) if isinstance(confirmation, Receipt) else confirmation.what
+        return [*events, NodeDeferred(step.node, step.pool, step.step, f"not confirmed: {why}", lost=True)]
+    return [*events, *_ended(step, answer, confirmation if isinstance(confirmation, Receipt) else answer, drift)]
+
+
+def _undid_itself(step: StepStarted, answer: Receipt) -> list[Event]:
+    """Nobody confirmed in time. That says nothing against the content: the caller may have been cut off."""
+    reverted = NodeReverted(step.node, step.pool, step.step, answer.as_data())
+    reason = "undid the change itself: it was not confirmed in time"
+    return [reverted, NodeDeferred(step.node, step.pool, step.step, reason)]
+
+
+def _told(step: StepStarted, answer: Receipt, checks: Sequence[str]) -> list[Event]:
+    """What was done on the node before its outcome."""
     events: list[Event] = []
+    if answer.result in ("stale", "refused") or answer.reason == UNHEALTHY_BEFORE:
+        return events
     if answer.written or answer.restored:
         files = FilesApplied(step.node, step.pool, step.step, step.files, answer.written, answer.restored)
         events.append(files)
-    if answer.action and not answer.action.startswith("skipped"):
-        events.append(RuntimeReloaded(step.node, step.pool, step.step, answer.action, answer.loaded))
+    for action in answer.action.split() if not answer.action.startswith("skipped") else ():
+        if action.startswith("restart:"):
+            events.append(RuntimeRestarted(step.node, step.pool, step.step, action))
+        else:
+            events.append(RuntimeReloaded(step.node, step.pool, step.step, action, answer.loaded))
+    if checks and (answer.result == "applied" or answer.reason == CHECK_FAILED):
+        events.append(HealthChecked(step.node, step.pool, step.step, tuple(checks), answer.check))
+    return events
+
+
+def _ended(step: StepStarted, answer: Receipt, proof: Receipt, drift: Sequence[Mapping[str, Any]]) -> list[Event]:
+    """The outcome; `proof` is the receipt that shows it."""
+    if answer.result in ("stale", "refused"):
+        return [StepAbandoned(step.node, step.pool, step.step, _text(answer))]
+    if answer.result == "failed" and answer.reason == UNHEALTHY_BEFORE:
+        what = f"the health check {answer.check} failed" if answer.check else "the runtime was not active"
+        return [NodeDeferred(step.node, step.pool, step.step, f"{what} before the change")]
+    events: list[Event] = []
     if answer.result in ("applied", "same"):
         if step.purpose == "repair":
             events.append(DriftRepaired(step.node, step.pool, step.step, tuple(drift)))
-        events.append(NodeConverged(step.node, step.pool, step.step, step.files, step.base, answer.as_data()))
+        events.append(NodeConverged(step.node, step.pool, step.step, step.files, step.base, proof.as_data()))
         return events
     reverted = answer.result == "reverted"
     if reverted:

@@ -212,4 +212,5 @@ def _phase(snapshot: Snapshot, step: StepStarted) -> str:
 def _moving(view: PoolView, plan: Plan) -> bool:
     """Whether waiting (a canary's soak, somebody else's step) will change something."""
     soon = any(why in PASSING or why.startswith("canary soaks") for why in plan.waits.values())
-    return soon or any(node.step for node in view.nodes)
+    goes_back = any(node.back and node.back != node.applied and not node.out for node in view.nodes)
+    return soon or (goes_back and not view.locks) or any(node.step for node in view.nodes)

@@ -7,7 +7,7 @@ answers a step that it has finished with its stored receipt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -23,7 +23,16 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.envelope import node_stream
 from reconciler.faults import fault_point
-from reconciler.ports import ApplyRequest, DrainAnswer, DrainTask, FileContent, Job, Receipt
+from reconciler.ports import (
+    ApplyRequest,
+    ConfirmRequest,
+    DrainAnswer,
+    DrainTask,
+    FileContent,
+    HealthCheck,
+    Job,
+    Receipt,
+)
 from reconciler.projections.tables import NODE_STATES
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, anew, decode_file_set
@@ -35,6 +44,7 @@ DRAIN_LATER = 60
 """Seconds between two tries to empty a node: at first, and at most."""
 
 UNCORDON_TRIES = 3
+GOOD = ("applied", "same", "confirmed")
 
 
 @dataclass(frozen=True)
@@ -53,16 +63,19 @@ class Ended:
     step: StepStarted
     answer: Receipt | NodeError | None
     blocked: str = ""
+    confirmation: Receipt | NodeError | None = None
+    checks: tuple[str, ...] = ()
     uncordon: DrainAnswer | None = None
 
     @property
     def failed(self) -> str:
         if self.blocked:
             return self.blocked
-        if isinstance(self.answer, NodeError):
-            return self.answer.what
-        if self.answer is not None and self.answer.result not in ("applied", "same"):
-            return f"{self.answer.reason}: {self.answer.detail}" if self.answer.detail else self.answer.reason
+        for answer in (self.answer, self.confirmation):
+            if isinstance(answer, NodeError):
+                return answer.what
+            if answer is not None and answer.result not in GOOD:
+                return f"{answer.reason}: {answer.detail}" if answer.detail else answer.reason
         return f"not uncordoned: {self.uncordon.detail}" if self.uncordon and self.uncordon.state != "done" else ""
 
     @property
@@ -78,7 +91,7 @@ class Ended:
             return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked)]
         if self.answer is None:
             return uncordoned or [NodeDeferred(step.node, step.pool, step.step, self.failed)]
-        *before, end = outcome_events(step, self.answer, drift)
+        *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, drift)
         return [*before, *uncordoned, end]
 
     @property
@@ -92,12 +105,12 @@ async def take_turn(context: Context, pool: Pool, begun: Begun, sight: Sight) ->
     if begun.step.purpose == "uncordon":
         return Ended(begun.step, None, uncordon=await turn.uncordon())
     if begun.step.effective != "drain":
-        return Ended(begun.step, await turn.apply())
+        return await turn.apply()
     if blocked := await turn.empty():
-        return Ended(begun.step, None, blocked, await turn.uncordon())
-    answer = await turn.apply()
+        return Ended(begun.step, None, blocked, uncordon=await turn.uncordon())
+    ended = await turn.apply()
     fault_point("before-uncordon")
-    return Ended(begun.step, answer, uncordon=await turn.uncordon())
+    return replace(ended, uncordon=await turn.uncordon())
 
 
 class _Turn:
@@ -137,9 +150,18 @@ class _Turn:
             answer = await self.drainer.uncordon(self.task)
         return answer
 
-    async def apply(self) -> Receipt | NodeError:
-        job = await self._job()
-        return (await self.context.runner.apply([job]))[0]
+    async def apply(self) -> Ended:
+        """Send the files; where the node would undo them by itself, confirm them over a look of its own."""
+        answer = (await self.context.runner.apply([await self._job()]))[0]
+        confirmation = None
+        if isinstance(answer, Receipt) and answer.result == "applied" and answer.confirm_by:
+            fault_point("before-confirm")
+            step = self.step
+            request = ConfirmRequest(
+                self.context.log.log_id, step.epoch, self.begun.fence, step.step, self.pool.runtime
+            )
+            confirmation = (await self.context.runner.confirm([(self.sight.target, request)]))[0]
+        return Ended(self.step, answer, confirmation=confirmation, checks=self.pool.check_names)
 
     async def _until(self, verb: Literal["cordon", "drain"], deadline: Any) -> str:
         """Try until it is done, cannot be done, or the time is up; why not, or nothing."""
@@ -185,5 +207,10 @@ class _Turn:
             step.restore,
             step.start,
             step.actions,
+            tuple(
+                HealthCheck(check["name"], tuple(check["command"] or ()), check["image"] or "")
+                for check in self.pool.spec["healthChecks"]
+            ),
+            self.pool.spec["confirm"],
         )
         return Job(self.sight.target, request)

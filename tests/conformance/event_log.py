@@ -42,6 +42,9 @@ class SteppingClock:
         self._looks += 1
         return datetime(2026, 1, 31, 9, tzinfo=UTC) + timedelta(seconds=self._looks if self._looks != self._back else 0)
 
+    async def sleep(self, seconds: float) -> None:
+        self._looks += int(seconds)
+
 
 @dataclass
 class Store:
