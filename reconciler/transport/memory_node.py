@@ -25,23 +25,8 @@ from reconciler.ports import (
     StepRequest,
     manifest_hash,
 )
-from reconciler.transport.memory_parts import (
-    RELOAD,
-    RESTART,
-    UNIT,
-    ChangeRequest,
-    Entry,
-    Faults,
-    Journal,
-    Pending,
-    alike,
-    cut,
-    failing,
-    is_read,
-    parents,
-    seen,
-    told,
-)
+from reconciler.transport import memory_parts as parts
+from reconciler.transport.memory_parts import RELOAD, RESTART, UNIT, ChangeRequest, Entry, Faults, Journal, Pending
 
 _OTHER_KINDS = ("symlink", "directory", "other")
 _PRESENT = ("/etc/docker/certs.d/", "/etc/containers/registries.conf.d/")
@@ -89,12 +74,15 @@ class MemoryNode:
             mco=self.mco,
             hold=self.hold,
             files={
-                p: seen(p, self.files.get(p), known, self.packages.get(p, "")) for p, known in request.known.items()
+                p: parts.seen(p, self.files.get(p), known, self.packages.get(p, ""))
+                for p, known in request.known.items()
             },
             present=tuple(
                 sorted(path for path in self.files if path.startswith(_PRESENT) and path not in request.known)
             ),
-            effective={path: told(path, self.files[path]) for path in sorted(self.files) if is_read(path, request)},
+            effective={
+                path: parts.told(path, self.files[path]) for path in sorted(self.files) if parts.is_read(path, request)
+            },
             os="memory",
             pending=self.pending.step if self.pending else "",
             reverted=self._reverted(),
@@ -202,19 +190,19 @@ class MemoryNode:
         wanted: Mapping[str, Entry | None],
         now: int,
     ) -> Receipt:
-        new = {path: entry for path, entry in wanted.items() if not alike(self.files.get(path), entry)}
+        new = {path: entry for path, entry in wanted.items() if not parts.alike(self.files.get(path), entry)}
         if not new:
             result: ReceiptResult = "released" if isinstance(request, ReleaseRequest) else "same"
             return self._finish(request, paths, result, self._generation)
         for path in new:
-            for place in [*parents(path), path]:
+            for place in [*parts.parents(path), path]:
                 if (entry := self.files.get(place)) and entry.kind in _OTHER_KINDS:
                     reason = "symlink" if entry.kind == "symlink" else "not-a-file"
                     return self._receipt(request, paths, "refused", reason, place)
         if request.runtime == "crio" and self.active != "active":
             detail = f"{UNIT} is {self.active}; no file was touched"
             return self._receipt(request, paths, "failed", "unhealthy-before", detail)
-        if check := failing(request, self.faults.check_before):
+        if check := parts.failing(request, self.faults.check_before):
             refusal = self._receipt(request, paths, "failed", "unhealthy-before", "no file was touched")
             return replace(refusal, check=check)
         if self.faults.disk_full or self.faults.read_only:
@@ -235,7 +223,7 @@ class MemoryNode:
         """From the files in place to the end: tell the runtime; where it does not go well, put the old ones back."""
         request = journal.request
         fault = self._act(request, now)
-        check = "" if fault else failing(request, self.faults.check_after)
+        check = "" if fault else parts.failing(request, self.faults.check_after)
         if fault or check:
             receipt = self._fall_back(journal, fault or "health-check-failed", "the old files were put back", now)
             receipt = self.receipts[request.step] = replace(receipt, check=check)
@@ -302,7 +290,7 @@ class MemoryNode:
 
     def _place(self, entries: Mapping[str, Entry | None], now: int) -> None:
         for path, entry in entries.items():
-            if alike(self.files.get(path), entry):
+            if parts.alike(self.files.get(path), entry):
                 continue
             self.writes += 1
             if entry is None:
@@ -339,7 +327,7 @@ class MemoryNode:
         self._claim(request, generation, request.step)
         acted = bool(changed) and bool(request.actions)
         said = {"": True, "unable": True}.get(self.faults.reload) if acted and RELOAD in request.actions else None
-        written, restored, more = cut(sorted(changed or ()), request)
+        written, restored, more = parts.cut(sorted(changed or ()), request)
         receipt = replace(
             self._receipt(request, paths, result, reason, detail),
             action=" ".join(request.actions) if acted else "",

@@ -49,8 +49,8 @@ async def local(tmp_path: Path) -> AsyncIterator[LocalRig]:
 
 
 async def test_a_hook_gets_its_words_and_environment_as_they_are(rig: DirectoryRig) -> None:
-    rig.put_command("drain", f'{SAY}\nprintf "%s|%s|%s" "$NODE" "$seconds" "$(umask)" >&2\nexit 7')
-    done = await hook(rig, "drain", *ODD, NODE="node 1\n$HOME", seconds="")
+    rig.put_command("drain", f'{SAY}\nprintf "%s|%s|%s" "$NODE" "$status" "$(umask)" >&2\nexit 7')
+    done = await hook(rig, "drain", *ODD, NODE="node 1\n$HOME", status="")
     expected = "".join(f"<{word}>" for word in ODD) + "node 1\n$HOME||0022"
     assert (done.status, done.output) == (7, expected)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
 from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.ports import ObserveRequest, Target
 from tests.conformance.transport import ACTED, FIRST, SECOND, apply, manifest, observe, on_disk, revert
+from tests.conformance.verbs import release
 from tests.nodes import MemoryRig
 
 
@@ -65,6 +67,40 @@ async def test_lost_before_the_answer_is_answered_again(rig: MemoryRig) -> None:
         await apply(rig, "s1", FIRST)
     assert (await apply(rig, "s1", FIRST)).result == "applied"
     assert rig.actions() == [ACTED]
+
+
+async def test_time_is_the_clocks(rig: MemoryRig) -> None:
+    """A pending change ends at its time and not before, whatever is asked."""
+    await apply(rig, "s1", FIRST)
+    done = await apply(rig, "s2", SECOND, confirm=90)
+    rig.clock.time += timedelta(seconds=89)
+    assert done.confirm_by == int(rig.clock.now().timestamp()) + 1
+    assert (await observe(rig, *FIRST)).pending == "s2"
+    rig.clock.time += timedelta(seconds=1)
+    assert (await apply(rig, "s3", FIRST)).result == "same"
+    assert (await observe(rig, *FIRST)).loaded_since == int(rig.clock.now().timestamp())
+
+
+async def test_lost_around_a_change_to_be_confirmed(rig: MemoryRig) -> None:
+    """However it died, once it is finished it is pending, and undoes itself."""
+    for number, moment in enumerate(("placed", "done")):
+        rig.node.faults.lose = moment
+        with pytest.raises(NodeUnreachable):
+            await apply(rig, f"s{number}", SECOND, confirm=90)
+        assert (await observe(rig, *FIRST)).pending == f"s{number}"
+        rig.expire()
+        assert (await observe(rig, *FIRST)).reverted == f"s{number}"
+        assert on_disk(rig, FIRST) == dict.fromkeys(FIRST)
+
+
+async def test_lost_while_releasing(rig: MemoryRig) -> None:
+    await apply(rig, "s1", FIRST)
+    for moment in ("placing", "placed"):
+        rig.node.faults.lose = moment
+        with pytest.raises(NodeUnreachable):
+            await release(rig, "s2", restore=True)
+    done = await release(rig, "s2", restore=True)
+    assert (done.result, on_disk(rig, FIRST)) == ("released", dict.fromkeys(FIRST))
 
 
 async def test_one_node_does_not_disturb_another(rig: MemoryRig) -> None:

@@ -13,16 +13,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
-from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, Owner, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    ConfirmRequest,
+    FileContent,
+    HealthCheck,
+    HookRequest,
+    HookResult,
+    ObserveRequest,
+    Owner,
+    ReleaseRequest,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.header import checked
 from reconciler.transport.protocol import (
     apply_call,
     check_answered,
+    confirm_call,
+    decode_hook,
     decode_observation,
     decode_receipt,
+    hook_call,
     observe_call,
     packed_program,
     program,
+    release_call,
     revert_call,
 )
 
@@ -48,8 +64,11 @@ RECEIPT: dict[str, Any] = {
     "protocol": 1, "result": "applied", "step": "step-1", "log_id": "log-1", "epoch": 2, "fence": 7, "generation": 3,
     "machine_id": "m", "boot_id": "b", "manifest": "f" * 64, "written": [MAIN], "restored": [], "more": 0,
     "unit": "crio.service", "active": "active", "healthy_before": True, "loaded": None,
-    "action": "reload:crio.service", "reason": "", "detail": "",
+    "action": "reload:crio.service", "reason": "", "detail": "", "check": "", "confirm_by": 0,
 }  # fmt: skip
+LATER = {"check": "", "confirm_by": 0}
+"""Fields that the first programs did not send: stored receipts may lack them."""
+
 FILE = {
     "path": MAIN, "kind": "file", "sha256": HASH, "mode": "0644", "uid": 0, "gid": 0, "size": 5, "mtime": 9,
     "content": base64.b64encode(b"text\n").decode(),
@@ -58,7 +77,7 @@ OBSERVATION: dict[str, Any] = {
     "protocol": 1, "machine_id": "m", "boot_id": "b", "os": "O", "runtime_version": "v", "unit": "u", "active": "a",
     "owner": {"log_id": "l", "epoch": 1, "fence": 2, "generation": 3, "step": "s"}, "mco": False, "hold": "",
     "present": base64.b64encode(b"/b\xff\0/a\0").decode(), "effective": base64.b64encode(b"unread /x y\0").decode(),
-    "files": [FILE, {"path": CA, "kind": "absent"}],
+    "files": [FILE, {"path": CA, "kind": "absent"}], "pending": "s", "reverted": "", "loaded_since": 9,
 }  # fmt: skip
 
 
@@ -77,6 +96,34 @@ def test_requests_have_the_documented_form() -> None:
         f"{heading}runtime crio\naction reload:crio.service\nstart {'a' * 64}\n"
         f"file 0600 {HASH} 0 5 {MAIN}\nfile 0644 {digest} 5 2 {CA}\nrestore /etc/containers/policy.json\n\ntext\nca"
     )
+
+
+def test_later_requests_have_the_documented_form() -> None:
+    heading = "log_id log-1\nepoch 2\nfence 7\nstep step-1\nruntime crio\n"
+    asked = ConfirmRequest("log-1", 2, 7, "step-1", "crio")
+    assert gzip.decompress(confirm_call(asked).payload).decode() == f"{heading}\n"
+    given = ReleaseRequest("log-1", 2, 7, "step-1", "crio", True, ("daemon-reload", "restart:crio.service"))
+    actions = "action daemon-reload\naction restart:crio.service\n"
+    assert gzip.decompress(release_call(given).payload).decode() == f"{heading}{actions}baseline restore\n\n"
+    checks = (HealthCheck("a", ("true", "", "x y")), HealthCheck("b", image="quay.io/a:1"))
+    careful = ApplyRequest("log-1", 2, 7, "step-1", "crio", (), health=checks, confirm=90)
+    assert gzip.decompress(apply_call(careful).payload).decode() == (
+        f"{heading}confirm 90\ncheck a command :dHJ1ZQ== : :eCB5\ncheck b image quay.io/a:1\n\n"
+    )
+    hook = HookRequest("log-1", "step-1", ("drain",), {"B": "2", "A": ""}, 9)
+    assert gzip.decompress(hook_call(hook).payload).decode() == (
+        "log_id log-1\nstep step-1\ntimeout 9\nenvironment A :\nenvironment B :Mg==\ncommand :ZHJhaW4=\n\n"
+    )
+
+
+def test_how_a_hook_ended() -> None:
+    output = base64.b64encode(b"text\n\xff").decode()
+    assert decode_hook(line({"protocol": 1, "status": 75, "output": output}), TARGET) == HookResult(75, "text\n\ufffd")
+    with pytest.raises(NodeRefused, match="hold: on call"):
+        decode_hook(line({"protocol": 1, "error": "hold", "detail": "on call"}), TARGET)
+    for change in ({"status": "0"}, {"output": "*"}, {"output": None}):
+        with pytest.raises(NodeFault, match="no valid"):
+            decode_hook(line({"protocol": 1, "status": 0, "output": "", **change}), TARGET)
 
 
 def test_a_call_is_one_short_command_and_its_input() -> None:
@@ -132,14 +179,19 @@ def test_a_receipt() -> None:
     "change",
     [{"protocol": 2}, {"protocol": "1"}, {"result": "done"}, {"result": 1}, {"step": "other"}, {"epoch": "2"},
      {"epoch": True}, {"fence": None}, {"written": "x"}, {"written": [1]}, {"healthy_before": 1}, {"loaded": "true"},
-     {"detail": None}, {"machine_id": 1}, {"detail": "x" * 4096}],
+     {"detail": None}, {"machine_id": 1}, {"detail": "x" * 4096}, {"check": None}, {"confirm_by": "9"}],
 )  # fmt: skip
 def test_what_is_no_receipt_is_a_fault(change: dict[str, Any]) -> None:
     with pytest.raises(NodeFault, match="no valid"):
         decode_receipt(line(RECEIPT | change), APPLY, TARGET)
 
 
-@pytest.mark.parametrize("field", sorted(RECEIPT.keys() - {"loaded"}))
+def test_a_receipt_of_an_older_program() -> None:
+    receipt = decode_receipt(line({key: value for key, value in RECEIPT.items() if key not in LATER}), APPLY, TARGET)
+    assert (receipt.check, receipt.confirm_by) == ("", 0)
+
+
+@pytest.mark.parametrize("field", sorted(RECEIPT.keys() - {"loaded"} - LATER.keys()))
 def test_every_field_of_a_receipt_is_needed(field: str) -> None:
     with pytest.raises(NodeFault, match="no valid"):
         decode_receipt(line({key: value for key, value in RECEIPT.items() if key != field}), APPLY, TARGET)
@@ -150,7 +202,8 @@ def test_every_field_of_a_receipt_is_needed(field: str) -> None:
     [{"files": [FILE]}, {"files": [FILE, FILE]}, {"files": [1, 2]}, {"owner": 1}, {"owner": {}}, {"mco": "no"},
      {"present": "*"}, {"effective": 1}, {"hold": None}, {"files": [{**FILE, "kind": "socket"}, FILE]},
      {"files": [{**FILE, "mode": "644"}]}, {"files": [{**FILE, "mode": 420}]}, {"files": [{**FILE, "sha256": "x"}]},
-     {"files": [{**FILE, "content": "dGV4dA"}]}, {"files": [{**FILE, "size": "5"}]}],
+     {"files": [{**FILE, "content": "dGV4dA"}]}, {"files": [{**FILE, "size": "5"}]}, {"pending": None},
+     {"reverted": 1}, {"loaded_since": "9"}, {"files": [{**FILE, "package": 1}, FILE]}],
 )  # fmt: skip
 def test_what_is_no_observation_is_a_fault(change: dict[str, Any]) -> None:
     with pytest.raises(NodeFault, match="no valid"):
