@@ -137,7 +137,10 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
         return "Pending", "the link was lost in the middle of a step; the next one will tell what it did"
     if state.get("drift"):
         return "Drifted", ""
-    return ("Converged", "") if state.get("files") == wanted else ("Pending", "")
+    if state.get("files") == wanted:
+        return "Converged", ""
+    deferred = state.get("deferred")
+    return "Pending", f"deferred: {deferred['reason']}" if deferred else ""
 
 
 def _pool_status(
