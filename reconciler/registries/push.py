@@ -27,7 +27,7 @@ _SOURCES = {
     "oci": "skopeo copy oci:…",
     "dir": "skopeo copy dir:…",
 }
-"""The transports that local images are pushed from, and by what; the first is the one that a host's own images are of."""
+"""The transports that local images are pushed from, and by what; the first is that of a host's own images."""
 _CERTIFICATES = (f"{ROOT_CONFIG}/certs.d", "/etc/containers/certs.d", CERTS_D)
 """Of these the first that has a directory for exactly the host and port counts."""
 
