@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.errors import UsageError
-from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.ports import Snapshot
+from reconciler.projections.desired import Desired, Version, render_inputs
+from reconciler.projections.tables import POOLS
 from reconciler.registries.evidence import Origins
 from reconciler.registries.explain import Explanation
 from reconciler.registries.inputs import Inputs, collect
-from reconciler.registries.model import Origin, canonical_json
+from reconciler.registries.model import Origin, Resource, canonical_json, digest
 from reconciler.stages.context import Context
 from reconciler.stages.explained import Answers, Known, Question, ask, brief, imports
 from reconciler.stages.host_files import Blobs, HostFiles, live_files, recorded_files
-from reconciler.stages.traces import Scope, named_in_force, traces
+from reconciler.stages.traces import Scope, in_force, traces
 
+Used = Mapping[str, tuple[Version, Resource]]
 WORST_FIRST = ("not pullable", "cannot tell", "pullable")
 
 
@@ -27,6 +30,7 @@ class _Group:
 
     files: HostFiles
     nodes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     wanted: Answers = field(default_factory=lambda: Answers(()))
     applied: Sequence[Explanation | None] = ()
     observed: Sequence[Explanation | None] = ()
@@ -53,17 +57,34 @@ async def why(
         hosts, contents = await live_files(context, snapshot, hosts)
     groups = _grouped(hosts)
     contents |= await context.load(_digests(groups) - contents.keys())
-    inputs = await _inputs(context, desired, groups) if question.imports else {}
+    used = await in_force(context, desired, {group.scope for group in groups if group.files.pool})
+    inputs = {scope: collect([resource for _, resource in found.values()]) for scope, found in used.items()}
     for group in groups:
         _answer(group, question, contents, inputs)
-    named = named_in_force(desired, _named(groups))
-    resources = await context.load_resources({v for by_name in named.values() for v in by_name.values()})
+        group.notes = _late(snapshot, desired, group, used.get(group.scope, {}))
+    named = {
+        scope: {name: found[name][0] for name in _behind(groups, scope) if name in found}
+        for scope, found in used.items()
+    }
     told = await traces(context, snapshot, named)
     known = {
-        scope: Known({name: resources[version] for name, version in by_name.items()}, told[scope])
-        for scope, by_name in named.items()
+        scope: Known({name: resource for name, (_, resource) in found.items()}, told[scope])
+        for scope, found in used.items()
     }
-    return _merged(question, [_items(group, known[group.scope]) for group in groups])
+    return _merged(question, [_items(group, known.get(group.scope, Known())) for group in groups])
+
+
+def _late(snapshot: Snapshot, desired: Desired, group: _Group, used: Used) -> tuple[str, ...]:
+    """Said where the files are not those of the state in force, so that fields and commits may be of a newer one."""
+    files = group.files
+    if files.wanted is None:
+        return ()
+    bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
+    if render_inputs(desired.pools[files.pool], bodies, files.base) == files.inputs:
+        return ()
+    row = snapshot.one(POOLS, snapshot.fleet, files.pool)
+    blocked = f": {row['blocked']}" if row and row["blocked"] else ""
+    return (f"the newest state is not rendered yet; this is the one before it{blocked}",)
 
 
 def _asked(desired: Desired, pool: str | None, node: str | None) -> list[str]:
@@ -94,20 +115,6 @@ def _digests(groups: Iterable[_Group]) -> set[str]:
     return found
 
 
-async def _inputs(context: Context, desired: Desired, groups: Iterable[_Group]) -> dict[Scope, Inputs]:
-    """The resources that decide about imports, per scope. CAs do not."""
-    versions = {
-        scope: [
-            version
-            for version in shadowed_out(desired.in_force(*scope), desired.pools[scope.pool])
-            if ":ConfigMap/" not in f":{version.resource}"
-        ]
-        for scope in {group.scope for group in groups if group.files.pool}
-    }
-    resources = await context.load_resources({version for some in versions.values() for version in some})
-    return {scope: collect([resources[version] for version in some]) for scope, some in versions.items()}
-
-
 def _answer(group: _Group, question: Question, contents: Mapping[str, bytes], inputs: Mapping[Scope, Inputs]) -> None:
     """The answers for one group: by what is wanted, and by what is there as far as that is something else."""
     files = group.files
@@ -129,7 +136,7 @@ def _answer(group: _Group, question: Question, contents: Mapping[str, bytes], in
 
     group.applied = other(files.applied if files.applied != files.wanted else None, pulls)
     if files.unread:
-        reason = f"what stands at {files.unread[0]} was not read"
+        reason = f"the content of {files.unread[0]} is not known"
         group.observed = [Explanation(image, "cannot tell", reason, None) for image in question.images]
     else:
         now = [new or old for new, old in zip(group.applied, pulls, strict=True)]
@@ -154,11 +161,9 @@ def _origins(blob: bytes) -> Origins:
     }
 
 
-def _named(groups: Iterable[_Group]) -> dict[Scope, set[str]]:
-    found: dict[Scope, set[str]] = {}
-    for group in groups:
-        found.setdefault(group.scope, set()).update(group.wanted.behind())
-    return found
+def _behind(groups: Iterable[_Group], scope: Scope) -> set[str]:
+    """The identities of the resources that answers name."""
+    return {name for group in groups if group.scope == scope for name in group.wanted.behind()}
 
 
 def _items(group: _Group, known: Known) -> list[dict[str, Any]]:
@@ -167,7 +172,7 @@ def _items(group: _Group, known: Known) -> list[dict[str, Any]]:
     return [
         {
             **item,
-            "notes": [*files.notes, *files.sights],
+            "notes": [*group.notes, *files.notes, *files.sights],
             "applied": brief(applied) if applied else None,
             "observed": {**brief(observed), "live": files.live} if observed else None,
             "pools": [files.pool] if files.pool else [],

@@ -32,7 +32,7 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
     help="The nodes of a pool of the fleet; with --from, a pool of the manifests.",
 )  # fmt: skip
 @flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
-@flag("--live", help="Ask the nodes what they have now, root's own configuration included.")
+@flag("--live", help="Ask the nodes what they have now, files of others included.")
 @option(
     "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
     help="A directory of manifests, instead of the fleet.",

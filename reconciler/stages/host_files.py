@@ -31,8 +31,9 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class HostFiles:
-    """One node's files. `own`: the node's name where it has a file set of its own, by a hold; `origins`: the blob of
-    the provenance of the wanted set. `wanted` is None where there is no wish yet, and `unknown` says why.
+    """One node's files. `own`: the node's name where a hold sets it apart from its pool; `origins`: the blob of
+    the provenance of the wanted set, `inputs`: the digest of what it was rendered from, over `base`. `wanted` is None
+    where there is no wish yet, and `unknown` says why.
 
     `applied` is what the last receipt proved over what the host had of its own, `observed` what was last seen (None:
     the same), and `unread` names the files of which the bytes are not known. `complete`: no other file there may add
@@ -42,6 +43,8 @@ class HostFiles:
     name: str
     pool: str
     own: str
+    base: str
+    inputs: str
     origins: str
     wanted: Blobs | None
     applied: Blobs | None
@@ -65,10 +68,13 @@ async def recorded_files(
     """The nodes' files as the log has them."""
     sets = await file_sets(context, snapshot)
     status = {node.name: node for node in fleet_status(context.name, snapshot.rows).nodes}
-    return [_recorded(snapshot, desired, sets, status[name]) for name in names]
+    held = {name for pool in desired.pools for name in desired.held_nodes(pool)}
+    return [_recorded(snapshot, desired, sets, status[name], held=name in held) for name in names]
 
 
-def _recorded(snapshot: Snapshot, desired: Desired, sets: Mapping[str, FileSet], status: NodeStatus) -> HostFiles:
+def _recorded(
+    snapshot: Snapshot, desired: Desired, sets: Mapping[str, FileSet], status: NodeStatus, *, held: bool
+) -> HostFiles:
     state = snapshot.one(NODE_STATES, snapshot.fleet, status.name) or {}
     pool = status.pool if status.pool in desired.pools else None
     row = wanted_row(snapshot.fleet, snapshot.rows, pool, status.name, state)
@@ -83,13 +89,15 @@ def _recorded(snapshot: Snapshot, desired: Desired, sets: Mapping[str, FileSet],
     return HostFiles(
         name=status.name,
         pool=pool or "",
-        own=str(row["node"]) if row else "",
+        own=status.name if held or (row and row["node"]) else "",
+        base=str(row["base"]) if row else "",
+        inputs=str(row["inputs"]) if row else "",
         origins=str(row["origins"]) if row else "",
         wanted=wanted,
         applied=applied,
         observed=_drifted(applied, drift) if applied is not None and drift else None,
         complete=not strays,
-        notes=tuple(_notes(status, state, blocked)),
+        notes=tuple(_notes(status, state)),
         sights=tuple(_sights(drift, strays)),
         unread=_decisive(path for path, seen in drift.items() if seen not in (ABSENT, "") and len(seen) != _DIGEST),
         unknown="" if row else _why_unknown(status, state, blocked),
@@ -119,16 +127,15 @@ def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | No
     return f"nothing was rendered for it: {blocked}" if blocked else "nothing was rendered for it yet"
 
 
-def _notes(status: NodeStatus, state: Mapping[str, Any], blocked: str | None) -> Iterator[str]:
+def _notes(status: NodeStatus, state: Mapping[str, Any]) -> Iterator[str]:
     """What else is to be known of the node; the same words for nodes of which the same is true."""
     if status.files in _SAYS:
         yield _SAYS[status.files]
     if state.get("unproven"):
         yield "a step was lost on the way: whether its files stand there is not known"
     if state.get("unreachable"):
-        yield "it does not answer, or refuses: what stands there may be newer"
-    if blocked and status.wanted:
-        yield f"the newest state cannot be rendered ({blocked}); this is the one rendered before"
+        known = f"is left alone: {state['unreachable']}" if state.get("refused") else "does not answer"
+        yield f"it {known}; what stands there may be newer"
 
 
 def _sights(drift: Mapping[str, str], strays: Iterable[str]) -> Iterator[str]:
@@ -141,48 +148,52 @@ def _sights(drift: Mapping[str, str], strays: Iterable[str]) -> Iterator[str]:
 async def live_files(
     context: Context, snapshot: Snapshot, recorded: Iterable[HostFiles]
 ) -> tuple[list[HostFiles], dict[str, bytes]]:
-    """The same with what the nodes have now, root's own configuration and strays included, and the bytes of it.
+    """The same with what the nodes have now, strays included, and the bytes of it. Records nothing.
 
-    Two round trips: what is there, then the content of what the log does not know. Records nothing.
+    Two round trips: what is there, then the content of what the log does not know. Files of root's own configuration
+    are seen, but no node gives their content.
     """
     hosts = {host.name: host for host in recorded}
     sights = await look(context, snapshot, hosts)
-    further = {name: paths for name, sight in sights.items() if (paths := _further(sight))}
-    if further:
-        sights |= await look(context, snapshot, further, sorted(set().union(*further.values())))
+    alike: dict[frozenset[str], list[str]] = {}
+    for name, sight in sights.items():
+        alike.setdefault(frozenset(path for path in _others(sight) if not home_of(path)), []).append(name)
+    for paths, names in alike.items():
+        if paths:
+            again = await look(context, snapshot, names, sorted(paths))
+            sights |= {name: sight for name, sight in again.items() if sight.observation}
     contents: dict[str, bytes] = {}
     found = []
     for name, host in hosts.items():
         sight = sights[name]
         if sight.observation is None:
-            note = f"does not answer now ({sight.out}): what is said of it is from the log"
+            note = f"it does not answer now ({sight.out}); what is said of it is from the log"
             found.append(replace(host, notes=(*host.notes, note)))
         else:
             found.append(_seen(host, sight, contents))
     return found, contents
 
 
-def _further(sight: Sight) -> set[str]:
-    """Files that the runtime reads and the log has no content of."""
+def _others(sight: Sight) -> set[str]:
+    """Files that a pull depends on, that no file set has."""
     if sight.observation is None:
         return set()
     paths = {*sight.observation.present, *sight.observation.effective}
-    return {path for path in paths if kind_of(path) is not None and home_of(path) in ("", ROOT_CONFIG)}
+    return {path for path in _decisive(paths) if home_of(path) in ("", ROOT_CONFIG)}
 
 
 def _seen(host: HostFiles, sight: Sight, contents: dict[str, bytes]) -> HostFiles:
     """The host with what the node has; `contents` grows."""
     assert sight.observation is not None  # noqa: S101  the caller looked
-    files, unread = {}, []
+    files: dict[str, str] = {}
+    unread = _others(sight) - sight.observation.files.keys()
     for path, file in sorted(sight.observation.files.items()):
         if file.kind != ABSENT and (file.kind != "file" or is_unread(sight, file)):
-            unread.append(path)
+            unread.add(path)
         elif file.kind == "file":
             files[path] = file.sha256
             if file.content is not None:
                 contents[file.sha256] = file.content
-    sights = tuple(
-        f"{path} was not read: it is over 1 MiB, holds a private key, or is no plain file" for path in unread
-    )
+    sights = tuple(f"{path} is read there, but not sent: copy it and ask with --files" for path in sorted(unread))
     seen = tuple(sorted(files.items()))
     return replace(host, observed=seen, complete=True, sights=sights, unread=_decisive(unread), live=True)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from reconciler.events.catalogue import CommitObserved, RolledBack
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, Snapshot
-from reconciler.projections.desired import Desired, Version
+from reconciler.projections.desired import Desired, Version, shadowed_out
 from reconciler.projections.tables import HOLDS, RESOURCES, Row
+from reconciler.registries.model import Resource
 from reconciler.stages.context import Context
 
 
@@ -20,20 +21,20 @@ class Scope(NamedTuple):
     node: str = ""
 
 
-Named = Mapping[Scope, Mapping[str, Version]]
-"""Scope → identity → the version in force there."""
-
-
-def named_in_force(desired: Desired, wanted: Mapping[Scope, Iterable[str]]) -> Named:
-    """The versions in force of the resources named, as far as there are any."""
+async def in_force(
+    context: Context, desired: Desired, scopes: Iterable[Scope]
+) -> dict[Scope, dict[str, tuple[Version, Resource]]]:
+    """The resources that each scope uses, by identity, in one query."""
+    versions = {scope: shadowed_out(desired.in_force(*scope), desired.pools[scope.pool]) for scope in scopes}
+    resources = await context.load_resources({version for some in versions.values() for version in some})
     return {
-        scope: {name: versions[name] for name in names if name in versions}
-        for scope, names in wanted.items()
-        for versions in (desired.in_force(*scope),)
+        scope: {version.resource: (version, resources[version]) for version in some} for scope, some in versions.items()
     }
 
 
-async def traces(context: Context, snapshot: Snapshot, named: Named) -> dict[Scope, dict[str, dict[str, Any]]]:
+async def traces(
+    context: Context, snapshot: Snapshot, named: Mapping[Scope, Mapping[str, Version]]
+) -> dict[Scope, dict[str, dict[str, Any]]]:
     """Per scope and resource: commit, author, subject, pullRequest, and position, time and hold since which.
 
     Three queries at most, however many are asked for.
