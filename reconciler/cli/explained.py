@@ -73,11 +73,11 @@ def explanation_lines(item: Item, beside: Sequence[Item]) -> Iterator[str]:
     """One explanation at length. `beside`: all those of the same image, itself among them."""
     yield f"{item['verdict']}: {item['image']}"
     if "nodes" in item:
+        yield from _otherwise(item)
         yield f"  {_nodes(item, sum(len(one['nodes']) for one in beside))}"
+        yield from (f"  note: {note}" for note in item["notes"])
     yield f"  {item['reason']}"
     yield from _decided(item["decidedBy"])
-    if "nodes" in item:
-        yield from _now(item)
     for attempt in item["attempts"]:
         yield f"pull order of {attempt['reference']}:"
         rows = [{"number": f"{number}.", **step} for number, step in enumerate(attempt["pullOrder"], start=1)]
@@ -117,20 +117,18 @@ def _origin(origin: Item) -> Iterator[str]:
         yield f"  commit {short(origin['commit'])}{author}{request}{subject}"
     if origin.get("position"):
         held = f", held by {origin['hold']['name']}: {origin['hold']['reason']}" if origin["hold"] else ""
-        yield f"  in force since #{origin['position']}, {origin['since']}{held}"
+        yield f"  in force since #{origin['position']}, {origin['since'][:19]}Z{held}"
 
 
-def _now(item: Item) -> Iterator[str]:
-    """What the nodes have, where it gives another answer, and what else is known of them."""
-    for name in ("applied", "observed"):
+def _otherwise(item: Item) -> Iterator[str]:
+    """What the nodes have, where it gives another answer."""
+    for name, how in (("applied", "by the last receipt"), ("observed", "as last seen")):
         answer = item[name]
         if answer:
-            how = {"applied": "by its last receipt", "observed": "as last seen"}[name]
-            how = "asked now" if answer.get("live") else how
-            at = _at(answer["decidedBy"])
-            what = f" ({at}  {answer['decidedBy']['what']})" if at else ""
-            yield f"but {how} it is {answer['verdict']}: {answer['reason']}{what}"
-    yield from (f"note: {note}" for note in item["notes"])
+            how = "as asked now" if answer.get("live") else how
+            place = answer["decidedBy"]
+            where = f" ({_at(place)}  {place['what']})" if place else ""
+            yield f"but {answer['verdict']} {how}: {answer['reason']}{where}"
 
 
 def _changes(answer: Item, indent: str = "") -> Iterator[str]:
@@ -155,7 +153,8 @@ def _push(answer: Item) -> Iterator[str]:
     yield f"  {answer['reason']}"
     yield from (f"  {line}" for line in _decided(answer["decidedBy"]))
     for source in answer["sources"]:
-        yield f"  {source['programs']}: {source['verdict']} ({_at(source['place'])}  {source['place']['what']})"
+        where = f"{_at(source['place'])}  {source['place']['what']}"
+        yield f"  local images for {source['programs']}: {source['verdict']} ({where})"
     for file in answer["certificates"]:
         yield f"  trusted beside the host's own CAs: {file}"
     yield from _changes(answer, "  ")

@@ -32,7 +32,7 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
     help="The nodes of a pool of the fleet; with --from, a pool of the manifests.",
 )  # fmt: skip
 @flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
-@flag("--live", help="Ask the nodes what they have now, files of others included.")
+@flag("--live", help="Ask the nodes what they have now; also reads files there that are not ours.")
 @option(
     "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
     help="A directory of manifests, instead of the fleet.",
@@ -73,8 +73,10 @@ def why(
     about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live}
     offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
     if not offline:
-        if strict or sum(map(bool, (node, pool, all_nodes))) > 1:
-            raise UsageError("--node, --pool and --all-nodes exclude each other, and --strict", remedy="give one")
+        if strict:
+            raise UsageError("--strict is about manifests", remedy="leave it out, or name them with --from DIR")
+        if sum(map(bool, (node, pool, all_nodes))) > 1:
+            raise UsageError("--node, --pool and --all-nodes exclude each other", remedy="give one of them")
         found = run(_of_the_fleet(session, question, pool, node, live))
     elif root is not None:
         if source is not None or pool is not None or strict or imports:

@@ -7,7 +7,7 @@ Nothing is contacted: whether the registry takes the push, and has a certificate
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from reconciler.errors import InputRejected
@@ -21,6 +21,7 @@ from reconciler.registries.runtime_config import ROOT_CONFIG, RuntimeConfig
 from reconciler.registries.signature_policy import Policy
 
 Verdict = Literal["pushable", "not pushable", "cannot tell"]
+SourceVerdict = Literal["taken", "refused", "cannot tell"]
 
 _SOURCES = {
     "containers-storage": "podman push, buildah push",
@@ -28,6 +29,12 @@ _SOURCES = {
     "dir": "skopeo copy dir:…",
 }
 """The transports that local images are pushed from, and by what; the first is that of a host's own images."""
+_VERDICTS: Mapping[SourceVerdict, Verdict] = {
+    "taken": "pushable",
+    "refused": "not pushable",
+    "cannot tell": "cannot tell",
+}
+"""Of a push, by that of its source, where the destination is open."""
 _CERTIFICATES = (f"{ROOT_CONFIG}/certs.d", "/etc/containers/certs.d", CERTS_D)
 """Of these the first that has a directory for exactly the host and port counts."""
 
@@ -37,7 +44,7 @@ class PushSource(NamedTuple):
 
     transport: str
     programs: str
-    verdict: Verdict
+    verdict: SourceVerdict
     reason: str
     place: Place
 
@@ -95,7 +102,7 @@ class _Explainer:
     def _decided(self, reference: str, name: Reference, table: Registry | None) -> PushAnswer:
         local = self.sources[0]
         insecure = table is not None and table.insecure
-        verdict, reason, place = local.verdict, local.reason, local.place
+        verdict, reason, place = _VERDICTS[local.verdict], local.reason, local.place
         changes = list(self._help(local))
         if table is not None and table.blocked:
             verdict, reason = "not pushable", f"the table for {table.prefix} is blocked"
@@ -122,7 +129,7 @@ class _Explainer:
         return PushSource(transport, _SOURCES[transport], verdict, reason, place)
 
     def _help(self, local: PushSource) -> Iterator[str]:
-        if local.verdict == "not pushable":
+        if local.verdict == "refused":
             scope = f'a scope "" of transport {local.transport} with insecureAcceptAnything'
             yield f"write {scope} into {self.policy_path} on the host, which base: host keeps; no resource can say it"
 
@@ -141,12 +148,12 @@ def _destination(text: str) -> Reference:
     return name if name.tag or name.digest else name._replace(tag="latest")
 
 
-def _judged(asked: tuple[str, ...]) -> tuple[Verdict, str]:
+def _judged(asked: tuple[str, ...]) -> tuple[SourceVerdict, str]:
     if "reject" in asked:
-        return "not pushable", "every local image is rejected as a source, whatever registry it goes to"
+        return "refused", "every local image is rejected as a source, whatever registry it goes to"
     if any(need != "insecureAcceptAnything" for need in asked):
         return "cannot tell", f"a local image is taken as a source only if it is signed ({'+'.join(asked)})"
-    return "pushable", "local images are taken as a source"
+    return "taken", "local images are taken as a source"
 
 
 def _contact(name: Reference, table: Registry | None) -> str:

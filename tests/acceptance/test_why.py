@@ -108,6 +108,13 @@ async def test_nodes_that_agree_are_one_and_their_own_files_set_them_apart(fleet
         await fleet.why("a.com/x", pool="asia")
 
 
+async def test_a_fleet_without_nodes(tmp_path: Path) -> None:
+    clock = ManualClock()
+    world = make_world(tmp_path, MemoryTransport(clock), clock)
+    with pytest.raises(UsageError, match="has no nodes"):
+        await explanations.why(world.context, Question(["a.com/x"]))
+
+
 async def test_what_a_hold_keeps_in_force_is_said_to_be_held(fleet: Fleet) -> None:
     """One node goes back to the first commit: there evil.corp is not blocked."""
     await commands.rollback(fleet.world.context, to=fleet.begin, reason="too much", node="us-2")

@@ -42,7 +42,7 @@ def answer(files: Files, reference: str) -> PushAnswer:
 def done(told: PushAnswer, program: str) -> bool:
     """Whether an unsigned image arrives, given where the judges' registries are and that they take everything."""
     source = next((one for one in told.sources if program in one.programs), None)
-    if source is None or source.verdict != "pushable" or told.reason.endswith("is blocked"):
+    if source is None or source.verdict != "taken" or told.reason.endswith("is blocked"):
         return False
     registry = told.destination.partition("/")[0]
     return told.insecure or (server_of(registry) == "tls" and bool(told.certificates))
