@@ -61,7 +61,7 @@ async def why(
     inputs = {scope: collect([resource for _, resource in found.values()]) for scope, found in used.items()}
     for group in groups:
         _answer(group, question, contents, inputs)
-        group.notes = _late(snapshot, desired, group, used.get(group.scope, {}))
+        group.notes = tuple(_notes(snapshot, desired, group, used.get(group.scope, {})))
     named = {
         scope: {name: found[name][0] for name in _behind(groups, scope) if name in found}
         for scope, found in used.items()
@@ -74,17 +74,19 @@ async def why(
     return _merged(question, [_items(group, known.get(group.scope, Known())) for group in groups])
 
 
-def _late(snapshot: Snapshot, desired: Desired, group: _Group, used: Used) -> tuple[str, ...]:
-    """Said where the files are not those of the state in force, so that fields and commits may be of a newer one."""
+def _notes(snapshot: Snapshot, desired: Desired, group: _Group, used: Used) -> Iterator[str]:
+    """Holds, which also tell why a line is missing; and that the files are not those of the state in force, so that
+    fields and commits may be of a newer one."""
     files = group.files
+    for hold in desired.holds_on(*group.scope):
+        yield f"hold {hold['hold']} is in force there: {hold['reason']}"
     if files.wanted is None:
-        return ()
+        return
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
-    if render_inputs(desired.pools[files.pool], bodies, files.base) == files.inputs:
-        return ()
-    row = snapshot.one(POOLS, snapshot.fleet, files.pool)
-    blocked = f": {row['blocked']}" if row and row["blocked"] else ""
-    return (f"the newest state is not rendered yet; this is the one before it{blocked}",)
+    if render_inputs(desired.pools[files.pool], bodies, files.base) != files.inputs:
+        row = snapshot.one(POOLS, snapshot.fleet, files.pool)
+        blocked = f": {row['blocked']}" if row and row["blocked"] else ""
+        yield f"the newest state is not rendered yet; this is the one before it{blocked}"
 
 
 def _asked(desired: Desired, pool: str | None, node: str | None) -> list[str]:

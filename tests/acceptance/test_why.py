@@ -119,8 +119,11 @@ async def test_what_a_hold_keeps_in_force_is_said_to_be_held(fleet: Fleet) -> No
     """One node goes back to the first commit: there evil.corp is not blocked."""
     await commands.rollback(fleet.world.context, to=fleet.begin, reason="too much", node="us-2")
     rolled_back = await fleet.event("RolledBack")
+    (hold,) = (await fleet.world.context.snapshot()).table(HOLDS).values()
+    in_force = f"hold {hold['hold']} is in force there: too much"
     notes = {item["nodes"][0]: item["notes"] for item in await fleet.why("evil.corp/app:1", pool="us")}
-    assert notes == {"us-1": [], "us-2": ["the newest state is not rendered yet; this is the one before it"]}
+    late = "the newest state is not rendered yet; this is the one before it"
+    assert notes == {"us-1": [], "us-2": [in_force, late]}
     assert (await fleet.world.sync()).exit_code == 0
 
     items = await fleet.why("evil.corp/app:1", "old.corp/app:1", pool="us")
@@ -130,8 +133,8 @@ async def test_what_a_hold_keeps_in_force_is_said_to_be_held(fleet: Fleet) -> No
         ("old.corp/app:1", "not pullable", ["us-1"]),
         ("old.corp/app:1", "not pullable", ["us-2"]),
     ]
+    assert [item["notes"] for item in items] == [[], [in_force], [], [in_force]]
     (held,) = items[3]["decidedBy"]["origins"]
-    (hold,) = (await fleet.world.context.snapshot()).table(HOLDS).values()
     assert held["hold"] == {"name": hold["hold"], "reason": "too much", "actor": "alice@test"}
     assert (held["commit"], held["subject"], held["pullRequest"]) == (fleet.begin, "Begin", None)
     assert (held["position"], held["since"]) == (rolled_back.position, _text(rolled_back))
