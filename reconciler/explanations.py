@@ -21,7 +21,8 @@ from reconciler.stages.host_files import Blobs, HostFiles, live_files, recorded_
 from reconciler.stages.traces import Scope, in_force, traces
 
 Used = Mapping[str, tuple[Version, Resource]]
-WORST_FIRST = ("not pullable", "cannot tell", "pullable")
+"""What a scope uses, by identity."""
+_WORST_FIRST = ("not pullable", "cannot tell", "pullable")
 
 
 @dataclass
@@ -194,7 +195,7 @@ def _merged(question: Question, groups: Sequence[Sequence[dict[str, Any]]]) -> l
             first = same.setdefault(canonical_json(_without_lines(item)), {**item, "pools": [], "nodes": []})
             first["pools"] = sorted({*first["pools"], *item["pools"]})
             first["nodes"] = [*first["nodes"], *item["nodes"]]
-        found += sorted(same.values(), key=lambda item: (min(map(WORST_FIRST.index, verdicts(item))), item["nodes"]))
+        found += sorted(same.values(), key=lambda item: (min(map(_WORST_FIRST.index, _verdicts(item))), item["nodes"]))
     return found
 
 
@@ -206,7 +207,7 @@ def _without_lines(value: Any) -> Any:
     return [_without_lines(item) for item in value] if isinstance(value, list) else value
 
 
-def verdicts(item: Mapping[str, Any]) -> Iterator[str]:
+def _verdicts(item: Mapping[str, Any]) -> Iterator[str]:
     """By what is wanted, and by what is there, where that is another."""
     yield item["verdict"]
     there = item["observed"] or item["applied"]
