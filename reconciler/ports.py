@@ -96,6 +96,9 @@ class EventFilter:
     resource: str | None = None
     commit: str | None = None
     """A commit id or a prefix of at least 7 digits."""
+    commits: Sequence[str] | None = None
+    """Whole commit ids, any of them."""
+    positions: Sequence[int] | None = None
     correlation_id: uuid.UUID | None = None
     since_time: datetime | None = None
     until_time: datetime | None = None

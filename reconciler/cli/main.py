@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.approve import accept, approve
 from reconciler.cli.cat import cat
+from reconciler.cli.completion import completion
 from reconciler.cli.config import config
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
@@ -55,6 +56,7 @@ VERBS: tuple[click.Command, ...] = (
     db,
     config,
     doctor,
+    completion,
     version,
 )
 
