@@ -66,6 +66,8 @@ def test_flag_over_variable_over_drop_in_over_file(tmp_path: Path, monkeypatch: 
         ("fleets.default.timeout", '"20s"', str(second)),
         ("fleets.default.verify", '"none"', "default"),
         ("fleets.default.allowed_signers", '""', "default"),
+        ("fleets.default.revoked_signers", '""', "default"),
+        ("fleets.default.gpg_keys", '""', "default"),
         ("fleets.default.validation", '"default"', "default"),
     ]
 
