@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from reconciler import __version__
@@ -20,7 +21,9 @@ from reconciler.logs import Log
 from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
+from reconciler.settings.model import FleetSettings as ConfiguredFleet
 from reconciler.source.git_source import GitSource
+from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
 from reconciler.store.blobs import PostgresBlobs
 from reconciler.store.database import engine_for
@@ -80,6 +83,16 @@ class Application:
         """Raises StoreError while the log cannot be read."""
         await self.log.read(EventFilter(limit=1, newest_first=True))
 
+    def _key_files(self, fleet: ConfiguredFleet) -> KeyFiles:
+        """The files of keys that count; without `verify` none is even opened."""
+        named = (
+            {}
+            if fleet.verify == "none"
+            else {ALLOWED: fleet.allowed_signers, REVOKED: fleet.revoked_signers, GPG: fleet.gpg_keys}
+        )
+        files = {setting: Path(file) for setting, file in named.items() if file}
+        return KeyFiles(files, self.settings.data_dir / "keyrings")
+
     def _make_context(self, fleet: str) -> Context:
         known = self.settings.fleets
         if fleet not in known:
@@ -87,8 +100,10 @@ class Application:
         chosen = known[fleet]
         mirror = self.settings.data_dir / "mirrors" / f"{fleet}.git"
         return Context(
-            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation),
-            GitSource(chosen.url, chosen.branch, chosen.path, mirror, chosen.timeout.total_seconds()),
+            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
+            GitSource(
+                chosen.url, chosen.branch, chosen.path, mirror, chosen.timeout.total_seconds(), self._key_files(chosen)
+            ),
             self.log,
             self.blobs,
             self.reads,

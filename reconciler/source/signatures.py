@@ -15,8 +15,8 @@ from datetime import datetime
 
 from reconciler.errors import SourceError
 from reconciler.ports import Signature, SignatureVerdict
-from reconciler.source.command import Deadline, GitCommand
-from reconciler.source.keyring import ALLOWED, Keyring, KeyFiles, digest_of, lay_out, missing, run
+from reconciler.source.command import Deadline
+from reconciler.source.keyring import ALLOWED, KeyFiles, Keyring, digest_of, lay_out, missing, run
 from reconciler.source.mirror import Mirror, utc
 
 AT_ONCE = 200
@@ -229,7 +229,8 @@ def _listed_for(deadline: Deadline, one: _Signed, keyring: Keyring) -> bool:
 def _found(
     one: _Signed, verdict: SignatureVerdict, answer: _Answer | None = None, signer: str | None = None
 ) -> Signature:
-    """The verdict, with the signer and key that git told."""
-    name = signer if signer is not None else answer.signer if answer else ""
-    key = answer.key if answer else ""
-    return Signature(one.commit, verdict, one.kind, name, key, one.committer, utc(str(one.committed)))
+    """The verdict, with the signer and key that git told; a bad signature proves neither."""
+    if answer is None or verdict == "signature-bad":
+        return Signature(one.commit, verdict, one.kind, "", "", one.committer, utc(str(one.committed)))
+    name = answer.signer if signer is None else signer
+    return Signature(one.commit, verdict, one.kind, name, answer.key, one.committer, utc(str(one.committed)))

@@ -172,7 +172,7 @@ REFUSED = {
     FLEET + 'interval = "0s"': "FILE: fleets.default.interval: must be at least 1s",
     FLEET + "interval = true": "FILE: fleets.default.interval: wants a duration",
     FLEET + 'interval = "99999999999999h"': "FILE: fleets.default.interval: is too long",
-    FLEET + 'verify = "required"': 'FILE: fleets.default: verify = "required" needs keys; set allowed_signers, gpg_keys',
+    FLEET + 'verify = "required"': 'FILE: fleets.default: verify = "required" needs keys; set allowed_signers',
     FLEET + 'verify = "maybe"': "FILE: fleets.default.verify: Input should be 'none', 'warn' or 'required'",
     FLEET + 'verify = "warn"\nrevoked_signers = "keys"': 'FILE: fleets.default: verify = "warn" needs keys',
     FLEET + "branch = 3": "FILE: fleets.default.branch: Input should be a valid string",
