@@ -21,7 +21,6 @@ from reconciler.logs import Log
 from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
-from reconciler.settings.model import FleetSettings as ConfiguredFleet
 from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
@@ -83,16 +82,6 @@ class Application:
         """Raises StoreError while the log cannot be read."""
         await self.log.read(EventFilter(limit=1, newest_first=True))
 
-    def _key_files(self, fleet: ConfiguredFleet) -> KeyFiles:
-        """The files of keys that count; without `verify` none is even opened."""
-        named = (
-            {}
-            if fleet.verify == "none"
-            else {ALLOWED: fleet.allowed_signers, REVOKED: fleet.revoked_signers, GPG: fleet.gpg_keys}
-        )
-        files = {setting: Path(file) for setting, file in named.items() if file}
-        return KeyFiles(files, self.settings.data_dir / "keyrings")
-
     def _make_context(self, fleet: str) -> Context:
         known = self.settings.fleets
         if fleet not in known:
@@ -102,7 +91,12 @@ class Application:
         return Context(
             FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
             GitSource(
-                chosen.url, chosen.branch, chosen.path, mirror, chosen.timeout.total_seconds(), self._key_files(chosen)
+                chosen.url,
+                chosen.branch,
+                chosen.path,
+                mirror,
+                chosen.timeout.total_seconds(),
+                key_files(self.settings, fleet),
             ),
             self.log,
             self.blobs,
@@ -114,6 +108,14 @@ class Application:
             self.owner,
             __version__,
         )
+
+
+def key_files(settings: Settings, fleet: str) -> KeyFiles:
+    """The files of keys by which a fleet's commits are judged; where nothing is verified, none is opened."""
+    chosen = settings.fleets[fleet]
+    named = {ALLOWED: chosen.allowed_signers, REVOKED: chosen.revoked_signers, GPG: chosen.gpg_keys}
+    files = {setting: Path(file) for setting, file in named.items() if file and chosen.verify != "none"}
+    return KeyFiles(files, settings.data_dir / "keyrings")
 
 
 @asynccontextmanager

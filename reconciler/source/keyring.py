@@ -74,8 +74,11 @@ class Keyring:
 
 
 def writable_by_others(file: Path) -> bool:
-    """Whether more than its owner may say which keys count."""
-    return bool(file.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    """Whether more than its owner may say which keys count. Raises SourceError when the file is gone."""
+    try:
+        return bool(file.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+    except OSError as problem:
+        raise SourceError(f"cannot be read: {problem.strerror}", where=str(file)) from None
 
 
 def digest_of(contents: Mapping[str, bytes]) -> str:
