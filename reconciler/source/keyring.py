@@ -29,6 +29,7 @@ _KRL = b"SSHKRL\n\0"
 _KEY = re.compile(rb"AAAA[0-9A-Za-z+/]+={0,2}")
 _DATES = re.compile(rb"\bvalid-(after|before)=", re.IGNORECASE)
 _EMAIL = re.compile(r"<([^<>\s]+@[^<>\s]+)>\s*$")
+_ARMOUR = re.compile(rb"^-----BEGIN PGP [^\n]*\n.*?^-----END PGP [^\n]*$", re.DOTALL | re.MULTILINE)
 _GPG_CONF = "trust-model always\nno-auto-key-retrieve\nno-auto-key-locate\nno-autostart\n"
 """Whoever lists a key in the settings trusts it; and nothing is fetched from a key server."""
 _HOME = "gnupg"
@@ -171,12 +172,7 @@ def _make(deadline: Deadline, key_files: KeyFiles, contents: Mapping[str, bytes]
         for setting, content in contents.items():
             (draft / setting).write_bytes(content)
         if GPG in contents:
-            home = draft / _HOME
-            home.mkdir(mode=0o700)
-            (home / "gpg.conf").write_text(_GPG_CONF)
-            command = ("gpg", "--homedir", str(home), "--batch", "--quiet", "--import", str(draft / GPG))
-            if run(deadline, *command).returncode != 0:
-                raise _unusable(GPG, key_files.files[GPG], "holds what gpg cannot import")
+            _import(deadline, draft / _HOME, contents[GPG], key_files.files[GPG])
         try:
             draft.rename(directory)
         except OSError:
@@ -184,6 +180,24 @@ def _make(deadline: Deadline, key_files: KeyFiles, contents: Mapping[str, bytes]
                 raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _import(deadline: Deadline, home: Path, content: bytes, origin: Path) -> None:
+    """A GNUPGHOME with these keys and revocation certificates, whatever their order.
+
+    Each armoured block is a file of its own: gpg takes a certificate for one of the key before it, and if it is not,
+    drops it without a word. Twice, since a certificate may stand before its key.
+    """
+    home.mkdir(mode=0o700)
+    (home / "gpg.conf").write_text(_GPG_CONF)
+    files = []
+    for number, block in enumerate(_ARMOUR.findall(content) or [content]):
+        files.append(home / f"block-{number}")
+        files[-1].write_bytes(block)
+    command = ("gpg", "--homedir", str(home), "--batch", "--quiet", "--import", *map(str, files))
+    run(deadline, *command)
+    if run(deadline, *command).returncode != 0:
+        raise _unusable(GPG, origin, "holds what gpg cannot import")
 
 
 def _emails(deadline: Deadline, home: Path) -> dict[str, frozenset[str]]:

@@ -152,7 +152,8 @@ class Verifier:
             signer = one.committer if bound else answer.signer
             return _found(one, "good" if bound else "signer-not-committer", answer, signer)
         if answer.code != "U":
-            return _found(one, "signature-bad", answer)
+            sound = _holds(deadline, one)  # then it is the key that is not listed for Git
+            return _found(one, "signature-untrusted" if sound else "signature-bad", answer)
         limited = keyring.listed.get(answer.key, False)
         return _found(one, "key-expired" if limited else "signature-untrusted", answer)
 
@@ -217,13 +218,22 @@ def _listed_for(deadline: Deadline, one: _Signed, keyring: Keyring) -> bool:
     """Whether the key that made this signature is listed for the committer: asked where git names another principal
     first, as for a key with several, or with a pattern."""
     local = datetime.fromisoformat(utc(str(one.committed))).astimezone()  # as git asks; older programs know no Z
-    with tempfile.NamedTemporaryFile(dir=keyring.directory, prefix="signature-") as file:
+    options = ["-f", str(keyring.allowed), "-I", one.committer]
+    options += ["-r", str(keyring.revoked)] if keyring.revoked else []
+    return bool(one.committer) and _ssh_keygen(deadline, one, "verify", f"-Overify-time={local:%Y%m%d%H%M%S}", *options)
+
+
+def _holds(deadline: Deadline, one: _Signed) -> bool:
+    """Whether some key made this signature over exactly this commit."""
+    return _ssh_keygen(deadline, one, "check-novalidate")
+
+
+def _ssh_keygen(deadline: Deadline, one: _Signed, how: str, *options: str) -> bool:
+    with tempfile.NamedTemporaryFile(prefix="signature-") as file:
         file.write(one.signature)
         file.flush()
-        options = ["-f", str(keyring.allowed), "-I", one.committer, "-n", "git", "-s", file.name]
-        options += ["-r", str(keyring.revoked)] if keyring.revoked else []
-        command = ("ssh-keygen", "-Y", "verify", f"-Overify-time={local:%Y%m%d%H%M%S}", *options)
-        return bool(one.committer) and run(deadline, *command, given=one.payload).returncode == 0
+        command = ("ssh-keygen", "-Y", how, *options, "-n", "git", "-s", file.name)
+        return run(deadline, *command, given=one.payload).returncode == 0
 
 
 def _found(

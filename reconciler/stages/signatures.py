@@ -91,14 +91,15 @@ def _problem(signature: Signature, severity: Literal["error", "warning"]) -> Pro
 
 def _message(signature: Signature) -> str:
     key = f"{signature.kind} key {signature.key}" if signature.key else f"an {signature.kind} signature"
+    committer = f"its committer is {signature.committer}"
     return {
-        "unsigned": f"is not signed; its committer is {signature.committer}",
-        "signature-untrusted": f"is signed, but not with a listed key ({key}); its committer is {signature.committer}",
-        "signature-bad": f"its signature does not belong to its content; its committer is {signature.committer}",
-        "signature-expired": f"its signature by {signature.signer} has expired",
-        "signer-not-committer": f"is signed by {signature.signer}, its committer is {signature.committer} ({key})",
+        "unsigned": f"is not signed; {committer}",
+        "signature-untrusted": f"is signed with a key that is not listed for commits ({key}); {committer}",
+        "signature-bad": f"its signature does not belong to its content; {committer}",
+        "signature-expired": f"its signature by {signature.signer} has expired ({key})",
+        "signer-not-committer": f"is signed by {signature.signer}, but {committer} ({key})",
         "key-revoked": f"is signed by {signature.signer} with a revoked key ({key})",
-        "key-expired": f"is signed with a key that {_not_in_force(signature)} ({key})",
+        "key-expired": f"is signed with a key that {_not_in_force(signature)} ({key}); {committer}",
     }[signature.verdict]
 
 
