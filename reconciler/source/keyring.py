@@ -55,6 +55,7 @@ class Keyring:
 
     digest: str
     directory: Path
+    revokes: bool = False
     listed: Mapping[str, bool] = field(default_factory=dict)
     emails: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -64,9 +65,8 @@ class Keyring:
 
     @property
     def revoked(self) -> Path | None:
-        """None where the setting is empty: git only warns of a file that is not there."""
-        file = self.directory / REVOKED
-        return file if file.is_file() else None
+        """None where the setting is empty."""
+        return self.directory / REVOKED if self.revokes else None
 
     @property
     def gnupg(self) -> Path:
@@ -104,7 +104,7 @@ def lay_out(deadline: Deadline, key_files: KeyFiles, contents: Mapping[str, byte
     emails = _emails(deadline, directory / _HOME) if GPG in contents else {}
     if GPG in contents and not emails:
         raise _unusable(GPG, key_files.files[GPG], "holds no public key")
-    return Keyring(digest, directory, listed, emails)
+    return Keyring(digest, directory, REVOKED in contents, listed, emails)
 
 
 def run(deadline: Deadline, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -78,21 +78,21 @@ class Verifier:
     def keys(self, deadline: Deadline) -> Keyring:
         """The keys as the files have them now."""
         contents = self._key_files.read()
-        if self._keyring is None or self._keyring.digest != digest_of(contents):
+        known = self._keyring
+        if known is None or known.digest != digest_of(contents) or (contents and not known.directory.is_dir()):
             if ALLOWED in contents:
                 self._require_programs(deadline)
-            self._keyring = lay_out(deadline, self._key_files, contents)
+            known = self._keyring = lay_out(deadline, self._key_files, contents)
             self._known.clear()
-        return self._keyring
+        return known
 
     def signatures(self, deadline: Deadline, since: str | None, commit: str) -> list[Signature]:
         """See ports.Source.signatures."""
         keyring = self.keys(deadline)
         commits = self._mirror.brought_by(deadline, since, commit)
-        unknown = [name for name in commits if name not in self._known]
         if len(self._known) > REMEMBERED:
             self._known.clear()
-            unknown = commits
+        unknown = [name for name in commits if name not in self._known]
         for start in range(0, len(unknown), AT_ONCE):
             for found in self._judge(deadline, keyring, unknown[start : start + AT_ONCE]):
                 self._known[found.commit] = found

@@ -16,6 +16,7 @@ from reconciler.ports import EventFilter
 from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.transport.memory import MemoryTransport
+from tests.doors import doors
 from tests.signers import Signers, forge, signers
 from tests.world import IMAGE, ManualClock, MemoryWorld, image, make_world, site
 
@@ -330,3 +331,41 @@ async def test_the_keyring_is_for_its_owner_only(fleet: Fleet) -> None:
     store = fleet.directory / "keyrings"
     assert [child.name for child in store.iterdir()] == [digest]
     assert {place.stat().st_mode & 0o777 for place in (store, store / digest, store / digest / "gnupg")} == {0o700}
+
+
+# --- Through the program -------------------------------------------------------------------------------------------
+
+
+def test_the_program_tells_how_signatures_stand(
+    people: Signers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with doors(tmp_path, monkeypatch, count=1) as ready:
+        ready.run("sync")
+        assert ready.data("status")["signatures"] == "not checked"
+        allowed = tmp_path / "allowed_signers"
+        allowed.write_text(f"alice@example.com {people.public('alice')}\n")
+        allowed.chmod(0o644)
+        with ready.settings.open("a") as settings:
+            settings.write('verify = "required"\nallowed_signers = "allowed_signers"\n')
+        assert "signatures required, last accepted commit not checked" in ready.run("status").stdout
+        signed = people.commit(ready.repository.directory, "alice", "ssh:alice")
+
+        assert ready.run("sync", "--wait").exit_code == 0
+
+        shown = ready.data("status")
+        assert (shown["verify"], shown["accepted"]["commit"]) == ("required", signed)
+        assert shown["accepted"]["signature"]["signer"] == "alice@example.com"
+        assert "required, last accepted commit signed by alice@example.com" in ready.run("status").stdout
+        newest = ready.run("history", "--type", "CommitObserved", "--limit", "1").stdout.splitlines()[1]
+        assert newest.endswith("alice: By alice, signed by alice@example.com")
+        ready.repository.commit({}, "Unsigned")
+        refused = ready.run("sync", code=4).stdout
+        assert "is not signed; its committer is alice@example.com [unsigned]" in refused
+        checks = {item["name"]: item for item in ready.items("doctor")}
+        assert checks["fleet default: signatures"]["ok"]
+        allowed.chmod(0o666)
+        checks = {item["name"]: item for item in ready.data("doctor", code=1)["items"]}
+        assert checks["fleet default: signatures"]["detail"] == f"may be written by others: {allowed}"
+        allowed.write_text("nobody\n")
+        checks = {item["name"]: item for item in ready.data("doctor", code=1)["items"]}
+        assert "allowed_signers has no public key in line 1" in checks["fleet default: signatures"]["detail"]
