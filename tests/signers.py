@@ -111,6 +111,18 @@ class Signers:
         program.chmod(0o755)
         return program
 
+    def pretend(self, repository: Path, by: str, line: str) -> None:
+        """Replace the head by the same commit with this committer line, signed with the SSH key of `by`."""
+        raw = _git(repository, "cat-file", "commit", "HEAD")
+        header, _, message = raw.partition(b"\n\n")
+        kept = [part for part in header.split(b"\n") if part.startswith((b"tree", b"parent", b"author"))]
+        kept.append(f"committer {line}".encode())
+        payload = b"\n".join(kept) + b"\n\n" + message
+        command = ("ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(self.directory / by))
+        made = subprocess.run(command, input=payload, capture_output=True, check=True).stdout.strip()
+        kept.append(b"gpgsig " + made.replace(b"\n", b"\n "))
+        _replace_head(repository, b"\n".join(kept) + b"\n\n" + message)
+
 
 def _user_id(name: str) -> str:
     return f"{name.title()} <{name}@example.com>"
@@ -127,8 +139,12 @@ def forge(repository: Path, how: str) -> None:
         header += b"\n" + header[start:]
     else:
         header = header[:start] + b"gpgsig -----BEGIN SIGNED MESSAGE-----\n -----END SIGNED MESSAGE-----"
-    command = ("git", "hash-object", "-t", "commit", "-w", "--stdin")
-    made = subprocess.run(command, cwd=repository, input=header + b"\n\n" + message, capture_output=True, check=True)
+    _replace_head(repository, header + b"\n\n" + message)
+
+
+def _replace_head(repository: Path, raw: bytes) -> None:
+    command = ("git", "hash-object", "-t", "commit", "-w", "--literally", "--stdin")
+    made = subprocess.run(command, cwd=repository, input=raw, capture_output=True, check=True)
     _git(repository, "update-ref", "HEAD", made.stdout.decode().strip())
 
 

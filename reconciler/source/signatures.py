@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reconciler.errors import SourceError
@@ -32,7 +32,7 @@ _KINDS = {
     b"-----BEGIN PGP MESSAGE-----": "gpg",
     b"-----BEGIN SIGNED MESSAGE-----": "x509",
 }
-_FIELDS = ("%H", "%G?", "%GS", "%GK", "%GF", "%GP")
+_FIELDS = ("%H", "%G?", "%GS", "%GK", "%GF", "%GP", "%ce", "%ct")
 _GPG: Mapping[str, SignatureVerdict] = {
     "G": "good", "B": "signature-bad", "X": "signature-expired", "Y": "key-expired", "R": "key-revoked",
     "E": "signature-untrusted", "U": "signature-untrusted",
@@ -55,12 +55,14 @@ class _Signed:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What git says of one commit's signature."""
+    """What git says of one commit's signature, and who it takes for the committer: the one that is recorded."""
 
     code: str
     signer: str
     key: str
     primary: str
+    committer: str
+    committed: int
 
 
 class Verifier:
@@ -115,11 +117,13 @@ class Verifier:
         answers = self._ask_git(deadline, keyring, [*ssh, *gpg])
         refused = [name for name in ssh if answers[name].code == "B"] if keyring.revoked else []
         unrevoked = self._ask_git(deadline, keyring, refused, revocation=False)
-        for name, one in signed.items():
+        for name, found in signed.items():
             answer = answers.get(name)
             if answer is None:
-                yield _without_answer(one)
-            elif one.kind == "gpg":
+                yield _without_answer(found)
+                continue
+            one = replace(found, committer=answer.committer, committed=answer.committed)
+            if one.kind == "gpg":
                 yield _gpg_signature(one, answer, keyring)
             elif name in unrevoked and unrevoked[name].code == "G":
                 yield _found(one, "key-revoked", unrevoked[name])
@@ -143,7 +147,8 @@ class Verifier:
         fields = out.decode(errors="replace").split("\0")
         rows = zip(*[iter(fields)] * len(_FIELDS), strict=False)
         return {
-            name: _Answer(code, signer, print_ or key, primary) for name, code, signer, key, print_, primary in rows
+            name: _Answer(code, signer, fingerprint or key, primary, committer, int(committed or 0))
+            for name, code, signer, key, fingerprint, primary, committer, committed in rows
         }
 
     def _ssh_signature(self, deadline: Deadline, one: _Signed, answer: _Answer, keyring: Keyring) -> Signature:

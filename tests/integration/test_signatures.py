@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -230,6 +231,43 @@ async def test_a_great_many_problems_are_counted(fleet: Fleet) -> None:
     problems = (await fleet.last("CommitRejected"))["problems"]
     assert len(problems) == 21
     assert problems[-1]["message"] == "5 more commits are not signed as they should be"
+
+
+@pytest.mark.parametrize(
+    ("line", "becomes"),
+    [
+        ("Bob <bob@example.com> 1790000000 +0000", "accepted"),
+        ("Alice <alice@example.com> <bob@example.com> 1790000000 +0000", ["signer-not-committer"]),
+        ("B <bob@example.com> 1 +0000\ncommitter A <alice@example.com> 1790000000 +0000", ["signer-not-committer"]),
+    ],
+)
+async def test_who_is_recorded_as_committer_is_who_must_have_signed(
+    line: str, becomes: str | list[str], fleet: Fleet
+) -> None:
+    """A commit made by hand may name two."""
+    fleet.set(DEFAULT)
+    fleet.write({"image.yaml": IMAGE})
+    await fleet.world.run()
+    start = await fleet.world.head()
+    fleet.make({"by": "bob", "key": "ssh:bob"})
+    fleet.people.pretend(fleet.repository, "bob", line)
+    await fleet.world.run()
+    recorded = (await fleet.last("CommitObserved"))["committer_email"]
+    assert await fleet.became(start) == [becomes]
+    assert recorded == ("bob@example.com" if becomes == "accepted" else "alice@example.com")
+
+
+async def test_a_revocation_list_may_be_a_krl(fleet: Fleet) -> None:
+    fleet.set({**DEFAULT, "revoked": ["bob"]})
+    file = fleet.directory / REVOKED
+    keys = file.with_name("bob.pub")
+    keys.write_bytes(file.read_bytes())
+    subprocess.run(("ssh-keygen", "-q", "-k", "-f", str(file), str(keys)), check=True)
+    fleet.write({"image.yaml": IMAGE})
+    await fleet.world.run()
+    fleet.make({"by": "bob", "key": "ssh:bob"})
+    await fleet.world.run()
+    assert await fleet.became(0) == ["accepted", ["key-revoked"]]
 
 
 # --- The user's own configuration ----------------------------------------------------------------------------------
