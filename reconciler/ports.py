@@ -61,6 +61,29 @@ class ManifestFile:
     refused: str = ""
 
 
+SignatureVerdict = Literal[
+    "good", "unsigned", "signature-untrusted", "signature-bad", "signature-expired", "signer-not-committer",
+    "key-revoked", "key-expired",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a commit's signature proves against the fleet's keys. Only with `good` did `signer` sign for `committer`.
+
+    `kind`: ssh, gpg, x509, or `` where there is none. `signer`: the principal that the key is listed for, or the
+    user id of the GPG key; `` where the key is not listed. `key`: its fingerprint, or for an unlisted GPG key its id.
+    """
+
+    commit: str
+    verdict: SignatureVerdict
+    kind: str = ""
+    signer: str = ""
+    key: str = ""
+    committer: str = ""
+    committed_at: str = ""
+
+
 class Source(Protocol):
     """One fleet's Git repository: a bare mirror, read at commits. Raises SourceError, never changes the remote."""
 
@@ -77,6 +100,18 @@ class Source(Protocol):
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         """The considered files at a commit, sorted by path. A missing path raises InputRejected."""
+        ...
+
+    async def keys(self) -> str:
+        """Digest of the keys that signatures are checked against; `` where none is configured."""
+        ...
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        """What the signatures of `commit` and of all that it brings prove, oldest first.
+
+        It brings every commit that can be reached from it, through any parent, and not from `since`. Without
+        `since`, or where that is not known any more, it is judged alone.
+        """
         ...
 
 

@@ -14,10 +14,11 @@ from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
+from reconciler.stages.signatures import signatures_text
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -27,12 +28,15 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
     """How the fleet stands, and the same as data."""
     snapshot = await context.snapshot()
     found = fleet_status(context.name, snapshot.rows)
+    row = snapshot.one(FLEETS, context.name) or {}
     source = {_camel(key): _plain(value) for key, value in found.source.items()}
     data = {
         "fleet": found.fleet,
         "position": snapshot.position,
         "source": source,
-        "signatures": "not checked",
+        "signatures": signatures_text(context.fleet.verify, row),
+        "verify": context.fleet.verify,
+        "accepted": {"commit": row.get("accepted"), "signature": row.get("accepted_signature")},
         "guard": "NOT ARMED",
         "pools": [_pool_item(pool) for pool in found.pools],
         "nodes": {

@@ -28,6 +28,7 @@ from reconciler.ports import (
     ManifestFile,
     ReadModel,
     Runner,
+    Signature,
     Transport,
 )
 from reconciler.projections.fold import LogFold
@@ -157,10 +158,12 @@ def memory_nodes(names: Sequence[str]) -> dict[str, str]:
 
 @dataclass
 class ScriptedSource:
-    """A repository in memory, for tests that make many commits. `gone`: it cannot be reached."""
+    """A repository in memory, for tests that make many commits. `gone`: it cannot be reached. `unsigned`: numbers of
+    commits that nobody signed; the others Alice did."""
 
     history: list[tuple[Commit, Mapping[str, str]]] = field(default_factory=list)
     gone: bool = False
+    unsigned: set[int] = field(default_factory=set)
 
     def commit(self, changed: Mapping[str, str | None]) -> None:
         """The files of the last commit with these written (None: removed)."""
@@ -183,6 +186,22 @@ class ScriptedSource:
         if since is None:
             return found[end - (limit or 1) : end]
         return found[names.index(since) + 1 : end] if since in names else None
+
+    async def keys(self) -> str:
+        return "alice"
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        names = [found.sha for found, _ in self.history]
+        end = names.index(commit)
+        first = names.index(since) + 1 if since in names else end
+        return [self._signature(number) for number in range(min(first, end), end + 1)]
+
+    def _signature(self, number: int) -> Signature:
+        commit = self.history[number][0]
+        about = {"committer": commit.committer_email, "committed_at": commit.committed_at}
+        if number in self.unsigned:
+            return Signature(commit.sha, "unsigned", **about)
+        return Signature(commit.sha, "good", "ssh", commit.committer_email, "SHA256:scripted", **about)
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         files = next(files for found, files in self.history if found.sha == commit)

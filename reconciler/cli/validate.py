@@ -36,6 +36,7 @@ def validate(directory: Path, strict: bool, output: str) -> int:
         for problem in (*data["problems"], *data["warnings"]):
             click.echo(f"{problem['severity']}: {problem_text(problem)}")
         click.echo(_verdict(data))
+        click.echo(f"signatures: {data['signatures']}")
     else:
         print_object(output, {"kind": "Validation", "valid": not data["problems"], **data})
     return InputRejected.exit_code if data["problems"] else 0

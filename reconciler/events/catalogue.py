@@ -63,7 +63,10 @@ class CommitObserved(Event):
     message: str
     pull_request: str | None
     judged_with: str
-    """Digest of what the judgement depends on besides the commit: validation settings and tool version."""
+    """Digest of what the judgement depends on besides the commit: settings, keys and tool version."""
+    signature: Data | None = None
+    """None: not checked. Else {verify, verdict, kind, signer, key, commits}: the mode, what the commit's own
+    signature proves (`good`, or the name of the problem), and how many commits were checked with it."""
 
 
 @dataclass(frozen=True)

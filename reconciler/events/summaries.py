@@ -28,7 +28,15 @@ def _problems(body: Any) -> str:
 
 def _observed(body: Any) -> str:
     request = f" (pull request #{body.pull_request})" if body.pull_request else ""
-    return f"{body.author}: {body.subject}{request}"
+    return f"{body.author}: {body.subject}{request}{_signed(body.signature)}"
+
+
+def _signed(signature: Any) -> str:
+    if signature is None:
+        return ""
+    if signature["verdict"] == "good":
+        return f", signed by {signature['signer']}"
+    return f", {signature['verdict'].replace('-', ' ')}"
 
 
 def _rendered(body: Any) -> str:

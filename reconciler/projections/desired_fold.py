@@ -73,10 +73,13 @@ def fleet_configured(event: StoredEvent, body: FleetConfigured, rows: Working) -
 
 def commit_observed(event: StoredEvent, body: CommitObserved, rows: Working) -> None:
     clear: dict[str, Any] = {"rejected": None, "problems": None, "waiting": None}
-    rows.put(FLEETS, (event.fleet,), head=body.commit, judged_with=body.judged_with, **clear)
+    signature = plain(body.signature)
+    rows.put(FLEETS, (event.fleet,), head=body.commit, judged_with=body.judged_with, signature=signature, **clear)
 
 
 def commit_accepted(event: StoredEvent, body: CommitAccepted, rows: Working) -> None:
+    observed = rows.get(FLEETS, event.fleet) or {}
+    rows.put(FLEETS, (event.fleet,), accepted=body.commit, accepted_signature=observed.get("signature"))
     for pool in body.pools:
         rows.put(
             POOLS,

@@ -37,6 +37,9 @@ FLEETS = Table(
         "path": "text",
         "head": "text",
         "judged_with": "text",
+        "signature": "jsonb",
+        "accepted": "text",
+        "accepted_signature": "jsonb",
         "rejected": "text",
         "problems": "jsonb",
         "waiting": "jsonb",
@@ -45,7 +48,7 @@ FLEETS = Table(
         "unreachable": "text",
         "unreachable_since": "timestamptz",
     },
-    "One row per fleet: its source, last recorded head, and what waits for a person.",
+    "One row per fleet: its source, last recorded head and last accepted commit, and what waits for a person.",
 )
 RESOURCES = Table(
     "resources",
