@@ -8,7 +8,7 @@ the hosts' own files, and `remainder` names it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,12 +34,13 @@ class Adoption:
     stays: tuple[Remainder, ...]
 
 
-def infer(variants: Sequence[Files], keep: Keep = "bytes") -> Adoption:
+def infer(variants: Sequence[Files], keep: Keep = "bytes", unread: Iterable[str] = ()) -> Adoption:
     """The most that resources can say of hosts that behave alike, each of `variants` the files of some of them.
 
     `keep` says what a resource may do to the hosts: with `bytes`, rendering leaves every byte of every file as it is;
-    with `behaviour`, files may be rewritten while every name resolves as before. Files that the runtime cannot
-    load stay whole. Deterministic: the order of variants does not count.
+    with `behaviour`, files may be rewritten while every name resolves as before. Files that the runtime cannot load
+    stay whole. `unread` are further files of the hosts, whose bytes are not known. Deterministic: the order of
+    variants does not count.
     """
     ordered = sorted(variants, key=lambda files: sorted((path, content or b"") for path, content in files.items()))
     config = load(ordered[0])
@@ -51,7 +52,7 @@ def infer(variants: Sequence[Files], keep: Keep = "bytes") -> Adoption:
         if len(rejected) in (0, len(atoms)):
             break
         atoms = rejected  # what was accepted after them may be what they lacked
-    return Adoption(found, remainder(ordered[0], found))
+    return Adoption(found, remainder({**ordered[0], **dict.fromkeys(unread, b"")}, found))
 
 
 def _reads(files: Files) -> bool:

@@ -36,6 +36,8 @@ REMAINDERS = {
 }
 """Why something stays, by name."""
 
+_OF_A_USER = "/.config/containers/"
+
 
 @dataclass(frozen=True, slots=True)
 class Remainder:
@@ -81,7 +83,7 @@ def _registries(files: Files, facts: Facts) -> Iterator[Remainder]:
 
 
 def _keys(path: str, file: RegistriesFile, facts: Facts) -> Iterator[Remainder]:
-    if file.search is not None and not (path == SEARCH_REGISTRIES and facts.search):
+    if file.search is not None and not facts.search:
         yield Remainder(path, "unqualified-search-registries", "search-list")
     for key, value in (
         ("short-name-mode", file.short_name_mode),
@@ -153,11 +155,11 @@ def _drop_ins(files: Files) -> Iterator[Remainder]:
 def _certificates(files: Files, facts: Facts) -> Iterator[Remainder]:
     said = {f"{CERTS_D}/{host}/ca.crt" for host, _ in facts.certificates}
     for path in files:
-        if "/certs.d/" in path and path not in said:
+        if "/certs.d/" in path and _OF_A_USER not in path and path not in said:
             yield Remainder(path, "the whole file", "certificate")
 
 
 def _others(files: Files) -> Iterator[Remainder]:
     for path in files:
-        if path.startswith(("/etc/crio/policies/", "/etc/containers/registries.d/")):
+        if path.startswith(("/etc/crio/policies/", "/etc/containers/registries.d/")) or _OF_A_USER in path:
             yield Remainder(path, "the whole file", "other-file")
