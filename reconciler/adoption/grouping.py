@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.registries.adopt import Adoption, Keep, infer
-from reconciler.registries.behaviour import differences, fingerprint
+from reconciler.registries.behaviour import contrast, differences, fingerprint
 from reconciler.registries.disruption import Files
 from reconciler.registries.facts import Facts, resources, shared_rows, without_rows
 from reconciler.registries.model import BASE_PATHS, RenderOptions
@@ -34,7 +34,7 @@ class Group:
     """Hosts that behave alike. `own` is what its directory says, `common` whether it takes the common one before.
 
     `whole`: resources say all of it, so that the hosts would behave alike with `base: openshift` too.
-    For an outlier, `nearest` is the group most like it, and `differs` what an outlier's host does differently.
+    For an outlier, `nearest` is the group most like it, and `differs` what its hosts say differently.
     """
 
     name: str
@@ -77,8 +77,8 @@ def group_hosts(hosts: Sequence[HostFiles], keep: Keep) -> Layout:
     names = [f"{'outlier' if out else 'group'}-{_number(outliers, place)}" for place, out in enumerate(outliers)]
     main = [(name, some[0].files) for name, some, out in zip(names, ordered, outliers, strict=True) if not out]
     groups = [
-        _group(*found, common, main if out else None)
-        for *found, out in zip(names, ordered, adoptions, outliers, strict=True)
+        _group(names[place], ordered[place], adoptions[place], common, main if out else None)
+        for place, out in enumerate(outliers)
     ]
     return Layout(common, tuple(groups))
 
@@ -135,5 +135,5 @@ def _own(facts: Facts, common: Facts) -> Facts:
 
 
 def _nearest(files: Files, others: Sequence[tuple[str, Files]]) -> tuple[str, tuple[str, ...]]:
-    compared = [(name, differences(other, files)) for name, other in others]
+    compared = [(name, contrast(other, files)) for name, other in others]
     return min(compared, key=lambda found: (len(found[1]), found[0]), default=("", ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,10 +91,10 @@ GROUPS = (
     Column("MEMBERS", lambda group: _members(group["hosts"])),
 )
 STAYS = (
-    Column("STAYS IN", lambda row: row["group"]),
-    Column("FILE", lambda row: row["file"]),
-    Column("WHAT", lambda row: row["what"]),
-    Column("WHY", lambda row: f"{row['name']}: {row['why']}"),
+    Column("STAYS", lambda row: row["what"]),
+    Column("IN", lambda row: row["file"]),
+    Column("OF", lambda row: row["groups"]),
+    Column("SINCE", lambda row: f"{row['name']}: {row['why']}"),
 )
 
 
@@ -112,19 +112,27 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
             like = f" beside {group['nearest']}" if group["nearest"] else ""
             yield f"outlier {group['name']} ({' '.join(group['hosts'])}){like}:"
             yield from _some(group["differs"])
-    stays = [{"group": group["name"], **item} for group in groups for item in group["stays"]]
+    stays = _gathered((item, group["name"]) for group in groups for item in group["stays"])
     if stays:
-        yield from table(stays, STAYS)
+        yield from table([{"groups": names, **item} for item, names in stays], STAYS)
     empty = sum(host["empty"] for host in data["hosts"])
     yield f"first plan: empty for {empty} of {count(len(data['hosts']), 'host')}"
-    for host in data["hosts"]:
-        if not host["empty"]:
-            yield f"{host['host']}: {host['error'] or _changes(host)}"
-            yield from _some([*host["reasons"], *host["behaviour"]])
+    plans = [(dict(host, host="", hostKeys=""), host["host"]) for host in data["hosts"] if not host["empty"]]
+    for plan, hosts in _gathered(plans):
+        yield f"{_members(hosts)}: {plan['error'] or _changes(plan)}"
+        yield from _some([*plan["reasons"], *plan["behaviour"]])
     for host in data["hosts"]:
         if host["hostKeys"] == "first contact":
             yield f"{host['host']}: its host key was seen at first contact, and nobody vouches for it"
     yield from (f"{item['host']}: not read: {item['reason']}" for item in data["unread"])
+
+
+def _gathered(items: Iterable[tuple[dict[str, Any], str]]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Equal items once, each with all that have it."""
+    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for item, owner in items:
+        found.setdefault(repr(item), (item, []))[1].append(owner)
+    return list(found.values())
 
 
 def _changes(host: dict[str, Any]) -> str:

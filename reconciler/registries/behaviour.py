@@ -108,8 +108,45 @@ def differences(before: Files, after: Files) -> tuple[str, ...]:
         for name in names(old, new):
             was, becomes = (_answer(resolve(config, name, namespace)) for config in (old, new))
             if was != becomes:
-                found.append(f"{name}{f' in {namespace}' if namespace else ''}: {was} → {becomes}")
+                where = f" in {namespace}" if namespace else ""
+                found.append(f"{name}{where}: {was} → {becomes}".replace(DIGEST, "DIGEST"))
     return tuple(found)
+
+
+def contrast(one: Files, other: Files) -> tuple[str, ...]:
+    """What the files of `other` say differently from those of `one`, entry by entry, for people."""
+    before, after = dict(_entries(_canonical(one))), dict(_entries(_canonical(other)))
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    return tuple(f"{key}: {before.get(key, 'nothing')} → {after.get(key, 'nothing')}" for key in changed)
+
+
+def _entries(canonical: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for scope, (location, insecure, blocked, by_digest, by_tag) in canonical["registries"].items():
+        flags = [word for word, yes in (("blocked", blocked), ("insecure", insecure)) if yes]
+        leads = [f"leads to {location}"] if location not in ("", scope) else []
+        mirrors = [
+            f"mirrors by {form} {' '.join(place + ' insecure' * flag for place, flag in found)}"
+            for form, found in (("digest", by_digest), ("tag", by_tag))
+            if found
+        ]
+        yield f"registry {scope}", ", ".join([*flags, *leads, *mirrors]) or "plain"
+    yield from ((f"alias {name}", value or "off") for name, value in canonical["aliases"].items())
+    yield from ((key, str(value)) for key, value in canonical["settings"].items())
+    yield "search list", " ".join(canonical["search"]) or "empty"
+    for path, policy in canonical["policies"].items():
+        yield from ((f"{path} {key}", text) for key, text in _policy_entries(policy))
+    yield from ((path, f"SHA-256 {digest(content)[:12]}") for path, content in canonical["aside"].items())
+
+
+def _policy_entries(policy: Any) -> Iterator[tuple[str, str]]:
+    """Default and docker scopes with the types asked for, the rest whole."""
+    try:
+        scopes = {"default": policy["default"], **policy.get("transports", {}).get("docker", {})}
+        told = [(scope, "+".join(need["type"] for need in needs)) for scope, needs in scopes.items()]
+    except (LookupError, TypeError, AttributeError):
+        told = []  # no policy that the runtime loads
+    yield from told
+    yield "content", f"SHA-256 {digest(policy)[:12]}"
 
 
 def _verb(before: bytes | None, after: bytes | None) -> str:
