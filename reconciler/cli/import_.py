@@ -94,7 +94,7 @@ STAYS = (
     Column("STAYS", lambda row: row["what"]),
     Column("IN", lambda row: row["file"]),
     Column("OF", lambda row: row["groups"]),
-    Column("SINCE", lambda row: f"{row['name']}: {row['why']}"),
+    Column("WHY", lambda row: f"{row['name']}: {row['why']}"),
 )
 
 

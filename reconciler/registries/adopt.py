@@ -15,11 +15,19 @@ from typing import Any, Literal
 from reconciler.registries.behaviour import BY_DIGEST, BY_TAG, differences, mirrors_of
 from reconciler.registries.disruption import Files
 from reconciler.registries.facts import Facts, Row, resources, union
-from reconciler.registries.model import BASE_PATHS, CERTS_D, POLICY_JSON, REGISTRIES_CONF, RenderOptions, Resource
-from reconciler.registries.registries_file import Registry
+from reconciler.registries.model import (
+    BASE_PATHS,
+    CERTS_D,
+    POLICY_JSON,
+    REGISTRIES_CONF,
+    SEARCH_REGISTRIES,
+    RenderOptions,
+    Resource,
+)
+from reconciler.registries.registries_file import Registry, read
 from reconciler.registries.remainder import Remainder, remainder
 from reconciler.registries.render import render
-from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.registries.runtime_config import RuntimeConfig, load, registries_paths
 
 Keep = Literal["bytes", "behaviour"]
 
@@ -102,8 +110,8 @@ def _certificates(files: Files) -> Iterator[Facts]:
 
 
 def _candidates(files: Files, config: RuntimeConfig) -> Iterator[Facts]:
-    if config.search:
-        yield Facts(search=frozenset([config.search]))
+    if config.search and _says_search(files) in (REGISTRIES_CONF, SEARCH_REGISTRIES):
+        yield Facts(search=frozenset([config.search]))  # a list that stands elsewhere would win against ours, or lose
     tables = _own_tables(files, config)
     yield from (Facts(insecure=frozenset([table.prefix])) for table in tables if table.insecure)
     default, scopes = _policy(files)
@@ -112,6 +120,12 @@ def _candidates(files: Files, config: RuntimeConfig) -> Iterator[Facts]:
         yield Facts(allowed=accepted)  # part of an allow list would shut out the rest
     rejected = {scope for scope, needs in scopes.items() if needs == _REJECT}
     yield from (found for table in tables if (found := _of_table(table, table.prefix in rejected)))
+
+
+def _says_search(files: Files) -> str:
+    """The file whose search list is in force."""
+    present = [path for path in registries_paths(files) if files.get(path) is not None]
+    return next((path for path in reversed(present) if read(files[path] or b"").search is not None), "")
 
 
 def _own_tables(files: Files, config: RuntimeConfig) -> list[Registry]:

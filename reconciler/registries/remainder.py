@@ -28,7 +28,7 @@ REMAINDERS = {
     "table": "no resource says this and leaves everything else as it is",
     "signed-scope": "the scope demands signatures by requirements that a host's file keeps",
     "policy-scope": "allowedRegistries or blockedRegistries cannot say this and leave all else as it is",
-    "policy-default": "a default that neither accepts nor rejects everything has no field",
+    "policy-default": "a default that demands signatures has no field",
     "other-transport": "resources speak of transport docker only",
     "drop-in": "resources write no other drop-in",
     "certificate": "only a ca.crt of PEM certificates for HOST[:PORT] below /etc/docker/certs.d can be a ConfigMap",

@@ -33,7 +33,9 @@ def adopted(files: Files, keep: Keep) -> dict[str, bytes | None]:
 def behaves_alike(before: Files, after: Files) -> None:
     """By `differences`, and by what the runtime answers to names of our own choice."""
     assert differences(before, after) == ()
-    old, new = (load({**files, POLICY_JSON: files.get(POLICY_JSON) or templates.POLICY_JSON}) for files in (before, after))
+    old, new = (
+        load({**files, POLICY_JSON: files.get(POLICY_JSON) or templates.POLICY_JSON}) for files in (before, after)
+    )
     for text in [*ASKED, *names(old)]:
         was, becomes = resolve(old, text), resolve(new, text)
         assert was.error == becomes.error
