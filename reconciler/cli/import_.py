@@ -116,7 +116,8 @@ def _lines(data: dict[str, Any]) -> Iterator[str]:
     if stays:
         yield from table([{"groups": names, **item} for item, names in stays], STAYS)
     empty = sum(host["empty"] for host in data["hosts"])
-    yield f"first plan: empty for {empty} of {count(len(data['hosts']), 'host')}"
+    if data["hosts"]:
+        yield f"first plan: empty for {empty} of {count(len(data['hosts']), 'host')}"
     plans = [(dict(host, host="", hostKeys=""), host["host"]) for host in data["hosts"] if not host["empty"]]
     for plan, hosts in _gathered(plans):
         yield f"{_members(hosts)}: {plan['error'] or _changes(plan)}"

@@ -50,7 +50,7 @@ def stays(adoption: Adoption) -> dict[str, Any]:
 @pytest.mark.parametrize("name", CASES)
 def test_a_host(name: str) -> None:
     case = CASES[name]
-    exact, alike = (infer([files_of(case)], keep) for keep in ("bytes", "behaviour"))  # type: ignore[arg-type]  # a Keep
+    exact, alike = (infer([files_of(case)], keep) for keep in ("bytes", "behaviour"))
     assert (said(exact), stays(exact)) == (case["bytes"], case.get("stays", {}))
     expected = case.get("behaviour", case["bytes"]), case.get("behaviour_stays", case.get("stays", {}))
     assert (said(alike), stays(alike)) == expected
