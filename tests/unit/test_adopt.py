@@ -61,6 +61,12 @@ def test_every_reason_has_a_case() -> None:
     assert found == set(REMAINDERS)
 
 
+@pytest.mark.docs
+def test_the_page_has_every_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/adopt-a-fleet.md").read_text()
+    assert [f"| `{name}` | {why} |" for name, why in REMAINDERS.items()] == page.splitlines()[-len(REMAINDERS) :]
+
+
 def _names(case: dict[str, Any]) -> set[str]:
     values = case.get("stays", {}).values()
     return {name for value in values for name in (value if isinstance(value, list) else [value])}
