@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler.registries.adopt import Adoption, Keep, infer
 from reconciler.registries.behaviour import contrast, differences, fingerprint
@@ -66,10 +67,7 @@ class Layout:
 
 def group_hosts(hosts: Sequence[HostFiles], keep: Keep) -> Layout:
     """Group at least one host. Deterministic: the order of the hosts does not count."""
-    alike: dict[str, list[HostFiles]] = {}
-    for host in sorted(hosts, key=lambda host: host.name):
-        alike.setdefault(fingerprint(host.files, host.unread), []).append(host)
-    ordered = sorted(alike.values(), key=lambda some: (-len(some), some[0].name))
+    ordered = sorted(_alike(hosts), key=lambda some: (-len(some), some[0].name))
     largest = len(ordered[0])
     outliers = [len(some) <= OUTLIER_SIZE and len(some) * OUTLIER_RATIO <= largest for some in ordered]
     adoptions = [_infer(some, keep) for some in ordered]
@@ -95,6 +93,18 @@ def _group(
     return Group(name, members, adoption, own, takes, _whole(hosts, facts), main is not None, nearest, differs)
 
 
+def _alike(hosts: Sequence[HostFiles]) -> Collection[list[HostFiles]]:
+    """The hosts by behaviour, each list sorted by name. The same bytes are judged once."""
+    known: dict[Any, str] = {}
+    found: dict[str, list[HostFiles]] = {}
+    for host in sorted(hosts, key=lambda host: host.name):
+        key = frozenset(host.files.items()), frozenset(host.unread.items())
+        if key not in known:
+            known[key] = fingerprint(host.files, host.unread)
+        found.setdefault(known[key], []).append(host)
+    return found.values()
+
+
 def _number(outliers: Sequence[bool], place: int) -> int:
     """Counted among its like."""
     return outliers[: place + 1].count(outliers[place])
@@ -102,7 +112,7 @@ def _number(outliers: Sequence[bool], place: int) -> int:
 
 def _infer(hosts: Sequence[HostFiles], keep: Keep) -> Adoption:
     """Once for hosts whose files are the same byte for byte."""
-    distinct = {tuple(sorted((path, content or b"") for path, content in host.files.items())): host for host in hosts}
+    distinct = {frozenset(host.files.items()): host for host in hosts}
     return infer([host.files for host in distinct.values()], keep, hosts[0].unread)
 
 

@@ -8,11 +8,11 @@ the hosts' own files, and `remainder` names it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reconciler.registries.behaviour import BY_DIGEST, BY_TAG, differences, mirrors_of
+from reconciler.registries.behaviour import BY_DIGEST, BY_TAG, alike, mirrors_of
 from reconciler.registries.disruption import Files
 from reconciler.registries.facts import Facts, Row, resources, union
 from reconciler.registries.model import (
@@ -28,6 +28,7 @@ from reconciler.registries.registries_file import Registry, read
 from reconciler.registries.remainder import Remainder, remainder
 from reconciler.registries.render import render
 from reconciler.registries.runtime_config import RuntimeConfig, load, registries_paths
+from reconciler.registries.scopes import covered
 
 Keep = Literal["bytes", "behaviour"]
 
@@ -53,7 +54,7 @@ def infer(variants: Sequence[Files], keep: Keep = "bytes", unread: Iterable[str]
     ordered = sorted(variants, key=lambda files: sorted((path, content or b"") for path, content in files.items()))
     config = load(ordered[0])
     held = config.registries_error or not all(_reads(files) for files in ordered)
-    atoms: Sequence[Facts] = [*_certificates(ordered[0]), *([] if held else _candidates(ordered[0], config))]
+    atoms: Sequence[Facts] = [*_certificates(ordered[0]), *([] if held else _candidates(ordered[0], config, keep))]
     found = Facts()
     while True:
         found, rejected = _accept(found, atoms, lambda facts: _holds(facts, ordered, keep))
@@ -96,7 +97,7 @@ def _leaves(adopted: Sequence[Resource], files: Files, keep: Keep) -> bool:
     written = {file.path: file.content for file in rendered.files}
     if all(files.get(path) == content for path, content in written.items()):
         return True
-    return keep == "behaviour" and not differences(files, {**files, **written})
+    return keep == "behaviour" and alike(files, {**files, **written})
 
 
 # --- Candidates: each stands or falls by itself, and after what it may need ------------------------------------------
@@ -109,17 +110,29 @@ def _certificates(files: Files) -> Iterator[Facts]:
             yield Facts(certificates=frozenset([(host, content)]))
 
 
-def _candidates(files: Files, config: RuntimeConfig) -> Iterator[Facts]:
-    if config.search and _says_search(files) in (REGISTRIES_CONF, SEARCH_REGISTRIES):
+def _candidates(files: Files, config: RuntimeConfig, keep: Keep) -> Iterator[Facts]:
+    """What is surely in vain is left out, as trying it costs the more the larger the files are."""
+    places = (SEARCH_REGISTRIES,) if keep == "bytes" else (REGISTRIES_CONF, SEARCH_REGISTRIES)
+    if config.search and _says_search(files) in places:
         yield Facts(search=frozenset([config.search]))  # a list that stands elsewhere would win against ours, or lose
     tables = _own_tables(files, config)
-    yield from (Facts(insecure=frozenset([table.prefix])) for table in tables if table.insecure)
+    insecure = {table.prefix for table in tables if table.insecure}
+    yield from (Facts(insecure=frozenset([scope])) for scope in sorted(insecure))
     default, scopes = _policy(files)
     accepted = frozenset(scope for scope, needs in scopes.items() if needs == _ACCEPT)
     if default == _REJECT and accepted:
         yield Facts(allowed=accepted)  # part of an allow list would shut out the rest
     rejected = {scope for scope, needs in scopes.items() if needs == _REJECT}
-    yield from (found for table in tables if (found := _of_table(table, table.prefix in rejected)))
+    for table in tables:
+        facts = _of_table(table, table.prefix in rejected)
+        blockable = table.prefix in rejected or (keep == "behaviour" and default == _ACCEPT)
+        if facts and (blockable or not facts.blocked) and _flags_fit(table, insecure):
+            yield facts
+
+
+def _flags_fit(table: Registry, insecure: Collection[str]) -> bool:
+    """Whether the mirrors are insecure just where an entry for an insecure table makes them so."""
+    return all(mirror.insecure == (covered(mirror.location, insecure) is not None) for mirror in table.mirrors)
 
 
 def _says_search(files: Files) -> str:

@@ -95,22 +95,28 @@ def differences(before: Files, after: Files) -> tuple[str, ...]:
 
     A host without policy.json is compared as if it accepted everything; that the file appears is a difference.
     """
-    if _canonical(before) == _canonical(after):
-        return ()
-    found = [f"{path} would {_verb(before.get(path), after.get(path))}" for path in _changed_aside(before, after)]
-    if (before.get(POLICY_JSON) is None) != (after.get(POLICY_JSON) is None):
-        found.append(f"{POLICY_JSON} would {_verb(before.get(POLICY_JSON), after.get(POLICY_JSON))}")
+    return () if _canonical(before) == _canonical(after) else tuple(_differences(before, after))
+
+
+def alike(before: Files, after: Files) -> bool:
+    """Whether there are no `differences`; ends at the first."""
+    return _canonical(before) == _canonical(after) or next(_differences(before, after), None) is None
+
+
+def _differences(before: Files, after: Files) -> Iterator[str]:
+    aside = _changed_aside(before, after)
+    aside += [POLICY_JSON] if (before.get(POLICY_JSON) is None) != (after.get(POLICY_JSON) is None) else []
+    yield from (f"{path} would {_verb(before.get(path), after.get(path))}" for path in aside)
+    yield from _changed_settings(before, after)
     old, new = (
         load({**files, POLICY_JSON: files.get(POLICY_JSON) or templates.POLICY_JSON}) for files in (before, after)
     )
-    found += _changed_settings(before, after)
     for namespace in sorted({*_namespaces(old), *_namespaces(new)}):
         for name in names(old, new):
             was, becomes = (_answer(resolve(config, name, namespace)) for config in (old, new))
             if was != becomes:
                 where = f" in {namespace}" if namespace else ""
-                found.append(f"{name}{where}: {was} → {becomes}".replace(DIGEST, "DIGEST"))
-    return tuple(found)
+                yield f"{name}{where}: {was} → {becomes}".replace(DIGEST, "DIGEST")
 
 
 def contrast(one: Files, other: Files) -> tuple[str, ...]:
