@@ -14,6 +14,7 @@ from reconciler.registries.facts import Facts
 from reconciler.registries.model import BASE_PATHS, CERTS_D, POLICY_JSON, REGISTRIES_CONF, SEARCH_REGISTRIES
 from reconciler.registries.registries_file import RegistriesFile, Registry, read
 from reconciler.registries.runtime_config import load
+from reconciler.registries.scopes import covered
 
 REMAINDERS = {
     "unloadable": "the runtime cannot load the file: mend it on the host, then import again",
@@ -111,7 +112,7 @@ def _of_table(table: Registry, facts: Facts, path: str) -> Iterator[str]:
         yield "table" if table.mirrors else "blocked-only-in-registries"
     elif left:
         flagged = {location for form, _ in forms for location, insecure in mirrors_of(table, form) if insecure}
-        yield "insecure-mirror" if flagged - facts.insecure else "table"
+        yield "insecure-mirror" if any(covered(place, facts.insecure) is None for place in flagged) else "table"
     elif not (table.insecure or table.blocked or table.mirrors):
         yield "shadowing-table"
 

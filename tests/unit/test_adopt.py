@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import pytest
 import yaml
 
 from reconciler.adoption.grouping import HostFiles, group_hosts
+from reconciler.adoption.hosts import Login, host_at
+from reconciler.adoption.proof import prove
+from reconciler.adoption.repository import repository
 from reconciler.registries.adopt import Adoption, Keep, infer
 from reconciler.registries.behaviour import contrast, differences
 from reconciler.registries.disruption import Files
-from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Location, RenderOptions, Resource
 from reconciler.registries.remainder import REMAINDERS
+from reconciler.registries.render import render
 from tests.authorities import certificate, private_key
 
 FOLDER = Path(__file__).parents[1] / "cases" / "adopt"
@@ -124,6 +129,67 @@ def test_a_group_keeps_only_what_leaves_each_of_its_hosts_as_it_is() -> None:
     (group,) = group_hosts([HostFiles("a", one), HostFiles("b", other)], "bytes").groups
     assert not group.adoption.facts
     assert infer([one]).facts.insecure == {"lab.corp"}
+
+
+def test_a_host_that_mco_rendered_is_whole_in_git() -> None:
+    image = {"spec": {"registrySources": {"insecureRegistries": ["a.io"], "blockedRegistries": ["b.io"]}}}
+    document = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, **image}
+    resource = Resource(".", "Image", "cluster", document, Location("image.yaml", 1))
+    files = {file.path: file.content for file in render([resource], RenderOptions(base="openshift")).files}
+    (mco,) = group_hosts([HostFiles("a", files)], "behaviour").groups
+    (hand_made,) = group_hosts(
+        [HostFiles("b", {**files, REGISTRIES_CONF: files[REGISTRIES_CONF] + ALIAS})], "bytes"
+    ).groups
+    assert (mco.whole, hand_made.whole) == (True, False)
+    assert mco.adoption.facts.blocked == hand_made.adoption.facts.blocked == {"b.io"}
+
+
+ALIAS = b'\n[aliases]\n"tools" = "a.io/tools"\n'
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def written(hosts: list[HostFiles]) -> dict[str, str]:
+    """The repository that an import of these hosts writes."""
+    found = {host.name: host_at(host.name, Login(), "here") for host in hosts}
+    return repository(group_hosts(hosts, "bytes"), found, "crio")
+
+
+def test_the_proof_sees_what_a_repository_would_change() -> None:
+    hosts = [host(f"a{n}", MIRRORED + INSECURE) for n in range(3)]
+    files = written(hosts)
+    other = [
+        HostFiles("a0", hosts[0].files, modes={REGISTRIES_CONF: 0o600}),
+        host("a1", MIRRORED),
+        host("a2", "[[registry"),
+    ]
+    assert [plan.empty for plan in prove(files, hosts, NOW)[0]] == [True, True, True]
+    mode, content, broken = prove(files, other, NOW)[0]
+    assert (mode.changed, mode.behaviour, mode.empty) == ((REGISTRIES_CONF,), (), False)
+    assert (content.changed, content.disruption) == ((REGISTRIES_CONF,), "drain")
+    assert content.reasons == ("insecure registry lab.corp added: unsafe, drain",)
+    assert content.behaviour[0].startswith("lab.corp/app/deep:v1: pull from lab.corp/app/deep:v1 → pull from")
+    assert "base-unreadable" in broken.error
+    assert not broken.empty
+
+
+def test_a_repository_says_each_thing_once_and_is_accepted() -> None:
+    pem = certificate().encode()
+    trusting = {"/etc/docker/certs.d/a.io:5000/ca.crt": pem, REGISTRIES_CONF: (MIRRORED + INSECURE).encode()}
+    hosts = [HostFiles(f"a{n}", trusting) for n in range(6)]
+    hosts += [host(f"c{n}", MIRRORED) for n in range(4)]
+    files = written(hosts)
+    assert sorted(path for path in files if not path.endswith(("pool.yaml", "nodes.yaml"))) == [
+        "README.md",
+        "common/mirrors.yaml",
+        "groups/group-1/image.yaml",
+        "groups/group-1/registry-cas.yaml",
+    ]
+    assert pem.decode().splitlines()[1] in files["groups/group-1/registry-cas.yaml"]
+    pools = [yaml.safe_load(text) for path, text in files.items() if path.endswith("pool.yaml")]
+    assert {pool["spec"]["mode"] for pool in pools} == {"observe"}
+    plans, warnings = prove(files, hosts, NOW)
+    assert all(plan.empty for plan in plans)
+    assert [warning.count("insecure-registry") for warning in warnings] == [1]
 
 
 def test_differences_are_told_in_words() -> None:
