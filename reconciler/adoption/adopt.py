@@ -17,7 +17,7 @@ from reconciler.errors import NodeError
 from reconciler.registries.adopt import Keep
 from reconciler.settings import Settings
 from reconciler.starter import commit_all
-from reconciler.transport.host_keys import KnownHosts, Place, fetch, named_hosts
+from reconciler.transport.host_keys import KnownHosts, fetch, named_hosts
 from reconciler.wiring import transports
 from reconciler.work.inline import InlineRunner
 
@@ -112,15 +112,12 @@ async def adopt(settings: Settings, wish: Wish) -> Outcome:
     known = await asyncio.to_thread(KnownHosts, settings.ssh.known_hosts)
     offline = [_vouched(host_at(copy.name, wish.login, str(wish.copies)), known) for copy in copies]
     copies = [replace(copy, name=host.name) for copy, host in zip(copies, offline, strict=True)]
-    online = await _with_keys(settings, wish, [_vouched(host, known) for host in hosts])
+    online, unread = await _with_keys(settings, wish, [_vouched(host, known) for host in hosts])
     everybody = {host.name: host for host in once([*offline, *online])}
-    ready = [host for host in online if host.keys or host.target.transport != "ssh"]
-    read = [*copies, *await _read(settings, wish, ready)]
-    found = [item for item in read if isinstance(item, HostFiles)]
-    unread = {host.name: _no_key(host) for host in online if host not in ready}
-    unread |= {
-        host.name: item.what for host, item in zip([*offline, *ready], read, strict=True) if isinstance(item, NodeError)
-    }
+    ready = [host for host in online if host.name not in unread]
+    answers = await _read(settings, wish, ready)
+    unread |= {host.name: a.what for host, a in zip(ready, answers, strict=True) if isinstance(a, NodeError)}
+    found = [*copies, *(answer for answer in answers if isinstance(answer, HostFiles))]
     if not found:
         return Outcome(everybody, unread)
     return await asyncio.to_thread(_write, wish, everybody, unread, found)
@@ -143,34 +140,35 @@ def _vouched(host: Host, known: KnownHosts) -> Host:
     """The host with the keys that known_hosts vouches for, where it has none."""
     if host.keys or host.target.transport != "ssh":
         return host
-    keys = known.keys(Place(host.target.address, host.target.port))
-    return _keyed(host, keys, "known_hosts") if keys else host
+    keys = known.keys(host.place)
+    return _keyed(host, keys, "known_hosts") if keys or known.has_authority(host.place) else host
 
 
 def _keyed(host: Host, keys: Sequence[str], origin: str) -> Host:
     return replace(host, target=replace(host.target, host_keys=tuple(keys)), keys=origin)
 
 
-def _no_key(host: Host) -> str:
-    place = f"{host.target.address}:{host.target.port}"
-    return (
-        f"its host key is not known, so it was not contacted: compare `reconciler hostkeys scan {place}` with the host"
-    )
-
-
-async def _with_keys(settings: Settings, wish: Wish, hosts: Sequence[Host]) -> list[Host]:
-    """The hosts, with the keys that they show now where that is allowed and nobody vouches for any."""
+async def _with_keys(settings: Settings, wish: Wish, hosts: Sequence[Host]) -> tuple[list[Host], dict[str, str]]:
+    """The hosts, with the keys that they show now where that is allowed and nobody vouches for any; and for those
+    that stay strangers, by name, why they are not contacted."""
     strange = [host for host in hosts if not host.keys and host.target.transport == "ssh"]
-    if not wish.accept_new_host_keys or not strange:
-        return list(hosts)
-    places = [Place(host.target.address, host.target.port) for host in strange]
-    shown = await fetch(places, settings.ssh.config_file, settings.ssh.connect_timeout.total_seconds())
-    keyed = {
-        host.name: _keyed(host, keys, "first contact")
-        for host, keys in zip(strange, shown, strict=True)
-        if not isinstance(keys, NodeError)
-    }
-    return [keyed.get(host.name, host) for host in hosts]
+    if not wish.accept_new_host_keys:
+        return list(hosts), {host.name: _stranger(host) for host in strange}
+    seconds = settings.ssh.connect_timeout.total_seconds()
+    shown = await fetch([host.place for host in strange], settings.ssh.config_file, seconds)
+    keyed = {host.name: host for host in hosts}
+    unread = {}
+    for host, keys in zip(strange, shown, strict=True):
+        if isinstance(keys, NodeError):
+            unread[host.name] = keys.what
+        else:
+            keyed[host.name] = _keyed(host, keys, "first contact")
+    return list(keyed.values()), unread
+
+
+def _stranger(host: Host) -> str:
+    scan = f"compare `reconciler hostkeys scan {host.place}` with the host"
+    return f"its host key is not known, so it was not contacted: {scan}"
 
 
 async def _read(settings: Settings, wish: Wish, hosts: Sequence[Host]) -> list[HostFiles | NodeError]:

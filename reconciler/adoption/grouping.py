@@ -28,6 +28,8 @@ class HostFiles:
     files: Files
     unread: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, int] = field(default_factory=dict)
+    machine: str = ""
+    """Its machine-id, where it is known."""
 
 
 @dataclass(frozen=True)

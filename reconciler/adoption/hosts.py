@@ -13,6 +13,7 @@ from reconciler.ports import Target
 from reconciler.registries.parse import parse_file
 from reconciler.rollout.pools import is_inventory, read_inventory
 from reconciler.stages.observe import target_of
+from reconciler.transport.host_keys import Place
 
 _ADDRESS = re.compile(
     r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^:\s\[\]@]+))(?::(?P<port>\d+))?"
@@ -44,6 +45,10 @@ class Host:
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def place(self) -> Place:
+        return Place(self.target.address, self.target.port)
 
 
 def host_at(text: str, login: Login, where: str) -> Host:

@@ -32,7 +32,20 @@ async def read_hosts(hosts: Sequence[Host], runner: Runner, runtime: str) -> lis
     wanted = [{**dict.fromkeys(BASE_PATHS, ""), **dict.fromkeys(more[place], "")} for place in again]
     second = await _observe([hosts[place] for place in again], wanted, runner, runtime)
     answers = {**dict(enumerate(first)), **dict(zip(again, second, strict=True))}
-    return [_judged(host, answers[place]) for place, host in enumerate(hosts)]
+    return _without_twins([_judged(host, answers[place]) for place, host in enumerate(hosts)])
+
+
+def _without_twins(found: Sequence[HostFiles | NodeError]) -> list[HostFiles | NodeError]:
+    """Of several names of one machine the first stays: two wishes for one host could not both be carried out."""
+    machines: dict[str, str] = {}
+    kept: list[HostFiles | NodeError] = []
+    for item in found:
+        if isinstance(item, HostFiles) and item.machine:
+            first = machines.setdefault(item.machine, item.name)
+            if first != item.name:
+                item = NodeRefused(f"is the same machine as {first}", where=f"node {item.name}")
+        kept.append(item)
+    return kept
 
 
 async def _observe(
@@ -60,7 +73,7 @@ def _judged(host: Host, answer: Observation | NodeError) -> HostFiles | NodeErro
     further = {path: "" for path in answer.present if path not in read}
     unread |= further | {path: state for path, state in answer.effective.items() if not path.startswith(_HIDDEN)}
     modes = {path: file.mode for path, file in answer.files.items() if file.kind == "file"}
-    return HostFiles(host.name, read, unread, modes)
+    return HostFiles(host.name, read, unread, modes, answer.machine_id)
 
 
 def _not_to_adopt(seen: Observation) -> str:

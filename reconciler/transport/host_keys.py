@@ -7,13 +7,17 @@ import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncssh
 
 from reconciler.errors import NodeUnreachable, UsageError
 
-_KINDS = (("ssh-ed25519",), ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"), ("rsa-sha2-512",))
+_KINDS = (
+    ("ssh-ed25519",),
+    ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    ("rsa-sha2-512", "rsa-sha2-256"),
+)
 """Signature algorithms of the kinds of keys that hosts have today; a host is asked for one kind at a time."""
 _AT_ONCE = 64
 """Hosts that are asked at the same time."""
@@ -24,6 +28,9 @@ class Place(NamedTuple):
 
     address: str
     port: int = 22
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
 async def fetch(places: Sequence[Place], config_file: Path, seconds: float) -> list[list[str] | NodeUnreachable]:
@@ -41,7 +48,7 @@ async def fetch(places: Sequence[Place], config_file: Path, seconds: float) -> l
         if keys:
             return [_text(key) for key in keys]
         why = next((str(answer) or type(answer).__name__ for answer in answers if answer), "it shows no host key")
-        return NodeUnreachable(f"no host key from {place.address}:{place.port}: {why}")
+        return NodeUnreachable(f"no host key from {place}: {why}")
 
     return list(await asyncio.gather(*map(one, places)))
 
@@ -84,9 +91,15 @@ class KnownHosts:
 
     def keys(self, place: Place) -> list[str]:
         """The keys that the file vouches for, as `TYPE BASE64`; hashed names count."""
+        return [_text(key) for key in self._match(place)[0]]
+
+    def has_authority(self, place: Place) -> bool:
+        """Whether the file names an authority whose certificate the host may show."""
+        return bool(self._match(place)[1])
+
+    def _match(self, place: Place) -> Sequence[Any]:
         port = None if place.port == asyncssh.DEFAULT_PORT else place.port
-        trusted = self._known.match(place.address, "", port)[0]
-        return [_text(key) for key in trusted]
+        return self._known.match(place.address, "", port)
 
 
 # --- OpenSSH's client configuration ----------------------------------------------------------------------------------

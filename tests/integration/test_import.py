@@ -125,18 +125,27 @@ def test_nothing_is_overwritten_and_nothing_is_half_written(program: Program) ->
     (Path(program.url) / "mine").write_text("")
     done = imported(program, "--to", program.url)
     assert (done.code, "is there already, and not empty" in done.err) == (2, True)
-    assert program.call("import", "--from-node", "127.0.0.2:1", "--to", f"{program.url}-2").code == 3
+    gone = program.call("import", "--from-node", "127.0.0.2:1", "--accept-new-host-keys", "--to", f"{program.url}-2")
+    assert (gone.code, "not read: no host key from 127.0.0.2:1" in gone.out) == (3, True)
     assert not Path(f"{program.url}-2").exists()
     assert program.call("import").code == 2
+
+
+def test_a_host_with_a_certificate_of_a_known_authority(program: Program, nodes: list[SandboxNode]) -> None:
+    """It is contacted; this one has no certificate to show, and hangs up."""
+    (program.directory / "known_hosts").write_text(f"@cert-authority * {nodes[1].host_key}\n")
+    done = program.call("import", "--from-node", f"{nodes[0].address}:{nodes[0].port}")
+    assert (done.code, f"not read: no connection to {nodes[0].address}" in done.out) == (3, True)
 
 
 def test_hosts_of_the_ssh_configuration(program: Program, nodes: list[SandboxNode]) -> None:
     know(program, nodes)
     (program.directory / "ssh_config").write_text(
-        f"Host first\n  HostName {nodes[0].address}\n  Port {nodes[0].port}\n  User root\n"
+        f"Host first second\n  HostName {nodes[0].address}\n  Port {nodes[0].port}\n  User root\n"
     )
     done = program.call("import", "--ssh-config", "--sudo", "--to", program.url)
-    assert done.code == 0, done.said
+    assert done.code == 3, done.said
+    assert "second: not read: is the same machine as first\n" in done.out
     (document,) = documents(program).values()
     assert document["metadata"]["name"] == "first"
     assert (document["spec"]["address"], document["spec"]["port"]) == (nodes[0].address, nodes[0].port)
