@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from reconciler.errors import UsageError
 from reconciler.registries import templates
+from reconciler.registries.disruption import Files
 from reconciler.registries.evidence import Origins
 from reconciler.registries.inputs import collect
 from reconciler.registries.lint import lint
@@ -77,12 +78,12 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def explain_host(root: Path, question: Question) -> list[dict[str, Any]]:
-    """What a host would make of images, told from its files below `root`, which stands for its /.
+def host_files(root: Path) -> dict[str, bytes]:
+    """The files of the runtime below `root`, which stands for a host's /, by their paths there; private keys empty.
 
-    Raises UsageError when nothing is there, or a link leads out of `root`.
+    Raises UsageError for a link that leads out of `root`.
     """
-    files: dict[str, bytes | None] = {}
+    files: dict[str, bytes] = {}
     for path in _walk(root) if root.is_dir() else ():
         place = place_of(path.relative_to(root).as_posix())
         if place is not None and place[0] == "":
@@ -90,6 +91,15 @@ def explain_host(root: Path, question: Question) -> list[dict[str, Any]]:
                 remedy = "copy what the link points to into the directory"
                 raise UsageError(f"is a symbolic link out of {root}", where=str(path), remedy=remedy)
             files[place[1]] = _read(path)
+    return files
+
+
+def explain_host(root: Path, question: Question) -> list[dict[str, Any]]:
+    """What a host would make of images, told from its files below `root`, which stands for its /.
+
+    Raises UsageError when nothing is there, or a link leads out of `root`.
+    """
+    files: Files = host_files(root)
     if not files:
         raise UsageError("no registry files are there", where=str(root), remedy=_EXPECTED)
     return ask(question, files, complete=True).data(Known())

@@ -133,7 +133,7 @@ async def open_application(
         stack.push_async_callback(engine.dispose)
         fold = LogFold()
         event_log = await PostgresEventLog.open(engine, fold, tool_version=__version__)
-        transport = _transport(settings)
+        transport = transports(settings)
         stack.push_async_callback(transport.close)
         host = socket.gethostname()
         application = Application(
@@ -203,7 +203,8 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Embedded
     return embedded, url
 
 
-def _transport(settings: Settings) -> TransportRouter:
+def transports(settings: Settings) -> TransportRouter:
+    """Every way to reach nodes, with these settings."""
     ssh = settings.ssh
     return TransportRouter(
         {

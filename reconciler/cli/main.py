@@ -20,6 +20,8 @@ from reconciler.cli.failures import report
 from reconciler.cli.get import get
 from reconciler.cli.history import history, show
 from reconciler.cli.hold import hold
+from reconciler.cli.hostkeys import hostkeys
+from reconciler.cli.import_ import import_
 from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
@@ -48,6 +50,8 @@ VERBS: tuple[click.Command, ...] = (
     render,
     lint,
     why,
+    import_,
+    hostkeys,
     rollback,
     hold,
     approve,
