@@ -38,7 +38,7 @@ def test_a_shell_that_is_not_known() -> None:
         (["reconciler", "why", "--al"], {"--all-nodes"}),
         (["reconciler", "completion", ""], set(SHELLS)),
     ],
-    ids=" ".join,
+    ids=["verb", "noun", "option", "argument"],
 )
 def test_bash_completes(words: list[str], offered: set[str], tmp_path: Path) -> None:
     bash = shutil.which("bash")
