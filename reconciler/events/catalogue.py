@@ -364,12 +364,12 @@ class PlanBlocked(Event):
 class GuardJudged(Event):
     """The lock-out guard judged whether the images that a pool needs stay pullable under the files it is to get.
 
-    `images` were known (0: not armed); `nodes` told theirs, `untold` maps the others to why they could not. Each of
-    `changes` is a way from effective files to others that pulls can tell: `change` names it, `files` is the wanted file
-    set, `known` how many images counted for it, `turned` those that can no longer be pulled ({image, asked, reason,
-    remedy, override}, whoever blocks first), `more` how many are not listed, `blocking` how many nobody gave up,
-    `weakens` what of it may lock out, `signed` images pulled only if signed from now on. `judged_with` is the digest
-    of the pool's guard settings and overrides, `accepted` what annotations give up.
+    `images` were known (0: not armed). `nodes` told theirs, `untold` maps those that could not to why, `unheard` did not
+    answer. `judged_with` is the digest of the pool's guard settings and overrides. Each of `changes` is a way from
+    effective files to others that pulls can tell: {change: its name, files: the wanted file set, known: how many images
+    arm the guard for it, accepted: globs that annotations give up, turned: images that can no longer be pulled
+    ({image, asked, reason, remedy, override}, those that block first), more: how many are not listed, blocking: how many
+    nobody gave up, weakens: what of it may lock images out, signed: images pulled only if signed from now on}.
     """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
@@ -377,8 +377,8 @@ class GuardJudged(Event):
     images: int
     nodes: tuple[str, ...]
     untold: Data
+    unheard: tuple[str, ...]
     judged_with: str
-    accepted: tuple[str, ...]
     changes: tuple[Data, ...]
 
 
