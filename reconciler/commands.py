@@ -236,15 +236,8 @@ async def override(context: Context, *, pool: str, glob: str, reason: str, dry_r
         body = OverrideGranted(pool, files, glob, reason)
         if not dry_run:
             await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
-        left = sorted(lost - set(matched))
-        return {
-            "pool": pool,
-            "image": glob,
-            "files": list(files),
-            "givenUp": matched,
-            "stillBlocking": left,
-            "unlisted": unlisted,
-        }
+        shown = {"givenUp": matched, "stillBlocking": sorted(lost - set(matched)), "unlisted": unlisted}
+        return {"pool": pool, "image": glob, "files": list(files), **shown}
 
     return await anew(attempt)
 
