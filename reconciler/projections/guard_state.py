@@ -42,19 +42,23 @@ class GuardState:
     @property
     def text(self) -> str:
         """As lists show it."""
-        return f"{self.images} image{'s' * (self.images != 1)}" if self.images else "NOT ARMED"
+        if not self.images:
+            return "NOT ARMED"
+        silent = len(self._row.get("untold") or ()) + len(self._row.get("unheard") or ())
+        told = f", {silent} node{'s' * (silent != 1)} did not tell" if silent else ""
+        return f"{self.images} image{'s' * (self.images != 1)}{told}"
 
-    @property
-    def settings(self) -> str:
-        """Digest of what a judgement depends on besides files and images."""
+    def settings(self, files: Collection[str]) -> str:
+        """Digest of what a judgement of these file sets depends on besides files and images."""
         names = ("requiredImages", "reachableRegistries", "releaseImage")
-        overrides = sorted([override["glob"], sorted(override["files"])] for override in self.overrides)
+        given = [(override["glob"], sorted(override["files"])) for override in self.overrides]
+        overrides = sorted([glob, *named] for glob, named in given if not set(named).isdisjoint(files))
         return digest({**{name: self.pool.spec[name] for name in names}, "overrides": overrides})
 
     @property
     def current(self) -> bool:
         """Whether the judgement was made with the settings and overrides of now."""
-        return self._row.get("judged_with") == self.settings
+        return self._row.get("judged_with") == self.settings({item["files"] for item in self.changes})
 
     def answered(self, nodes: Iterable[str]) -> bool:
         """Whether all of these nodes were asked for the judgement."""

@@ -131,7 +131,8 @@ async def _judge(
     heard = tuple(sorted(name for name in told if name not in untold))
     unheard = tuple(sorted(set(sights) - set(told) - set(untold)))
     count = len(everything) if arms else 0
-    return GuardJudged(state.pool.name, count, heard, untold, unheard, state.settings, tuple(changes))
+    settings = state.settings({pending.way.files for pending in found})
+    return GuardJudged(state.pool.name, count, heard, untold, unheard, settings, tuple(changes))
 
 
 async def _ask(

@@ -21,7 +21,14 @@ from tests.world import IMAGE, POOL, World, make_real_world
 NODES = 3
 RELOAD = "reload crio.service"
 CHANGED = IMAGE.replace("untrusted", "distrusted")
-POINTS = ("after-fetch", "after-append", "after-step-started", "before-receipt-recorded", "between-nodes")
+POINTS = (
+    "after-fetch",
+    "after-append",
+    "after-guard",
+    "after-step-started",
+    "before-receipt-recorded",
+    "between-nodes",
+)
 
 MV = """#!/bin/sh
 # Of a test: stops a request before or after one of its renames, and lets it die or go on when told.
