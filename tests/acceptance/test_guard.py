@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,17 @@ import pytest
 import yaml
 
 from reconciler import commands, queries
+from reconciler.errors import UsageError
+from reconciler.events.catalogue import GuardJudged
+from reconciler.ports import EventFilter
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_node import Entry
-from tests.world import POOL, ManualClock, MemoryWorld, ScriptedSource, make_world, memory_nodes
+from reconciler.transport.sandbox import SandboxNode
+from reconciler.transport.ssh import SshTransport
+from tests.machines import connection
+from tests.nodes import one_node
+from tests.world import POOL, ManualClock, MemoryWorld, ScriptedSource, image, make_world, memory_nodes, node_document
 
 FOLDER = Path(__file__).parents[1] / "cases" / "lock_out"
 CASES = {case["name"]: case for path in sorted(FOLDER.glob("*.yaml")) for case in yaml.safe_load(path.read_text())}
@@ -85,3 +93,127 @@ async def test_lock_out(name: str, tmp_path: Path) -> None:
     for step in CASES[name]["steps"]:
         await fleet.do(step)
     assert await fleet.world.reads.rebuild() == await fleet.world.head()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return Fleet(tmp_path)
+
+
+async def blocked(fleet: Fleet, images: list[str]) -> None:
+    """Both nodes run these images; the second commit blocks docker.io."""
+    first: dict[str, Any] = {"image.yaml": image(blockedRegistries=["bad.corp"])}
+    await fleet.do({"pool": {}, "images": dict.fromkeys(("w1", "w2"), images), "commit": first, "expect": {"exit": 0}})
+    second = {"image.yaml": image(blockedRegistries=["docker.io"])}
+    await fleet.do({"commit": second, "expect": {"exit": 3}})
+
+
+async def last_judgement(fleet: Fleet) -> GuardJudged:
+    found = await fleet.world.log.read(EventFilter(types=("GuardJudged",), newest_first=True, limit=1))
+    assert isinstance(found[0].body, GuardJudged)
+    return found[0].body
+
+
+async def test_many_images_are_listed_in_part_and_given_up_as_a_whole(fleet: Fleet) -> None:
+    await blocked(fleet, [f"docker.io/team/app-{number:03}:1" for number in range(70)])
+    (change,) = (await last_judgement(fleet)).changes
+    assert (change["blocking"], len(change["turned"]), change["more"]) == (70, 50, 20)
+    done = await commands.override(
+        fleet.world.context, pool="worker", glob="docker.io/*-069:1", reason="", dry_run=True
+    )
+    assert (done["givenUp"], done["unlisted"]) == ([], 20)
+    await fleet.do({"override": {"glob": "docker.io/team/*"}, "expect": {"exit": 0, "w1": "docker.io"}})
+
+
+async def test_an_override_says_what_it_would_do_and_refuses_what_it_cannot(fleet: Fleet) -> None:
+    context = fleet.world.context
+    await blocked(fleet, ["docker.io/a/app:1", "docker.io/b/app:1"])
+    head = await fleet.world.head()
+    done = await commands.override(context, pool="worker", glob="docker.io/a/*", reason="", dry_run=True)
+    assert (done["givenUp"], done["stillBlocking"]) == (["docker.io/a/app:1"], ["docker.io/b/app:1"])
+    with pytest.raises(UsageError, match="there is no pool nobody"):
+        await commands.override(context, pool="nobody", glob="*", reason="x")
+    with pytest.raises(UsageError, match=r"quay.io/\* matches none"):
+        await commands.override(context, pool="worker", glob="quay.io/*", reason="x")
+    with pytest.raises(UsageError, match="nothing in pool worker waits for approval"):
+        await commands.approve_pool(context, "worker", reason="x")
+    assert await fleet.world.head() == head
+    await commands.override(context, pool="worker", glob="*", reason="x")
+    assert (await fleet.world.sync()).exit_code == 0
+    with pytest.raises(UsageError, match="the guard blocks nothing in pool worker"):
+        await commands.override(context, pool="worker", glob="*", reason="x")
+
+
+async def test_other_pools_go_on(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    other = yaml.safe_dump(
+        {
+            **yaml.safe_load(pool()),
+            "metadata": {"name": "infra"},
+            "spec": {**yaml.safe_load(POOL)["spec"], "nodeSelector": {"matchLabels": {"infra": ""}}},
+        }
+    )
+    fleet.files |= {"infra.yaml": other, "i1.yaml": node_document("i1", "{transport: memory}", "infra")}
+    fleet.transport.node("i1").files[POLICY_JSON] = Entry(ACCEPT_ALL)
+    await blocked(fleet, ["docker.io/a/app:1"])
+    found = {node.name: node.files for node in (await fleet.world.status()).nodes}
+    assert found == {"i1": "Converged", "w1": "Pending", "w2": "Pending"}
+    assert "docker.io" in fleet.transport.node("i1").files[REGISTRIES_CONF].content.decode()
+
+
+async def test_a_node_that_joins_content_in_force_is_judged_by_its_own_images(fleet: Fleet) -> None:
+    await blocked(fleet, ["docker.io/a/app:1"])
+    await fleet.do({"override": {"glob": "docker.io/a/*"}, "expect": {"exit": 0, "w1": "docker.io"}})
+    for name in ("w3", "w4"):
+        fleet.transport.node(name).files[POLICY_JSON] = Entry(ACCEPT_ALL)
+    await fleet.do({"commit": memory_nodes(["w1", "w2", "w3"]), "expect": {"exit": 0, "judged": 1}})
+    fleet.transport.node("w4").images = ["docker.io/b/app:1"]
+    joined = memory_nodes(["w1", "w2", "w3", "w4"])
+    await fleet.do({"commit": joined, "expect": {"exit": 3, "blocked": "docker.io/b/app:1"}})
+
+
+async def test_a_node_that_cannot_tell_is_named_and_not_asked_again(fleet: Fleet) -> None:
+    fleet.transport.node("w2").images_note = "this host has no crictl"
+    await blocked(fleet, ["docker.io/a/app:1"])
+    body = await last_judgement(fleet)
+    assert (body.nodes, body.untold, body.unheard) == (("w1",), {"w2": "this host has no crictl"}, ())
+    asked = fleet.transport.node("w2").asked
+    await fleet.world.run()
+    assert fleet.transport.node("w2").asked == asked
+
+
+async def test_a_pool_that_observes_is_not_judged(fleet: Fleet) -> None:
+    commit = {"image.yaml": image(blockedRegistries=["docker.io"])}
+    images = {"w1": ["docker.io/a/app:1"]}
+    await fleet.do(
+        {
+            "pool": {"mode": "observe"},
+            "images": images,
+            "commit": commit,
+            "expect": {"judged": 0, "asked": 0, "exit": 0},
+        }
+    )
+    await fleet.do({"pool": {"mode": "enforce"}, "expect": {"judged": 1, "exit": 3, "w1": ""}})
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
+    yield from one_node(tmp_path_factory.mktemp("sshd"))
+
+
+async def test_a_real_node_tells_what_it_runs(node: SandboxNode, tmp_path: Path) -> None:
+    transport = SshTransport(None, [str(node.identity)], None, 10)
+    world = make_world(tmp_path, transport)
+    node.runtime.set_images(["docker.io/library/nginx:1"], "registry.k8s.io/pause:3.10")
+    (node.root / POLICY_JSON.lstrip("/")).write_bytes(ACCEPT_ALL)
+    documents = {"nodes.yaml": node_document(node.name, json.dumps(connection(node)))}
+    world.repository.commit({"pool.yaml": pool(), **documents, "image.yaml": image(blockedRegistries=["docker.io"])})
+    assert (await world.sync()).exit_code == 3
+    (status,) = (await world.status()).pools
+    assert status.guard == "2 images"
+    assert "docker.io/library/nginx:1 by tag could no longer be pulled" in status.blocked
+    assert node.actions() == []
+    await commands.override(world.context, pool="worker", glob="docker.io/*", reason="moved")
+    assert (await world.sync()).exit_code == 0
+    assert "docker.io" in (node.root / REGISTRIES_CONF.lstrip("/")).read_text()
+    await transport.close()
