@@ -232,8 +232,12 @@ async def view_pool(
     nodes = []
     for sight in sorted(mine, key=lambda sight: sight.name):
         state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-        node = await _view_node(context, snapshot, pool, replace(sight, state=state), own, sets, changes, tried)
-        nodes.append(replace(node, blocked=blocked.get(node.target or "", "")))
+        present = replace(sight, state=state)
+        wanted = wanted_files(snapshot, present)
+        if state.get("drift") and wanted in blocked:
+            wanted = state.get("files")  # it may not go on, but what it has is kept
+        node = await _view_node(context, snapshot, pool, present, wanted, own, sets, changes, tried)
+        nodes.append(replace(node, blocked=blocked.get(wanted or "", "")))
     rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
     version = snapshot.version(pool_stream(context.name, name))
     return PoolView(pool, nodes, version, _rollout(rollout) if rollout else None, row["commit"])
@@ -248,13 +252,13 @@ async def _view_node(
     snapshot: Snapshot,
     pool: Pool,
     sight: Sight,
+    wanted: str | None,
     own: set[str],
     sets: Mapping[str, FileSet],
     changes: Changes,
     tried: set[str],
 ) -> NodeView:
     state = sight.state
-    wanted = wanted_files(snapshot, sight)
     view = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, pool.name, state) or "",

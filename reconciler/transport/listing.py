@@ -27,9 +27,7 @@ def images_in_use(containers: Any, images: Any) -> tuple[str, ...]:
 
 def _items(listing: Any, key: str) -> Sequence[Mapping[str, Any]]:
     """crictl lists under a key, podman at the top."""
-    items = listing.get(key, []) if isinstance(listing, dict) else listing
-    if items is None:
-        return ()
+    items = listing.get(key) or [] if isinstance(listing, dict) else listing
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise ValueError(f"no list of {key}")
     return items
@@ -46,8 +44,9 @@ def _asked(container: Mapping[str, Any]) -> Iterator[str]:
 
 def _names(image: Mapping[str, Any]) -> Iterator[str]:
     for field in ("repoTags", "repoDigests", "RepoTags", "RepoDigests"):
-        for name in image.get(field) or ():
-            if isinstance(name, str) and "<none>" not in name:
+        listed = image.get(field)
+        for name in listed if isinstance(listed, list) else ():
+            if isinstance(name, str) and name and "<none>" not in name:
                 yield name
 
 

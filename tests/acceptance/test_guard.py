@@ -182,6 +182,14 @@ async def test_a_node_that_cannot_tell_is_named_and_not_asked_again(fleet: Fleet
     assert fleet.transport.node("w2").asked == asked
 
 
+async def test_what_a_blocked_node_has_is_kept(fleet: Fleet) -> None:
+    await blocked(fleet, ["docker.io/a/app:1"])
+    files = fleet.transport.node("w2").files
+    files[REGISTRIES_CONF] = Entry(b"# by hand")
+    await fleet.do({"expect": {"exit": 3, "blocked": "docker.io/a/app:1", "w2": "bad.corp"}})
+    assert (await fleet.world.types())[-2:] == ["DriftRepaired", "NodeConverged"]
+
+
 async def test_a_pool_that_observes_is_not_judged(fleet: Fleet) -> None:
     commit = {"image.yaml": image(blockedRegistries=["docker.io"])}
     images = {"w1": ["docker.io/a/app:1"]}
