@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from reconciler.projections.tables import GUARDS, Key, Row
@@ -55,7 +56,7 @@ class GuardState:
         overrides = sorted([glob, *named] for glob, named in given if not set(named).isdisjoint(files))
         return digest({**{name: self.pool.spec[name] for name in names}, "overrides": overrides})
 
-    @property
+    @cached_property
     def current(self) -> bool:
         """Whether the judgement was made with the settings and overrides of now."""
         return self._row.get("judged_with") == self.settings({item["files"] for item in self.changes})

@@ -12,7 +12,8 @@ from typing import Any
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _LOCAL = "localhost/"
-"""Images that were built on the node: nobody pulls them."""
+LONGEST = 1024
+"""Characters; no image reference is longer."""
 
 
 def images_in_use(containers: Any, images: Any) -> tuple[str, ...]:
@@ -22,7 +23,12 @@ def images_in_use(containers: Any, images: Any) -> tuple[str, ...]:
     for container in _items(containers, "containers"):
         for name in _asked(container):
             found |= set(names.get(_id(name), ())) if _ID.fullmatch(name) else {name}
-    return tuple(sorted(name for name in found if not name.startswith(_LOCAL)))
+    return tuple(sorted(name for name in found if may_be_asked(name)))
+
+
+def may_be_asked(name: str) -> bool:
+    """Whether a registry could be asked for it: not for what was built on the node, nor for what is no text."""
+    return name.isprintable() and 0 < len(name) <= LONGEST and not name.startswith(_LOCAL)
 
 
 def _items(listing: Any, key: str) -> Sequence[Mapping[str, Any]]:

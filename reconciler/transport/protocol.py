@@ -36,7 +36,7 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
-from reconciler.transport.listing import images_in_use
+from reconciler.transport.listing import images_in_use, may_be_asked
 
 Verb = Literal["observe", "images", "apply", "revert"]
 
@@ -196,12 +196,13 @@ def decode_images(output: bytes, target: Target) -> NodeImages:
     answer = _Answer(output, target)
     if answer.error:
         raise answer.refusal()
-    note = answer.text("detail")
+    note = "".join(filter(str.isprintable, answer.text("detail")))
+    pause = answer.text("pause")
     try:
         used = () if note else images_in_use(answer.unpacked("containers"), answer.unpacked("images"))
     except ValueError:
         raise answer.malformed("containers") from None
-    return NodeImages(used, answer.text("pause"), note)
+    return NodeImages(used, pause if may_be_asked(pause) else "", note)
 
 
 def decode_receipt(output: bytes, request: ApplyRequest | RevertRequest, target: Target) -> Receipt:
