@@ -11,7 +11,7 @@ from reconciler.projections.tables import GUARDS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.pools import Pool
 
-NOT_JUDGED = "the lock-out guard has not judged these files yet"
+NOT_JUDGED = "waits for the lock-out guard, which has not judged these files yet"
 
 
 class GuardState:
@@ -27,8 +27,8 @@ class GuardState:
 
     @property
     def changes(self) -> Sequence[Mapping[str, Any]]:
-        """The ways from files to files that were judged, as GuardJudged has them."""
-        return self._row.get("changes") or ()
+        """The ways from files to files that were judged, as GuardJudged has them; none in a pool that only observes."""
+        return (self._row.get("changes") or ()) if self.pool.enforces else ()
 
     @property
     def overrides(self) -> Sequence[Mapping[str, Any]]:
