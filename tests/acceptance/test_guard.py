@@ -166,7 +166,8 @@ async def test_a_node_that_joins_content_in_force_is_judged_by_its_own_images(fl
     await fleet.do({"override": {"glob": "docker.io/a/*"}, "expect": {"exit": 0, "w1": "docker.io"}})
     for name in ("w3", "w4"):
         fleet.transport.node(name).files[POLICY_JSON] = Entry(ACCEPT_ALL)
-    await fleet.do({"commit": memory_nodes(["w1", "w2", "w3"]), "expect": {"exit": 0, "judged": 1}})
+    joined, kept = memory_nodes(["w1", "w2", "w3"]), {"w1": ["docker.io/kept/app:1"]}
+    await fleet.do({"commit": joined, "images": kept, "expect": {"exit": 0, "judged": 1}})
     fleet.transport.node("w4").images = ["docker.io/b/app:1"]
     joined = memory_nodes(["w1", "w2", "w3", "w4"])
     await fleet.do({"commit": joined, "expect": {"exit": 3, "blocked": "docker.io/b/app:1"}})
