@@ -224,8 +224,8 @@ async def override(context: Context, *, pool: str, glob: str, reason: str, dry_r
         now = await context.snapshot()
         guard, coming = _guard(context, now, pool)
         blocking = guard.blocking(coming)
-        lost = {str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]}
-        unlisted = sum(change["more"] for change in blocking)
+        listed = [str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]]
+        lost, unlisted = set(listed), sum(change["blocking"] for change in blocking) - len(listed)
         if not blocking:
             raise UsageError(f"the guard blocks nothing in pool {pool}", remedy="see `reconciler status`")
         matched = sorted(image for image in lost if fnmatchcase(image, glob))
