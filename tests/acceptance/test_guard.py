@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from reconciler import commands, queries
+from reconciler.cycle import run_pass
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import GuardJudged
 from reconciler.ports import EventFilter
@@ -92,7 +94,9 @@ async def test_lock_out(name: str, tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     for step in CASES[name]["steps"]:
         await fleet.do(step)
-    assert await fleet.world.reads.rebuild() == await fleet.world.head()
+    before = await fleet.world.context.snapshot()
+    await fleet.world.reads.rebuild()
+    assert (await fleet.world.context.snapshot()).rows == before.rows
 
 
 @pytest.fixture
@@ -142,6 +146,16 @@ async def test_an_override_says_what_it_would_do_and_refuses_what_it_cannot(flee
     assert (await fleet.world.sync()).exit_code == 0
     with pytest.raises(UsageError, match="the guard blocks nothing in pool worker"):
         await commands.override(context, pool="worker", glob="*", reason="x")
+
+
+async def test_two_replicas_judge_once(fleet: Fleet) -> None:
+    first: dict[str, Any] = {"image.yaml": image(blockedRegistries=["bad.corp"])}
+    await fleet.do({"pool": {}, "images": {"w1": ["docker.io/a/app:1"]}, "commit": first, "expect": {"exit": 0}})
+    fleet.source.commit({"image.yaml": image(blockedRegistries=["docker.io"])})
+    before = await fleet.world.head()
+    other = replace(fleet.world.context, owner="other")
+    await asyncio.gather(run_pass(fleet.world.context), run_pass(other))
+    assert (await fleet.world.types(before)).count("GuardJudged") == 1
 
 
 async def test_other_pools_go_on(tmp_path: Path) -> None:
