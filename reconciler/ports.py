@@ -336,6 +336,32 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesRequest:
+    """Which images the node needs."""
+
+    log_id: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeImages:
+    """The images that a node's containers (ended ones too) were made of, by every name they may be asked for under.
+
+    `pause` is the image of CRI-O's own that every pod needs, or "". `note` says why the containers' images could not
+    be told (no crictl, …), or is empty.
+    """
+
+    images: tuple[str, ...]
+    pause: str = ""
+    note: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted({*self.images, self.pause} - {""}))
+
+
+@dataclass(frozen=True, slots=True)
 class FileContent:
     """A file to write."""
 
@@ -439,6 +465,8 @@ class Transport(Protocol):
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation: ...
 
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages: ...
+
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt: ...
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt: ...
@@ -458,5 +486,7 @@ class Runner(Protocol):
     """Who carries out node work, many nodes at once. An error of one node is its result, never an exception."""
 
     async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]: ...
+
+    async def images(self, wanted: Sequence[tuple[Target, ImagesRequest]]) -> Sequence[NodeImages | NodeError]: ...
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]: ...

@@ -37,7 +37,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "signatures": signatures_text(context.fleet.verify, row),
         "verify": context.fleet.verify,
         "accepted": {"commit": row.get("accepted"), "signature": row.get("accepted_signature")},
-        "guard": "NOT ARMED",
+        "guard": _guard(found.pools),
         "pools": [_pool_item(pool) for pool in found.pools],
         "nodes": {
             "total": len(found.nodes),
@@ -51,6 +51,12 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "converged": found.exit_code == 0,
     }
     return found, data
+
+
+def _guard(pools: Sequence[PoolStatus]) -> str:
+    """What the guard knows; pool by pool where they differ."""
+    texts = {pool.guard for pool in pools} or {"NOT ARMED"}
+    return texts.pop() if len(texts) == 1 else ", ".join(f"{pool.name} {pool.guard}" for pool in pools)
 
 
 def _needs_attention(node: NodeStatus) -> bool:
@@ -128,7 +134,7 @@ def _pool_item(pool: PoolStatus) -> dict[str, Any]:
         "degradedMachineCount": pool.degraded,
         "paused": False,
         "held": list(pool.held),
-        "guard": "NOT ARMED",
+        "guard": pool.guard,
         "commit": pool.commit,
         "rollout": pool.rollout,
         "outcome": pool.outcome,

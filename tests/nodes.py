@@ -70,6 +70,14 @@ class Rig(ABC):
     def hold(self, reason: str) -> None: ...
 
     @abstractmethod
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        """What containers of these images run, and CRI-O's pause image."""
+
+    @abstractmethod
+    def no_client(self) -> None:
+        """There is no crictl."""
+
+    @abstractmethod
     def fill(self) -> None:
         """No more space for the files."""
 
@@ -124,6 +132,12 @@ class MemoryRig(Rig):
 
     def hold(self, reason: str) -> None:
         self.node.hold = reason
+
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        self.node.images, self.node.pause = list(names), pause
+
+    def no_client(self) -> None:
+        self.node.images_note = "this host has no crictl"
 
     def fill(self) -> None:
         self.node.faults.disk_full = True
@@ -196,6 +210,12 @@ class DirectoryRig(Rig):
     def refuse_text(self, text: str) -> None:
         self.node.runtime.refuse_text(text)
 
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        self.node.runtime.set_images(names, pause)
+
+    def no_client(self) -> None:
+        self.at("usr/local/bin/crictl").unlink()
+
     def hold(self, reason: str) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
         (self.state / "hold").write_text(f"{reason}\n")
@@ -242,8 +262,11 @@ class SshRig(DirectoryRig):
         for place in (*MANAGED_DIRECTORIES, "var/lib/reconciler", "root/.config"):
             shutil.rmtree(self.at(place), ignore_errors=True)
         self.at("etc/containers").mkdir()
-        for fault in ("active", "reload", "delay", "refuse", "actions", "journal"):
-            (node.runtime.control / fault).unlink(missing_ok=True)
+        control = node.runtime.control
+        faults = ("active", "reload", "delay", "refuse", "actions", "journal")
+        for fault in (*faults, "crictl-ps", "podman-ps", "crio-config"):
+            (control / fault).unlink(missing_ok=True)
+        shutil.copy(control / "bin/crictl", self.at("usr/local/bin/crictl"))
         for program in ("mv", "cp"):
             self.at(f"usr/local/bin/{program}").unlink(missing_ok=True)
 

@@ -54,7 +54,10 @@ POOL = """
       nodeSelector: {matchLabels: {node-role.kubernetes.io/worker: ""}}
       maxParallel: 50
       canary: {nodes: 1, soak: 0s}
+      requiredImages: [needed.example.com/app:1]
+      reachableRegistries: [nowhere.example.com]
 """
+"""Its guard is armed, and no commit can turn the image: it could never be pulled."""
 
 IMAGE = """
     apiVersion: config.openshift.io/v1
@@ -129,6 +132,8 @@ def site(name: str, nodes: int = 2) -> dict[str, str]:
           paths: [".", sites/{name}]
           maxParallel: 50
           canary: {{nodes: 1, soak: 0s}}
+          requiredImages: [needed.example.com/app:1]
+          reachableRegistries: [nowhere.example.com]
     """
     documents = [pool, *(node_document(f"{name}-{number + 1}", "{transport: memory}", name) for number in range(nodes))]
     return {f"inventory/{name}.yaml": "---".join(map(dedent, documents))}

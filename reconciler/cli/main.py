@@ -26,6 +26,7 @@ from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
 from reconciler.cli.options import fleet
+from reconciler.cli.override import override
 from reconciler.cli.rollback import rollback
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
@@ -55,6 +56,7 @@ VERBS: tuple[click.Command, ...] = (
     rollback,
     hold,
     approve,
+    override,
     accept,
     log,
     db,

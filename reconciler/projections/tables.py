@@ -131,6 +131,21 @@ RENDERS = Table(
     },
     "The files wanted on the nodes of a pool over one base (node: only where a hold makes one node differ).",
 )
+GUARDS = Table(
+    "guards",
+    ("fleet", "pool"),
+    {
+        "images": "bigint",
+        "nodes": "jsonb",
+        "untold": "jsonb",
+        "unheard": "jsonb",
+        "judged_with": "text",
+        "changes": "jsonb",
+        "overrides": "jsonb",
+        "approved": "jsonb",
+    },
+    "The latest judgement of the lock-out guard per pool, and what people gave up or approved for its content.",
+)
 HOLDS = Table(
     "holds",
     ("fleet", "hold"),
@@ -167,7 +182,7 @@ ROLLOUTS = Table(
     "One row per rollout: progressing, completed, halted or superseded.",
 )
 
-TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, HOLDS, ROLLOUTS)
+TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS)
 
 
 @dataclass

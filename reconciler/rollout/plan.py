@@ -62,6 +62,8 @@ class NodeView:
     tried: bool = False
     own: bool = False
     """A hold of node scope gives it a target of its own."""
+    blocked: str = ""
+    """Why nobody may be brought to its target (the lock-out guard), or nothing."""
 
     @property
     def key(self) -> str:
@@ -117,6 +119,7 @@ def plan_pool(view: PoolView, fleet: str, owner: str, epoch: int, now: datetime)
     """The next events and steps of a pool. Deterministic: the same view gives the same plan."""
     waits = {node.name: node.out for node in view.nodes if node.out and (node.behind or node.drifted)}
     behind = [node for node in view.nodes if node.behind]
+    waits |= {node.name: node.blocked for node in behind if node.blocked and not node.out}
     targets = _targets(view.nodes)
     plan = plan_digest(view.nodes, targets)
     if not view.pool.enforces:

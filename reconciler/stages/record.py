@@ -38,6 +38,7 @@ from reconciler.registries.model import Problem, Resource, canonical_json, diges
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, ParsedFile, judge, mass_removals
+from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
 
@@ -215,7 +216,7 @@ def _compare_pools(judgement: Judgement, snapshot: Snapshot, commit: str, differ
     for name, pool in sorted(judgement.inventory.pools.items()):
         row = snapshot.one(POOLS, snapshot.fleet, name)
         before = row["spec"] if row else None
-        if before is None or (name not in judgement.rejected and before != plain(pool.spec)):
+        if before is None or (name not in judgement.rejected and Pool(name, before).spec != plain(pool.spec)):
             place = pool.location
             file, line = (place.file, place.line) if place else ("", 0)
             difference.events.append(PoolConfigured(name, commit, file, line, pool.spec))
@@ -275,7 +276,7 @@ def _compare_nodes(judgement: Judgement, snapshot: Snapshot, commit: str, differ
         row = recorded.get(name)
         if row is None:
             difference.events.append(NodeRegistered(name, node.pool, commit, node.spec))
-        elif (row["spec"], row["pool"]) != (plain(node.spec), node.pool):
+        elif (Node(name, row["spec"]).spec, row["pool"]) != (plain(node.spec), node.pool):
             difference.events.append(NodeChanged(name, node.pool, commit, node.spec))
     gone = sorted(set(recorded) - set(judgement.inventory.nodes))
     difference.events.extend(NodeRemoved(name, commit) for name in gone)

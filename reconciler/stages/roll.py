@@ -25,8 +25,10 @@ from reconciler.rollout.plan import NodeView, Plan, PoolView, RolloutView, plan_
 from reconciler.rollout.pools import Pool
 from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, FileSet, Progress, anew, decode_file_set
+from reconciler.stages.guard import blocked_targets
 from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
 from reconciler.stages.outcome import outcome_events
+from reconciler.stages.ways import Ways
 
 RETRY_FIRST = 30
 RETRY_DOUBLINGS = 7
@@ -71,11 +73,11 @@ async def roll(context: Context, sights: Mapping[str, Sight]) -> list[Rolled]:
 async def _roll_pool(context: Context, name: str, sights: Mapping[str, Sight]) -> Rolled:
     done = Rolled(name)
     tried: set[str] = set()
-    changes = Changes(context)
+    changes, ways = Changes(context), Ways(context)
     outdated = False
     while not context.stopping:
         snapshot = await context.snapshot()
-        view = await view_pool(context, snapshot, name, sights, changes, tried)
+        view = await view_pool(context, snapshot, name, sights, changes, ways, tried)
         done.settled, done.total = sum(not (n.behind or n.drifted) for n in view.nodes), len(view.nodes)
         plan = plan_pool(view, context.name, context.owner, EPOCH, context.clock.now())
         done.waits = plan.waits
@@ -217,20 +219,25 @@ async def view_pool(
     name: str,
     sights: Mapping[str, Sight],
     changes: Changes,
+    ways: Ways,
     tried: set[str],
 ) -> PoolView:
     """The planner's view of a pool: rows of the log, and this pass's observations."""
     row = snapshot.table(POOLS)[context.name, name]
     pool = Pool(name, row["spec"])
     sets = await file_sets(context, snapshot)
+    mine = [sight for sight in sights.values() if sight.pool == name]
+    blocked = await blocked_targets(context, snapshot, pool, mine, sets, ways)
     own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
     nodes = []
-    for sight in sorted(sights.values(), key=lambda sight: sight.name):
-        if sight.pool == name:
-            state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-            nodes.append(
-                await _view_node(context, snapshot, pool, replace(sight, state=state), own, sets, changes, tried)
-            )
+    for sight in sorted(mine, key=lambda sight: sight.name):
+        state = snapshot.one(NODE_STATES, context.name, sight.name) or {}
+        present = replace(sight, state=state)
+        wanted = wanted_files(snapshot, present)
+        if state.get("drift") and wanted in blocked:
+            wanted = state.get("files")  # it may not go on, but what it has is kept
+        node = await _view_node(context, snapshot, pool, present, wanted, own, sets, changes, tried)
+        nodes.append(replace(node, blocked=blocked.get(wanted or "", "")))
     rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
     version = snapshot.version(pool_stream(context.name, name))
     return PoolView(pool, nodes, version, _rollout(rollout) if rollout else None, row["commit"])
@@ -245,13 +252,13 @@ async def _view_node(
     snapshot: Snapshot,
     pool: Pool,
     sight: Sight,
+    wanted: str | None,
     own: set[str],
     sets: Mapping[str, FileSet],
     changes: Changes,
     tried: set[str],
 ) -> NodeView:
     state = sight.state
-    wanted = wanted_files(snapshot, sight)
     view = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, pool.name, state) or "",

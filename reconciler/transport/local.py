@@ -7,13 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    ImagesRequest,
+    NodeImages,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.protocol import (
     Call,
     apply_call,
     check_answered,
+    decode_images,
     decode_observation,
     decode_receipt,
+    images_call,
     observe_call,
     revert_call,
 )
@@ -31,6 +42,9 @@ class LocalTransport:
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         return decode_observation(await self._run(target, observe_call(request)), request, target)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return decode_images(await self._run(target, images_call(request)), target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         return decode_receipt(await self._run(target, apply_call(request)), request, target)

@@ -5,7 +5,17 @@ from __future__ import annotations
 import asyncio
 
 from reconciler.errors import NodeUnreachable
-from reconciler.ports import ApplyRequest, Clock, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    Clock,
+    ImagesRequest,
+    NodeImages,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.memory_node import MemoryNode
 from reconciler.transport.protocol import checked
 
@@ -24,6 +34,9 @@ class MemoryTransport:
         for path in request.known:
             checked(path)
         return (await self._reached(target)).observe(request, self._now())
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return (await self._reached(target)).needs(request, self._now())
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         for path in [*(file.path for file in request.files), *request.restore]:

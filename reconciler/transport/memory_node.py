@@ -13,6 +13,8 @@ from reconciler.errors import NodeUnreachable
 from reconciler.ports import (
     ABSENT,
     ApplyRequest,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObservedFile,
     ObserveRequest,
@@ -90,6 +92,12 @@ class MemoryNode:
     active: str = "active"
     mco: bool = False
     hold: str = ""
+    images: list[str] = field(default_factory=list)
+    """What its containers run; with `images_note` nobody can tell."""
+    images_note: str = ""
+    pause: str = ""
+    asked: int = 0
+    """How often it was asked for its images."""
     faults: Faults = field(default_factory=Faults)
     owner: Owner | None = None
     baseline: dict[str, Entry | None] = field(default_factory=dict)
@@ -118,6 +126,12 @@ class MemoryNode:
             effective={path: self._effective(path) for path in sorted(self.files) if self._is_read(path, request)},
             os="memory",
         )
+
+    def needs(self, request: ImagesRequest, now: int) -> NodeImages:
+        self._recover(now)
+        self.asked += 1
+        pause = self.pause if request.runtime == "crio" else ""
+        return NodeImages(() if self.images_note else tuple(sorted(set(self.images))), pause, self.images_note)
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:
         self._lose("before")

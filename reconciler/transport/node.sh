@@ -1,7 +1,7 @@
 # node.sh: shows and changes the registry configuration of one host. Form, answers and state directory:
 # docs/reference/node-protocol.md.
 #
-#   sh node.sh 1 observe|apply|revert LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out
+#   sh node.sh 1 observe|images|apply|revert LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out
 #   sh node.sh status|revert|baseline|hold REASON|resume     for an operator on the host
 #
 # POSIX sh (dash, busybox ash, bash); needs coreutils, gzip and flock. Up to the last line there are only functions,
@@ -40,14 +40,14 @@ request() {
     protocol=${1-} verb=${2-} length=${3-} digest=${4-} root=${5-}
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
-        observe | apply | revert) ;;
+        observe | images | apply | revert) ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
     read_payload
     trap '' PIPE HUP INT TERM
     read_owner
-    if [ "$verb" = observe ]; then
+    if only_looks; then
         [ ! -d "$state" ] || lock || refuse "$reason" "$detail"
     elif managed_by_mco; then
         parse_header "$header" || refuse "$reason" "$detail"
@@ -59,6 +59,11 @@ request() {
     forget_request
     parse_header "$header" || refuse "$reason" "$detail"
     "$verb"
+}
+
+# Verbs that change nothing, and therefore need no step and no state directory.
+only_looks() {
+    [ "$verb" = observe ] || [ "$verb" = images ]
 }
 
 # refuse REASON DETAIL: the answer to a request that cannot be taken at all.
@@ -139,7 +144,7 @@ parse_header() {
     [ "$ended" = yes ] || return 1
     detail='log_id, step or runtime is missing'
     [ -n "$log_id" ] && [ -n "$runtime" ] || return 1
-    [ -n "$step" ] || [ "$verb" = observe ] || return 1
+    [ -n "$step" ] || only_looks || return 1
     reason='' detail=''
 }
 
@@ -395,6 +400,49 @@ is_healthy() {
     return 1
 }
 
+# --- images ----------------------------------------------------------------------------------------------------------
+
+# What the runtime's own client says, as it says it: JSON is for the other side to read. Ended containers count too:
+# an init container's image is needed again at the next start.
+images() {
+    source=crictl pause='' detail='' containers='' present=''
+    [ "$runtime" = crio ] || source=podman
+    if ! find_program "$source"; then
+        detail="this host has no $source"
+    elif list_json ps -a && containers=$listing && list_json images; then
+        present=$listing
+    else
+        containers=''
+    fi
+    [ "$runtime" != crio ] || ! find_program crio || find_pause
+    quote "$pause"
+    pause=$quoted
+    quote "$detail"
+    printf '{"protocol":1,"source":"%s","pause":"%s","detail":"%s","containers":"%s","images":"%s"}\n' \
+        "$source" "$pause" "$quoted" "$containers" "$present"
+}
+
+# list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
+list_json() {
+    listed=$(timeout -s KILL 30 "$program_path" "$@" --$([ "$source" = crictl ] && printf output || printf format) json \
+        2>/dev/null </dev/null) || { detail="$source $1 ended with status $?"; return 1; }
+    [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
+    listing=$(printf '%s\n' "$listed" | gzip -c | base64 | tr -d '\n')
+}
+
+# The image that holds every pod's namespaces; a default is shown as a comment.
+find_pause() {
+    settings=$(timeout -s KILL 20 "$program_path" config 2>/dev/null </dev/null)
+    IFS=$newline
+    for line in $settings; do
+        IFS=' '
+        case $line in
+            'pause_image = "'*'"' | '# pause_image = "'*'"') pause=${line#*\"} pause=${pause%\"*} ;;
+        esac
+    done
+    IFS=' '
+}
+
 # --- apply and revert ------------------------------------------------------------------------------------------------
 
 apply() {
@@ -606,7 +654,7 @@ lock() {
         exec 9>>"$state/lock"
     elif [ -r "$state/lock" ]; then
         exec 9<"$state/lock" # read-only file system: looking is still possible
-    elif [ "$verb" = observe ]; then
+    elif only_looks; then
         return 0
     else
         try write "$state/lock" '' || return 1

@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import Mapping
 
 from reconciler.errors import NodeRefused
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target, Transport
+from reconciler.ports import (
+    ApplyRequest,
+    ImagesRequest,
+    NodeImages,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    RevertRequest,
+    Target,
+    Transport,
+)
 
 
 class TransportRouter:
@@ -17,6 +27,9 @@ class TransportRouter:
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         return await self._for(target).observe(target, request)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return await self._for(target).images(target, request)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         return await self._for(target).apply(target, request)

@@ -50,6 +50,24 @@ done
 tail -n "+$((from + 1))" "$journal"
 """
 
+CLIENT = """#!/bin/sh
+# Fake of a sandbox node, as crictl and as podman: lists what the files of its control directory hold.
+control=@CONTROL@
+case $1:${0##*/} in
+    ps:crictl) empty='{"containers":[]}' ;;
+    images:crictl) empty='{"images":[]}' ;;
+    *) empty='[]' ;;
+esac
+[ ! -f "$control/${0##*/}-$1" ] || exec cat "$control/${0##*/}-$1"
+printf '%s\\n' "$empty"
+"""
+
+CRIO = """#!/bin/sh
+# Fake of a sandbox node.
+[ "$1" != config ] || exec cat @CONTROL@/crio-config
+echo 'crio version 1.31.13'
+"""
+
 SSHD_CONFIG = """ListenAddress {address}
 Port {port}
 HostKey /run/sandbox/host_key

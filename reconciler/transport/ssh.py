@@ -12,13 +12,24 @@ from typing import Any
 import asyncssh
 
 from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
-from reconciler.ports import ApplyRequest, Observation, ObserveRequest, Receipt, RevertRequest, Target
+from reconciler.ports import (
+    ApplyRequest,
+    ImagesRequest,
+    NodeImages,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    RevertRequest,
+    Target,
+)
 from reconciler.transport.protocol import (
     Call,
     apply_call,
     check_answered,
+    decode_images,
     decode_observation,
     decode_receipt,
+    images_call,
     observe_call,
     revert_call,
 )
@@ -67,6 +78,10 @@ class SshTransport:
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         output, host_key = await self._run(target, observe_call(request))
         return decode_observation(output, request, target, host_key)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        output, _ = await self._run(target, images_call(request))
+        return decode_images(output, target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         output, _ = await self._run(target, apply_call(request))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
 from reconciler.errors import NodeError, NodeUnreachable
-from reconciler.ports import Job, Observation, ObserveRequest, Receipt, Target, Transport
+from reconciler.ports import ImagesRequest, Job, NodeImages, Observation, ObserveRequest, Receipt, Target, Transport
 
 T = TypeVar("T")
 
@@ -24,6 +24,12 @@ class InlineRunner:
         """Each node's observation, or its error, in the order asked."""
         return await asyncio.gather(
             *(self._one(target, self._transport.observe(target, request)) for target, request in wanted)
+        )
+
+    async def images(self, wanted: Sequence[tuple[Target, ImagesRequest]]) -> Sequence[NodeImages | NodeError]:
+        """Each node's images, or its error, in the order asked."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.images(target, request)) for target, request in wanted)
         )
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
