@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.title="reconciler" \
       org.opencontainers.image.description="Keeps the container-registry configuration of a fleet equal to what Git says" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends git openssh-client \
+    && apt-get install -y -qq --no-install-recommends git gnupg openssh-client \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --create-home --home-dir /var/lib/reconciler reconciler \
     && install -d -o reconciler -m 0700 /var/lib/reconciler/data

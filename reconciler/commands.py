@@ -6,15 +6,27 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.cycle import Pass, run_pass
 from reconciler.errors import TimedOut, UsageError
-from reconciler.events.catalogue import ChangeApproved, CommitAccepted, Event, HistoryAccepted, HoldLifted, RolledBack
-from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream
+from reconciler.events.catalogue import (
+    ChangeApproved,
+    CommitAccepted,
+    Event,
+    HistoryAccepted,
+    HoldLifted,
+    OverrideGranted,
+    RolledBack,
+)
+from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream, pool_stream
 from reconciler.ports import EventFilter, Snapshot
-from reconciler.projections.status import FleetStatus, fleet_status
+from reconciler.projections.desired import Desired
+from reconciler.projections.guard_state import GuardState
+from reconciler.projections.status import FleetStatus, files_to_come, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS
+from reconciler.registries.model import digest
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.rollback import Rollback, scope_of, work_out
@@ -181,6 +193,62 @@ async def approve(context: Context, subject: str | None, *, reason: str) -> dict
         return {"approved": commit, "removes": list(waiting["removes"])}
 
     return await anew(attempt)
+
+
+async def approve_pool(context: Context, pool: str, *, reason: str) -> dict[str, Any]:
+    """Approve what waits in a pool because no image is known there. Raises UsageError when nothing waits."""
+
+    async def attempt() -> dict[str, Any]:
+        now = await context.snapshot()
+        guard, coming = _guard(context, now, pool)
+        waiting = guard.waiting(coming)
+        if not waiting:
+            raise UsageError(f"nothing in pool {pool} waits for approval", remedy="see `reconciler status`")
+        files = tuple(sorted({str(change["files"]) for change in waiting}))
+        body = ChangeApproved(digest(files), None, reason, pool, files)
+        streams = [_stream(context), pool_stream(context.name, pool)]
+        await context.append(context.events(now, [body]), now, streams)
+        weakens = dict.fromkeys(what for change in waiting for what in change["weakens"])
+        return {"approved": body.subject, "pool": pool, "files": list(files), "weakens": list(weakens)}
+
+    return await anew(attempt)
+
+
+async def override(context: Context, *, pool: str, glob: str, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """Give up images of a pool that the guard protects, for exactly the content that waits now.
+
+    Raises UsageError when the guard blocks nothing there, or no image that `glob` matches.
+    """
+
+    async def attempt() -> dict[str, Any]:
+        now = await context.snapshot()
+        guard, coming = _guard(context, now, pool)
+        blocking = guard.blocking(coming)
+        listed = [str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]]
+        lost, unlisted = set(listed), sum(change["blocking"] for change in blocking) - len(listed)
+        if not blocking:
+            raise UsageError(f"the guard blocks nothing in pool {pool}", remedy="see `reconciler status`")
+        matched = sorted(image for image in lost if fnmatchcase(image, glob))
+        if not matched and not unlisted:
+            what = f"{glob} matches none of the images that the guard blocks pool {pool} for"
+            raise UsageError(what, where="--image", remedy=f"they are: {_some(sorted(lost))}")
+        files = tuple(sorted({str(change["files"]) for change in blocking}))
+        body = OverrideGranted(pool, files, glob, reason)
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
+        shown = {"givenUp": matched, "stillBlocking": sorted(lost - set(matched)), "unlisted": unlisted}
+        return {"pool": pool, "image": glob, "files": list(files), **shown}
+
+    return await anew(attempt)
+
+
+def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[str]]:
+    """How the guard stands for a pool, and the file sets that its nodes are to get."""
+    desired = Desired(context.name, now.rows)
+    if pool not in desired.pools:
+        raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
+    coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
+    return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
 
 
 async def accept(context: Context, *, reason: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """START HERE: one pass over one fleet.
 
-    fetch → record → observe → project → roll
+    fetch → record → observe → project → guard → roll
 
 Each stage reads what the one before appended, and appends its own outcome; none keeps state of its own. Killed
 anywhere, the next pass goes on from the log. Observing comes before projecting because `base: host` lays our
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from reconciler.faults import fault_point
 from reconciler.stages.context import Context, anew
+from reconciler.stages.guard import guard
 from reconciler.stages.observe import Sight, look_closer, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
@@ -42,7 +43,8 @@ class Pass:
 
 
 async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
-    """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head again."""
+    """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head, and what
+    the guard let wait, again."""
     done = Pass()
     context.trim()
     # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
@@ -58,6 +60,9 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     done.sights = await anew(lambda: observe(context))
     # After: each (pool, base) has the file set its inputs in force give.
     done.rendered = await anew(lambda: project(context))
+    # After: whether the images that nodes need stay pullable under what was rendered is judged, once.
+    await anew(lambda: guard(context, done.sights, recheck=recheck))
+    fault_point("after-guard")
     # After: what stands on a node where a newly rendered file goes is known, too.
     await look_closer(context, done.sights)
     # After: every node that may be acted on now has its files, or its failure is in the log.

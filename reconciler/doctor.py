@@ -16,9 +16,10 @@ from reconciler.errors import NodeError, ReconcilerError
 from reconciler.ports import ObserveRequest
 from reconciler.projections.tables import NODES
 from reconciler.settings import Settings
+from reconciler.source.keyring import KeyFiles, writable_by_others
 from reconciler.stages.context import Context
 from reconciler.stages.observe import target_of
-from reconciler.wiring import check_database, open_application
+from reconciler.wiring import check_database, key_files, open_application
 
 OLDEST_GIT = (2, 30)
 CLOCK_TOLERANCE = 5.0
@@ -105,6 +106,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             except ReconcilerError as error:
                 yield _failed(f"fleet {name}", error)
                 continue
+            yield await _keys(context, key_files(settings, name))
             yield await _repository(context)
             yield await _nodes(context)
 
@@ -113,6 +115,21 @@ def _clock(apart: float) -> Finding:
     """`apart`: seconds by which the database, whose clock dates events and leases, is ahead of this machine."""
     ok = abs(apart) <= CLOCK_TOLERANCE
     return Finding("clock", ok, f"{apart:+.1f} s from the database's", "" if ok else "synchronise both with NTP")
+
+
+async def _keys(context: Context, key_files: KeyFiles) -> Finding:
+    """Whether commits can be judged by their signatures, and only the keys' owner says which keys count."""
+    subject = f"fleet {context.name}: signatures"
+    if context.fleet.verify == "none":
+        return Finding(subject, True, "not checked (verify is none)")
+    try:
+        await context.source.keys()
+        loose = [str(file) for file in key_files.files.values() if writable_by_others(file)]
+    except ReconcilerError as error:
+        return _failed(subject, error)
+    if loose:
+        return Finding(subject, False, f"may be written by others: {', '.join(loose)}", "chmod go-w, on each")
+    return Finding(subject, True, f"{context.fleet.verify}, by {', '.join(map(str, key_files.files.values()))}")
 
 
 async def _repository(context: Context) -> Finding:

@@ -6,20 +6,21 @@ I/O: reads files and directories, nothing else. Private keys are never opened.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from reconciler.errors import UsageError
 from reconciler.registries import templates
-from reconciler.registries.evidence import Origins, Place
-from reconciler.registries.explain import Attempt, Explanation, explain_all
+from reconciler.registries.disruption import Files
+from reconciler.registries.evidence import Origins
+from reconciler.registries.inputs import collect
 from reconciler.registries.lint import lint
 from reconciler.registries.lint_hosts import place_of
-from reconciler.registries.model import POLICY_JSON, Origin, Problem, Resource
-from reconciler.registries.runtime_config import load
+from reconciler.registries.model import POLICY_JSON, Problem
 from reconciler.source.directory import read_directory
+from reconciler.stages.explained import Known, Question, ask
 from reconciler.stages.preview import chosen, judge_manifests, render_manifests
 
 Mode = Literal["default", "strict"]
@@ -77,12 +78,12 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def explain_host(root: Path, images: Iterable[str], namespace: str | None) -> list[dict[str, Any]]:
-    """What a host would make of images, told from its files below `root`, which stands for its /.
+def host_files(root: Path) -> dict[str, bytes]:
+    """The files of the runtime below `root`, which stands for a host's /, by their paths there; private keys empty.
 
-    Raises UsageError when nothing is there, or a link leads out of `root`.
+    Raises UsageError for a link that leads out of `root`.
     """
-    files: dict[str, bytes | None] = {}
+    files: dict[str, bytes] = {}
     for path in _walk(root) if root.is_dir() else ():
         place = place_of(path.relative_to(root).as_posix())
         if place is not None and place[0] == "":
@@ -90,13 +91,22 @@ def explain_host(root: Path, images: Iterable[str], namespace: str | None) -> li
                 remedy = "copy what the link points to into the directory"
                 raise UsageError(f"is a symbolic link out of {root}", where=str(path), remedy=remedy)
             files[place[1]] = _read(path)
+    return files
+
+
+def explain_host(root: Path, question: Question) -> list[dict[str, Any]]:
+    """What a host would make of images, told from its files below `root`, which stands for its /.
+
+    Raises UsageError when nothing is there, or a link leads out of `root`.
+    """
+    files: Files = host_files(root)
     if not files:
         raise UsageError("no registry files are there", where=str(root), remedy=_EXPECTED)
-    return [_data(found, {}) for found in explain_all(load(files), images, files, namespace=namespace)]
+    return ask(question, files, complete=True).data(Known())
 
 
 def explain_manifests(
-    directory: Path, pool: str | None, images: Iterable[str], namespace: str | None, mode: Mode, now: datetime
+    directory: Path, pool: str | None, question: Question, mode: Mode, now: datetime
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """What a pool's nodes would make of images, had they nothing but what the manifests render to; and what is
     assumed for that. Raises InputRejected, UsageError.
@@ -112,48 +122,6 @@ def explain_manifests(
         if POLICY_JSON not in files:
             files[POLICY_JSON] = templates.POLICY_JSON
             assumed.append(f"their own {POLICY_JSON} accepts every image")
-    known = {resource.identity: resource for resource in resources}
     complete = settings.spec["base"] != "host"
-    found = explain_all(load(files), images, files, origins, namespace, complete=complete)
-    return [_data(explanation, known) for explanation in found], assumed
-
-
-def _data(explanation: Explanation, known: Mapping[str, Resource]) -> dict[str, Any]:
-    return {
-        "image": explanation.reference,
-        "verdict": explanation.verdict,
-        "reason": explanation.reason,
-        "decidedBy": _place(explanation.place, known),
-        "attempts": [_attempt(attempt, known) for attempt in explanation.attempts],
-        "changes": list(explanation.changes),
-    }
-
-
-def _attempt(attempt: Attempt, known: Mapping[str, Resource]) -> dict[str, Any]:
-    order = [{**step._asdict(), "place": _place(step.place, known)} for step in attempt.steps]
-    return {
-        "reference": attempt.reference,
-        "decision": attempt.decision,
-        "reason": attempt.reason,
-        "table": _place(attempt.table, known),
-        "policy": _place(attempt.policy, known),
-        "pullOrder": order,
-    }
-
-
-def _place(place: Place | None, known: Mapping[str, Resource]) -> dict[str, Any] | None:
-    if place is None:
-        return None
-    return {**place._asdict(), "origins": [_origin(origin, known) for origin in place.origins]}
-
-
-def _origin(origin: Origin, known: Mapping[str, Resource]) -> dict[str, Any]:
-    """A field of a resource, and where it stands in the manifests."""
-    resource = known.get(origin.resource)
-    at = resource.at(origin.field) if resource else None
-    return {
-        "resource": origin.resource,
-        "field": origin.field,
-        "file": at.file if at else "",
-        "line": at.line if at else 0,
-    }
+    answers = ask(question, files, origins, collect(resources), complete=complete)
+    return answers.data(Known({resource.identity: resource for resource in resources})), assumed

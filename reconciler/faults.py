@@ -16,6 +16,7 @@ VARIABLE = "RECONCILER_FAULT"
 FAULT_POINTS = {
     "after-fetch": "the mirror has the new head; nothing is recorded",
     "after-append": "an append group is in the log; nothing follows from it yet",
+    "after-guard": "what is to come is rendered and judged; no step is begun",
     "between-nodes": "a node is done and recorded; the next is not begun",
     "after-step-started": "StepStarted is in the log; the node was not asked yet",
     "after-cordon": "a node is cordoned, and that is in the log; it is not drained yet",

@@ -65,6 +65,29 @@ class ManifestFile:
     refused: str = ""
 
 
+SignatureVerdict = Literal[
+    "good", "unsigned", "signature-untrusted", "signature-bad", "signature-expired", "signer-not-committer",
+    "key-revoked", "key-expired",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a commit's signature proves against the fleet's keys. Only with `good` did `signer` sign for `committer`.
+
+    `kind`: ssh, gpg, x509, or `` where there is none. `signer`: the principal that the key is listed for, or the
+    user id of the GPG key; `` where the key is not listed. `key`: its fingerprint, or for an unlisted GPG key its id.
+    """
+
+    commit: str
+    verdict: SignatureVerdict
+    kind: str = ""
+    signer: str = ""
+    key: str = ""
+    committer: str = ""
+    committed_at: str = ""
+
+
 class Source(Protocol):
     """One fleet's Git repository: a bare mirror, read at commits. Raises SourceError, never changes the remote."""
 
@@ -81,6 +104,18 @@ class Source(Protocol):
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         """The considered files at a commit, sorted by path. A missing path raises InputRejected."""
+        ...
+
+    async def keys(self) -> str:
+        """Digest of the keys that signatures are checked against; `` where none is configured."""
+        ...
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        """What the signatures of `commit` and of all that it brings prove, oldest first.
+
+        It brings every commit that can be reached from it, through any parent, and not from `since`. Without
+        `since`, or where that is not known any more, it is judged alone.
+        """
         ...
 
 
@@ -100,6 +135,9 @@ class EventFilter:
     resource: str | None = None
     commit: str | None = None
     """A commit id or a prefix of at least 7 digits."""
+    commits: Sequence[str] | None = None
+    """Whole commit ids, any of them."""
+    positions: Sequence[int] | None = None
     correlation_id: uuid.UUID | None = None
     since_time: datetime | None = None
     until_time: datetime | None = None
@@ -312,6 +350,32 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesRequest:
+    """Which images the node needs."""
+
+    log_id: str
+    runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeImages:
+    """The images that a node's containers (ended ones too) were made of, by every name they may be asked for under.
+
+    `pause` is the image of CRI-O's own that every pod needs, or "". `note` says why the containers' images could not
+    be told (no crictl, …), or is empty.
+    """
+
+    images: tuple[str, ...]
+    pause: str = ""
+    note: str = ""
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """All of them, sorted."""
+        return tuple(sorted({*self.images, self.pause} - {""}))
+
+
+@dataclass(frozen=True, slots=True)
 class FileContent:
     """A file to write."""
 
@@ -504,6 +568,8 @@ class Transport(Protocol):
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation: ...
 
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages: ...
+
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt: ...
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt: ...
@@ -568,6 +634,8 @@ class Runner(Protocol):
     """Who carries out node work, many nodes at once. An error of one node is its result, never an exception."""
 
     async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]: ...
+
+    async def images(self, wanted: Sequence[tuple[Target, ImagesRequest]]) -> Sequence[NodeImages | NodeError]: ...
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]: ...
 

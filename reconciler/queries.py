@@ -14,10 +14,11 @@ from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
+from reconciler.stages.signatures import signatures_text
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -27,13 +28,16 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
     """How the fleet stands, and the same as data."""
     snapshot = await context.snapshot()
     found = fleet_status(context.name, snapshot.rows)
+    row = snapshot.one(FLEETS, context.name) or {}
     source = {_camel(key): _plain(value) for key, value in found.source.items()}
     data = {
         "fleet": found.fleet,
         "position": snapshot.position,
         "source": source,
-        "signatures": "not checked",
-        "guard": "NOT ARMED",
+        "signatures": signatures_text(context.fleet.verify, row),
+        "verify": context.fleet.verify,
+        "accepted": {"commit": row.get("accepted"), "signature": row.get("accepted_signature")},
+        "guard": _guard(found.pools),
         "pools": [_pool_item(pool) for pool in found.pools],
         "nodes": {
             "total": len(found.nodes),
@@ -47,6 +51,12 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "converged": found.exit_code == 0,
     }
     return found, data
+
+
+def _guard(pools: Sequence[PoolStatus]) -> str:
+    """What the guard knows; pool by pool where they differ."""
+    texts = {pool.guard for pool in pools} or {"NOT ARMED"}
+    return texts.pop() if len(texts) == 1 else ", ".join(f"{pool.name} {pool.guard}" for pool in pools)
 
 
 def _needs_attention(node: NodeStatus) -> bool:
@@ -124,7 +134,7 @@ def _pool_item(pool: PoolStatus) -> dict[str, Any]:
         "degradedMachineCount": pool.degraded,
         "paused": False,
         "held": list(pool.held),
-        "guard": "NOT ARMED",
+        "guard": pool.guard,
         "commit": pool.commit,
         "rollout": pool.rollout,
         "outcome": pool.outcome,

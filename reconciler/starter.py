@@ -29,9 +29,14 @@ def create_repository(directory: Path, content: Path, branch: str = "main") -> s
         shutil.copytree(content, directory)
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(directory)) from None
+    return commit_all(directory, branch, "Begin with the example fleet")
+
+
+def commit_all(directory: Path, branch: str, message: str) -> str:
+    """Make a repository of a directory and commit what is in it; the commit's id. Raises ReconcilerError."""
     git(directory, "init", "--quiet", f"--initial-branch={branch}")
     git(directory, "add", "--all")
-    git(directory, "commit", "--quiet", "--message", "Begin with the example fleet")
+    git(directory, "commit", "--quiet", "--message", message)
     return git(directory, "rev-parse", "HEAD")
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from reconciler import __version__
@@ -21,6 +22,7 @@ from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Tr
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
 from reconciler.source.git_source import GitSource
+from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
 from reconciler.store.blobs import PostgresBlobs
 from reconciler.store.database import engine_for
@@ -91,8 +93,15 @@ class Application:
         chosen = known[fleet]
         mirror = self.settings.data_dir / "mirrors" / f"{fleet}.git"
         return Context(
-            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation),
-            GitSource(chosen.url, chosen.branch, chosen.path, mirror, chosen.timeout.total_seconds()),
+            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
+            GitSource(
+                chosen.url,
+                chosen.branch,
+                chosen.path,
+                mirror,
+                chosen.timeout.total_seconds(),
+                key_files(self.settings, fleet),
+            ),
             self.log,
             self.blobs,
             self.reads,
@@ -104,6 +113,14 @@ class Application:
             __version__,
             drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
         )
+
+
+def key_files(settings: Settings, fleet: str) -> KeyFiles:
+    """The files of keys by which a fleet's commits are judged; where nothing is verified, none is opened."""
+    chosen = settings.fleets[fleet]
+    named = {ALLOWED: chosen.allowed_signers, REVOKED: chosen.revoked_signers, GPG: chosen.gpg_keys}
+    files = {setting: Path(file) for setting, file in named.items() if file and chosen.verify != "none"}
+    return KeyFiles(files, settings.data_dir / "keyrings")
 
 
 @asynccontextmanager
@@ -121,7 +138,7 @@ async def open_application(
         stack.push_async_callback(engine.dispose)
         fold = LogFold()
         event_log = await PostgresEventLog.open(engine, fold, tool_version=__version__)
-        transport = _transport(settings)
+        transport = transports(settings)
         stack.push_async_callback(transport.close)
         host = socket.gethostname()
         application = Application(
@@ -191,7 +208,8 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Embedded
     return embedded, url
 
 
-def _transport(settings: Settings) -> TransportRouter:
+def transports(settings: Settings) -> TransportRouter:
+    """Every way to reach nodes, with these settings."""
     ssh = settings.ssh
     return TransportRouter(
         {

@@ -101,6 +101,14 @@ class Rig(ABC):
         """Let the time for the pending change be over."""
 
     @abstractmethod
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        """What containers of these images run, and CRI-O's pause image."""
+
+    @abstractmethod
+    def no_client(self) -> None:
+        """There is no crictl."""
+
+    @abstractmethod
     def fill(self) -> None:
         """No more space for the files."""
 
@@ -180,6 +188,12 @@ class MemoryRig(Rig):
     def expire(self) -> None:
         self.clock.time += timedelta(hours=1)
 
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        self.node.images, self.node.pause = list(names), pause
+
+    def no_client(self) -> None:
+        self.node.images_note = "this host has no crictl"
+
     def fill(self) -> None:
         self.node.faults.disk_full = True
 
@@ -250,6 +264,12 @@ class DirectoryRig(Rig):
 
     def refuse_text(self, text: str) -> None:
         self.node.runtime.refuse_text(text)
+
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        self.node.runtime.set_images(names, pause)
+
+    def no_client(self) -> None:
+        self.at("usr/local/bin/crictl").unlink()
 
     def hold(self, reason: str) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
@@ -326,11 +346,10 @@ class SshRig(DirectoryRig):
         for place in (*MANAGED_DIRECTORIES, "var/lib/reconciler", "root/.config"):
             shutil.rmtree(self.at(place), ignore_errors=True)
         self.at("etc/containers").mkdir()
-        for fault in (
-            *("active", "reload", "delay", "refuse", "actions", "journal", "restart", "started", "loaded", "pull"),
-            "pulls",
-        ):
+        faults = ("active", "reload", "delay", "refuse", "actions", "journal", "restart", "started", "loaded", "pull")
+        for fault in (*faults, "pulls", "crictl-ps", "podman-ps", "crio-config"):
             (node.runtime.control / fault).unlink(missing_ok=True)
+        shutil.copy(node.runtime.control / "bin/crictl", self.at("usr/local/bin/crictl"))
         for program in ("mv", "cp", "probe", "drain", "rpm", "date", "systemd-run"):
             self.at(f"usr/local/bin/{program}").unlink(missing_ok=True)
 

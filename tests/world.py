@@ -29,6 +29,7 @@ from reconciler.ports import (
     ManifestFile,
     ReadModel,
     Runner,
+    Signature,
     Transport,
 )
 from reconciler.projections.fold import LogFold
@@ -54,7 +55,10 @@ POOL = """
       nodeSelector: {matchLabels: {node-role.kubernetes.io/worker: ""}}
       maxParallel: 50
       canary: {nodes: 1, soak: 0s}
+      requiredImages: [needed.example.com/app:1]
+      reachableRegistries: [nowhere.example.com]
 """
+"""Its guard is armed, and no commit can turn the image: it could never be pulled."""
 
 IMAGE = """
     apiVersion: config.openshift.io/v1
@@ -133,6 +137,8 @@ def site(name: str, nodes: int = 2) -> dict[str, str]:
           paths: [".", sites/{name}]
           maxParallel: 50
           canary: {{nodes: 1, soak: 0s}}
+          requiredImages: [needed.example.com/app:1]
+          reachableRegistries: [nowhere.example.com]
     """
     documents = [pool, *(node_document(f"{name}-{number + 1}", "{transport: memory}", name) for number in range(nodes))]
     return {f"inventory/{name}.yaml": "---".join(map(dedent, documents))}
@@ -162,10 +168,12 @@ def memory_nodes(names: Sequence[str]) -> dict[str, str]:
 
 @dataclass
 class ScriptedSource:
-    """A repository in memory, for tests that make many commits. `gone`: it cannot be reached."""
+    """A repository in memory, for tests that make many commits. `gone`: it cannot be reached. `unsigned`: numbers of
+    commits that nobody signed; the others Alice did."""
 
     history: list[tuple[Commit, Mapping[str, str]]] = field(default_factory=list)
     gone: bool = False
+    unsigned: set[int] = field(default_factory=set)
 
     def commit(self, changed: Mapping[str, str | None]) -> None:
         """The files of the last commit with these written (None: removed)."""
@@ -188,6 +196,22 @@ class ScriptedSource:
         if since is None:
             return found[end - (limit or 1) : end]
         return found[names.index(since) + 1 : end] if since in names else None
+
+    async def keys(self) -> str:
+        return "alice"
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        names = [found.sha for found, _ in self.history]
+        end = names.index(commit)
+        first = names.index(since) + 1 if since in names else end
+        return [self._signature(number) for number in range(min(first, end), end + 1)]
+
+    def _signature(self, number: int) -> Signature:
+        commit = self.history[number][0]
+        about = {"committer": commit.committer_email, "committed_at": commit.committed_at}
+        if number in self.unsigned:
+            return Signature(commit.sha, "unsigned", **about)
+        return Signature(commit.sha, "good", "ssh", commit.committer_email, "SHA256:scripted", **about)
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         files = next(files for found, files in self.history if found.sha == commit)

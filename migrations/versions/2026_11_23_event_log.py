@@ -15,7 +15,7 @@ down_revision = None
 
 _SQL = Path(__file__).parent.parent / "sql"
 _TABLES = ("events", "streams", "log", "blobs", "leases", "last_seen")
-_READ_TABLES = ("fleets", "resources", "pools", "nodes", "node_states", "renders", "holds", "rollouts")
+_READ_TABLES = ("fleets", "resources", "pools", "nodes", "node_states", "renders", "guards", "holds", "rollouts")
 _FILES = (
     *(f"tables/{name}" for name in (*_TABLES, *_READ_TABLES)),
     "functions/refuse_change",

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.confirm import confirm, yes
-from reconciler.cli.options import fleet, output, reason, waiting
+from reconciler.cli.options import fleet, option, output, reason, waiting
 from reconciler.cli.output import print_object
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
 from reconciler.cli.waiting import bring_to_nodes
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("commit", required=False, metavar="[COMMIT]")
+@option("--pool", metavar="NAME", show_default="none", help="The pool whose change waits, its images being unknown.")
 @reason("Why; it is recorded.")
 @yes
 @waiting
@@ -27,17 +29,28 @@ if TYPE_CHECKING:
 @fleet
 @click.pass_obj
 def approve(
-    session: Session, commit: str | None, reason: str, yes: bool, wait: bool, timeout: float, output: str
-) -> int:
-    """Approve the commit that waits, because it takes away an Image, all mirrors, all CAs or many nodes."""
+    session: Session, commit: str | None, pool: str | None, reason: str, yes: bool, wait: bool, timeout: float,
+    output: str,
+) -> int:  # fmt: skip
+    """Approve what waits: a commit that takes away an Image, all mirrors, all CAs or many nodes; with --pool, a
+    change that may lock images out where the guard knows none.
+    """
     from reconciler import commands  # not before it is needed: rendering's libraries take a while to load
 
+    if pool and commit:
+        raise UsageError("COMMIT and --pool exclude each other", remedy="approve one after the other")
+
     async def say(context: Context) -> Mapping[str, Any]:
+        if pool:
+            done = await commands.approve_pool(context, pool, reason=reason)
+            _print(output, "Approval", done, f"approved in pool {pool}: {'; '.join(done['weakens'])}")
+            return done
         done = await commands.approve(context, commit, reason=reason)
         _print(output, "Approval", done, f"approved {done['approved'][:12]}: removes {'; '.join(done['removes'])}")
         return done
 
-    confirm(f"approve {commit or 'the commit that waits'}, with all that it removes", yes=yes)
+    what = f"{commit or 'the commit that waits'}, with all that it removes"
+    confirm(f"approve {f'the change of pool {pool}, whose images nobody knows' if pool else what}", yes=yes)
     return run(_then_wait(session, say, timeout if wait else None))
 
 

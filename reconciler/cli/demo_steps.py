@@ -66,7 +66,7 @@ def merge(stage: Stage) -> None:
 
 def look_back(stage: Stage) -> None:
     stage.begin("The history says who, what, and to what effect")
-    lines = stage.reconciler(f"history --limit {6 + 5 * len(stage.nodes)}")
+    lines = stage.reconciler(f"history --limit {7 + 5 * len(stage.nodes)}")
     stage.check("pull request #1" in lines, "the history names the pull request")
     stage.check(lines.count("NodeConverged") == len(stage.nodes), "the history has each node's receipt")
 

@@ -28,7 +28,7 @@ COLUMNS = (
 @shared
 @click.pass_obj
 def doctor(session: Session, output: str) -> int:
-    """Examine settings, git, SSH keys, database, clock, and each fleet's repository and nodes.
+    """Examine settings, git, SSH keys, database, clock, and each fleet's signing keys, repository and nodes.
 
     Changes nothing. Exit code 1 when something is not as it should be.
     """

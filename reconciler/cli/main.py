@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.approve import accept, approve
 from reconciler.cli.cat import cat
+from reconciler.cli.completion import completion
 from reconciler.cli.config import config
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
@@ -19,10 +20,13 @@ from reconciler.cli.failures import report
 from reconciler.cli.get import get
 from reconciler.cli.history import history, show
 from reconciler.cli.hold import hold
+from reconciler.cli.hostkeys import hostkeys
+from reconciler.cli.import_ import import_
 from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
 from reconciler.cli.options import fleet
+from reconciler.cli.override import override
 from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
@@ -48,9 +52,12 @@ VERBS: tuple[click.Command, ...] = (
     render,
     lint,
     why,
+    import_,
+    hostkeys,
     rollback,
     hold,
     approve,
+    override,
     accept,
     pause,
     resume,
@@ -60,6 +67,7 @@ VERBS: tuple[click.Command, ...] = (
     db,
     config,
     doctor,
+    completion,
     version,
 )
 

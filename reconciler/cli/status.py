@@ -23,6 +23,7 @@ POOLS = (
     Column("UPDATED", lambda item: item["updatedMachineCount"]),
     Column("DEGRADED", lambda item: item["degradedMachineCount"]),
     Column("ROLLOUT", lambda item: item["rollout"]),
+    Column("GUARD", lambda item: item["guard"]),
 )
 ATTENTION = (
     Column("NODE", lambda item: item["name"]),

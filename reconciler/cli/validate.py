@@ -36,6 +36,9 @@ def validate(directory: Path, strict: bool, output: str) -> int:
         for problem in (*data["problems"], *data["warnings"]):
             click.echo(f"{problem['severity']}: {problem_text(problem)}")
         click.echo(_verdict(data))
+        click.echo(f"signatures: {data['signatures']}")
+        for pool, known in data["guard"].items():
+            click.echo(f"guard of pool {pool}: {known}; what its nodes run is not known here")
     else:
         print_object(output, {"kind": "Validation", "valid": not data["problems"], **data})
     return InputRejected.exit_code if data["problems"] else 0

@@ -23,5 +23,8 @@ async def bring_to_nodes(context: Context, within: float | None) -> int:
     context.retry_now = True
     _, found = await commands.sync(context, wait=True, within=within)
     if found.exit_code:
+        for pool in found.pools:
+            if pool.blocked:
+                click.echo(f"pool {pool.name} is blocked: {pool.blocked}", err=True)
         click.echo("the fleet is not (yet) as wanted: see `reconciler status`", err=True)
     return found.exit_code

@@ -9,60 +9,121 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import flag, option, output, shared
-from reconciler.cli.output import Column, Item, print_list, print_object, table
+from reconciler.cli.explained import columns, explanation_lines
+from reconciler.cli.options import flag, fleet, option, output
+from reconciler.cli.output import Item, print_list, print_object
+from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.examine import Mode
+    from reconciler.stages.explained import Question
 
 DIRECTORY = click.Path(path_type=Path)
-CODES = {"not pullable": 1, "cannot tell": 3, "pullable": 0}
+CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 """Exit codes, the worst first."""
 
 
 @click.command()
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
-@option("--from", "source", type=DIRECTORY, metavar="DIR", show_default=".", help="A directory of manifests.")
-@option("--pool", metavar="NAME", show_default="the only one", help="The pool of the manifests that is asked about.")
+@option("--node", metavar="NAME", show_default="none", help="A node of the fleet: what it should have, and has.")
+@option(
+    "--pool", metavar="NAME", show_default="all, or the only one of the manifests",
+    help="The nodes of a pool of the fleet; with --from, a pool of the manifests.",
+)  # fmt: skip
+@flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
+@flag("--live", help="Ask the nodes what they have now; also reads files there that are not ours.")
+@option(
+    "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
+    help="A directory of manifests, instead of the fleet.",
+)  # fmt: skip
 @option(
     "--files", "root", type=DIRECTORY, metavar="DIR", show_default="none",
-    help="Files copied from a host, instead of manifests; DIR stands for its /.",
+    help="Files copied from a host, instead of the fleet; DIR stands for its /.",
 )  # fmt: skip
 @option(
     "--image-list", type=click.File(encoding="utf-8", lazy=False), metavar="FILE", show_default="none",
     help="More images, one a line; # begins a comment, - is standard input.",
 )  # fmt: skip
 @option("--namespace", metavar="NAME", show_default="none", help="The namespace of the pod, where it has a policy.")
+@flag("--import", "imports", help="Say also whether the OpenShift API server would import it into an image stream.")
+@flag("--push", "pushes", help="Say also what a push of it from such a host would do.")
 @flag("--strict", help="Refuse manifests that today's OpenShift API refuses.")
-@output("table", "json", "yaml")
-@shared
+@output("table", "wide", "json", "yaml")
+@fleet
+@click.pass_obj
 def why(
-    images: tuple[str, ...], source: Path | None, pool: str | None, root: Path | None, image_list: Any,
-    namespace: str | None, strict: bool, output: str,
+    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, live: bool,
+    source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool, pushes: bool,
+    strict: bool, output: str,
 ) -> int:  # fmt: skip
-    """Say whether nodes could pull an IMAGE, from where, which line and field decides it, and what would change it.
+    """Say whether nodes can pull an IMAGE, from where, which line and field decides it, and what would change it.
 
-    Told from files alone; no registry is asked whether the image is there. Exit code 0 when all images can be
-    pulled, 1 when one cannot, else 3 when for one it cannot be told: it must be signed, or files do not load.
+    Asked are the nodes of the fleet, as the log knows them, each answer with the nodes it is true for; or, needing
+    nothing else, a directory of manifests or of files copied from a host. No registry is asked whether the image is
+    there. Exit code 0 when every image can be pulled everywhere, by what nodes should have and by what they have; 1
+    when one cannot, somewhere; else 3 when for one it cannot be told. --import and --push count too.
     """
-    from reconciler.examine import explain_host, explain_manifests  # as in `validate`
+    from reconciler.stages.explained import Question  # as in `validate`
 
-    if root is not None and (source is not None or pool is not None or strict):
-        raise UsageError("--files takes the place of manifests", remedy="leave out --from, --pool and --strict")
     asked = [*images, *_listed(image_list)]
     if not asked:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
-    if root is not None:
-        found = explain_host(root, asked, namespace)
+    question = Question(asked, namespace, imports, pushes)
+    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live}
+    offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
+    if not offline:
+        if strict:
+            raise UsageError("--strict is about manifests", remedy="leave it out, or name them with --from DIR")
+        if sum(map(bool, (node, pool, all_nodes))) > 1:
+            raise UsageError("--node, --pool and --all-nodes exclude each other", remedy="give one of them")
+        found = run(_of_the_fleet(session, question, pool, node, live))
+    elif root is not None:
+        if source is not None or pool is not None or strict or imports:
+            remedy = "leave out --from, --pool, --strict and --import"
+            raise UsageError("--files takes the place of manifests", remedy=remedy)
+        found = _of_a_host(root, question)
     else:
-        now = datetime.now(UTC)
-        mode: Mode = "strict" if strict else "default"
-        found, assumed = explain_manifests(source or Path(), pool, asked, namespace, mode, now)
-        for text in assumed:
-            click.echo(f"assumed: {text}", err=True)
-    _print(output, found, one=image_list is None and len(images) == 1)
-    return next(code for verdict, code in CODES.items() if any(item["verdict"] == verdict for item in found))
+        found = _of_manifests(source, pool, question, strict=strict)
+    one = image_list is None and len(images) == 1
+    _print(output, found, whole=one, single=one and (offline or node is not None))
+    return max((_code(item) for item in found), key=(0, 3, 1).index)
+
+
+def _offline(session: Session, source: Path | None, root: Path | None, about_nodes: Sequence[str]) -> bool:
+    """Whether files are asked, not the log. Without a word on it, the fleet is, where one is configured."""
+    if source is None and root is None:
+        return not about_nodes and not session.settings.fleets
+    if about_nodes:
+        raise UsageError(f"{about_nodes[0]} is about a fleet", remedy="leave it out, or --from and --files")
+    return True
+
+
+async def _of_the_fleet(
+    session: Session, question: Question, pool: str | None, node: str | None, live: bool
+) -> list[dict[str, Any]]:
+    from reconciler import explanations  # not before it is needed: rendering's libraries take a while to load
+
+    async with session.context() as context:
+        return await explanations.why(context, question, pool=pool, node=node, live=live)
+
+
+def _of_a_host(root: Path, question: Question) -> list[dict[str, Any]]:
+    from reconciler.examine import explain_host  # as above
+
+    return explain_host(root, question)
+
+
+def _of_manifests(source: Path | None, pool: str | None, question: Question, *, strict: bool) -> list[dict[str, Any]]:
+    from reconciler.examine import explain_manifests  # as above
+
+    if source is None:
+        click.echo("asked: the manifests in this directory, as no fleet is configured", err=True)
+    mode: Mode = "strict" if strict else "default"
+    found, assumed = explain_manifests(source or Path(), pool, question, mode, datetime.now(UTC))
+    for text in assumed:
+        click.echo(f"assumed: {text}", err=True)
+    return found
 
 
 def _listed(file: Any) -> Iterator[str]:
@@ -76,55 +137,20 @@ def _listed(file: Any) -> Iterator[str]:
             yield image
 
 
-def _print(output: str, found: Sequence[Item], *, one: bool) -> None:
-    if one and output == "table":
-        for line in _lines(found[0]):
-            click.echo(line)
-    elif one:
+def _code(item: Item) -> int:
+    """The exit code of one item."""
+    answers = [item, item.get("observed") or item.get("applied"), item.get("import"), item.get("push")]
+    verdicts = {answer["verdict"] for answer in answers if answer}
+    return next((code for verdict, code in CODES.items() if verdict in verdicts), 0)
+
+
+def _print(output: str, found: Sequence[Item], *, whole: bool, single: bool) -> None:
+    """`whole`: each answer at length, in the tables' form; `single`: there is one answer, which is no list."""
+    if whole and output in ("table", "wide"):
+        for number, item in enumerate(found):
+            for line in ["", *explanation_lines(item, found)][0 if number else 1 :]:
+                click.echo(line)
+    elif single:
         print_object(output, {"kind": "Explanation", **found[0]})
     else:
-        print_list(output, found, COLUMNS, lambda item: item["image"])
-
-
-def _at(place: Item | None) -> str:
-    return f"{place['file']}:{place['line']}" if place else ""
-
-
-COLUMNS = (
-    Column("IMAGE", lambda item: item["image"]),
-    Column("VERDICT", lambda item: item["verdict"]),
-    Column("DECIDED BY", lambda item: _at(item["decidedBy"])),
-    Column("REASON", lambda item: item["reason"]),
-)
-ORDER = (
-    Column("", lambda row: row["number"]),
-    Column("", lambda row: row["reference"]),
-    Column("", lambda row: "mirror" if row["mirror"] else "source"),
-    Column("", lambda row: row["verdict"]),
-    Column("", lambda row: _at(row["place"]) or "-"),
-    Column("", lambda row: row["reason"] or "-"),
-)
-
-
-def _lines(item: Item) -> Iterator[str]:
-    """One explanation: the verdict, what decides it, the pull order of each name, what would have to change."""
-    yield f"{item['verdict']}: {item['image']}"
-    yield f"  {item['reason']}"
-    yield from _decided(item["decidedBy"])
-    for attempt in item["attempts"]:
-        yield f"pull order of {attempt['reference']}:"
-        rows = [{"number": f"{number}.", **step} for number, step in enumerate(attempt["pullOrder"], start=1)]
-        yield from (f"  {line.removesuffix('-').rstrip()}" for line in table(rows, ORDER, header=False))
-        policy = attempt["policy"]
-        yield f"  policy: {policy['what']} ({_at(policy)})"
-    if item["changes"]:
-        yield "what would have to change:"
-        yield from (f"  - {change}" for change in item["changes"])
-
-
-def _decided(place: Item | None) -> Iterator[str]:
-    if place is not None:
-        yield f"decided by {_at(place)}  {place['what']}"
-        for origin in place["origins"]:
-            where = f" ({origin['file']}:{origin['line']})" if origin["file"] else ""
-            yield f"  from {origin['resource']} {origin['field']}{where}"
+        print_list(output, found, columns(found), lambda item: item["image"])

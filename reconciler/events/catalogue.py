@@ -63,7 +63,10 @@ class CommitObserved(Event):
     message: str
     pull_request: str | None
     judged_with: str
-    """Digest of what the judgement depends on besides the commit: validation settings and tool version."""
+    """Digest of what the judgement depends on besides the commit: settings, keys and tool version."""
+    signature: Data | None = None
+    """None: not checked. Else {verify, verdict, kind, signer, key, commits}: the mode, what the commit's own
+    signature proves (`good`, or the name of the problem), and how many commits were checked with it."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,14 @@ class MassRemovalDetected(Event):
 
 @dataclass(frozen=True)
 class ChangeApproved(Event):
-    """A person approved what waits under `subject` (a commit)."""
+    """A person approved what waits under `subject`: a commit, or (with `pool`) the file sets `files` of a pool, whose
+    images nobody knows, so that the guard cannot tell."""
 
     subject: str
     commit: str | None
     reason: str
+    pool: str | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -355,6 +361,41 @@ class PlanBlocked(Event):
     pool: str
     reason: str
     subject: str
+
+
+@dataclass(frozen=True)
+class GuardJudged(Event):
+    """The lock-out guard judged whether the images that a pool needs stay pullable under the files it is to get.
+
+    `images` were known (0: not armed). `nodes` told theirs, `untold` maps those that could not to why, `unheard` are
+    those that did not answer. `judged_with` is the digest of the pool's guard settings and overrides. Each of `changes`
+    is a way from effective files to others that pulls can tell: {change: its name, files: the wanted file set, known:
+    how many images arm the guard for it, accepted: globs that annotations give up, turned: images that can no longer
+    be pulled ({image, asked, reason, remedy, override}, those that block first), more: how many are not listed,
+    blocking: how many nobody gave up, weakens: what of it may lock images out, signed: images pulled only if signed
+    from now on}.
+    """
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    images: int
+    nodes: tuple[str, ...]
+    untold: Data
+    unheard: tuple[str, ...]
+    judged_with: str
+    changes: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class OverrideGranted(Event):
+    """A person gave up images matching `glob` in a pool, for exactly the file sets `files`. Newer content is judged
+    anew."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    files: tuple[str, ...]
+    glob: str
+    reason: str
 
 
 @dataclass(frozen=True)

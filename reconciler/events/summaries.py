@@ -28,7 +28,15 @@ def _problems(body: Any) -> str:
 
 def _observed(body: Any) -> str:
     request = f" (pull request #{body.pull_request})" if body.pull_request else ""
-    return f"{body.author}: {body.subject}{request}"
+    return f"{body.author}: {body.subject}{request}{_signed(body.signature)}"
+
+
+def _signed(signature: Any) -> str:
+    if signature is None:
+        return ""
+    if signature["verdict"] == "good":
+        return f", signed by {signature['signer']}"
+    return f", {signature['verdict'].replace('-', ' ')}"
 
 
 def _rendered(body: Any) -> str:
@@ -40,6 +48,23 @@ def _rolled_back(body: Any) -> str:
     scope = f"node {body.node}" if body.node else f"pool {body.pool}" if body.pool else "fleet"
     resources = [entry["resource"] for entry in body.entries]
     return f"{scope} back to #{body.position}, hold {body.hold} on {_some(resources)}: {body.reason}"
+
+
+def _judged(body: Any) -> str:
+    known = f"guard: {body.images} image{'s' * (body.images != 1)}" if body.images else "guard: NOT ARMED"
+    lost = [item["image"] for change in body.changes for item in change["turned"] if not item["override"]]
+    given_up = sum(len(c["turned"]) + c["more"] - c["blocking"] for c in body.changes)
+    if lost:
+        more = sum(change["blocking"] for change in body.changes) - len(lost)
+        return f"{known}; no longer pullable: {_some(lost)}" + (f" (and {more} more)" if more > 0 else "")
+    if not body.images and any(change["weakens"] for change in body.changes):
+        return f"{known}; waits for approval: {_some([what for c in body.changes for what in c['weakens']])}"
+    return known + (f"; {given_up} given up" if given_up else "")
+
+
+def _approved(body: Any) -> str:
+    what = f"the files {_some([name[:12] for name in body.files])} of pool {body.pool}" if body.pool else ""
+    return f"approved {what or body.subject[:12]}: {body.reason}"
 
 
 def _converged(body: Any) -> str:
@@ -68,7 +93,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     ),
     "CommitRejected": _problems,
     "MassRemovalDetected": lambda b: f"waits for approval: takes away {_some(b.removes)}",
-    "ChangeApproved": lambda b: f"approved {b.subject[:12]}: {b.reason}",
+    "ChangeApproved": _approved,
     "SourceUnreachable": lambda b: f"Git cannot be read: {b.reason}",
     "SourceRecovered": lambda _: "Git can be read again",
     "HistoryRewritten": lambda b: f"branch rewritten: {b.old_head[:12]} is gone, head is {b.commit[:12]}",
@@ -90,6 +115,8 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "RolledBack": _rolled_back,
     "HoldLifted": lambda b: f"hold {b.hold} lifted ({b.cause}): {b.reason}",
     "PlanBlocked": lambda b: f"blocked: {b.reason}" if b.reason else "no longer blocked",
+    "GuardJudged": _judged,
+    "OverrideGranted": lambda b: f"images {b.glob} given up: {b.reason}",
     "RolloutStarted": lambda b: f"{b.kind} of {b.nodes} nodes, class {b.disruption}, action {b.effective}",
     "WaveStarted": lambda b: f"{'canary' if b.kind == 'canary' else f'wave {b.wave}'}: {_some(b.nodes)}",
     "RolloutApproved": lambda b: f"approved ({b.stage}): {b.reason}",

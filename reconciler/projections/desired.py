@@ -116,6 +116,11 @@ class Desired:
         }
         return sorted(name for name in named if name in self.nodes and self.nodes[name].pool == pool)
 
+    def holds_on(self, pool: str, node: str = "") -> list[Row]:
+        """The holds that keep something there against Git."""
+        names = {hold for hold, _ in self._entries(pool, node)}
+        return [hold for hold in self.holds if hold["hold"] in names]
+
     def takers(self, resource: str) -> tuple[str, ...]:
         """The pools that take a resource's directory."""
         directory = resource.rpartition(":")[0] or "."

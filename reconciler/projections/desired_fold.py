@@ -28,7 +28,9 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import FLEETS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working, on_body
+from reconciler.projections.guard_fold import approve_files
+from reconciler.projections.guard_fold import touched as guard
+from reconciler.projections.tables import FLEETS, GUARDS, HOLDS, POOLS, RENDERS, RESOURCES, Touched, Working, on_body
 
 
 def _fleet(event: StoredEvent) -> Iterator[Touched]:
@@ -37,6 +39,20 @@ def _fleet(event: StoredEvent) -> Iterator[Touched]:
 
 def _pool(event: StoredEvent) -> Iterator[Touched]:
     yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # pool-scoped events have it
+
+
+def _pool_and_guard(event: StoredEvent) -> Iterator[Touched]:
+    yield from _pool(event)
+    yield from guard(event)
+
+
+def _approval(event: StoredEvent) -> Iterator[Touched]:
+    body = event.body
+    assert isinstance(body, ChangeApproved)  # noqa: S101  registered for this type
+    if body.pool is None:
+        yield FLEETS, (event.fleet,)
+    else:
+        yield from guard(event)
 
 
 def _fleet_and_pools(event: StoredEvent) -> Iterator[Touched]:
@@ -73,10 +89,13 @@ def fleet_configured(event: StoredEvent, body: FleetConfigured, rows: Working) -
 
 def commit_observed(event: StoredEvent, body: CommitObserved, rows: Working) -> None:
     clear: dict[str, Any] = {"rejected": None, "problems": None, "waiting": None}
-    rows.put(FLEETS, (event.fleet,), head=body.commit, judged_with=body.judged_with, **clear)
+    signature = plain(body.signature)
+    rows.put(FLEETS, (event.fleet,), head=body.commit, judged_with=body.judged_with, signature=signature, **clear)
 
 
 def commit_accepted(event: StoredEvent, body: CommitAccepted, rows: Working) -> None:
+    observed = rows.get(FLEETS, event.fleet) or {}
+    rows.put(FLEETS, (event.fleet,), accepted=body.commit, accepted_signature=observed.get("signature"))
     for pool in body.pools:
         rows.put(
             POOLS,
@@ -102,7 +121,10 @@ def mass_removal_detected(event: StoredEvent, body: MassRemovalDetected, rows: W
 
 
 def change_approved(event: StoredEvent, body: ChangeApproved, rows: Working) -> None:
-    rows.put(FLEETS, (event.fleet,), approved={"subject": body.subject, "reason": body.reason})
+    if body.pool is not None:
+        approve_files(event, body.files, rows)
+    else:
+        rows.put(FLEETS, (event.fleet,), approved={"subject": body.subject, "reason": body.reason})
 
 
 def source_unreachable(event: StoredEvent, body: SourceUnreachable, rows: Working) -> None:
@@ -149,6 +171,7 @@ def pool_configured(event: StoredEvent, body: PoolConfigured, rows: Working) -> 
 
 def pool_removed(event: StoredEvent, body: PoolRemoved, rows: Working) -> None:
     rows.drop(POOLS, (event.fleet, body.pool))
+    rows.drop(GUARDS, (event.fleet, body.pool))
 
 
 def files_rendered(event: StoredEvent, body: FilesRendered, rows: Working) -> None:
@@ -211,7 +234,7 @@ HANDLERS: dict[str, Any] = {
     "CommitAccepted": (_fleet_and_pools, on_body(commit_accepted)),
     "CommitRejected": (_fleet_and_pools, on_body(commit_rejected)),
     "MassRemovalDetected": (_fleet, on_body(mass_removal_detected)),
-    "ChangeApproved": (_fleet, on_body(change_approved)),
+    "ChangeApproved": (_approval, on_body(change_approved)),
     "SourceUnreachable": (_fleet, on_body(source_unreachable)),
     "SourceRecovered": (_fleet, on_body(source_recovered)),
     "HistoryRewritten": (_fleet, on_body(history_rewritten)),
@@ -220,7 +243,7 @@ HANDLERS: dict[str, Any] = {
     "ResourceChanged": (_resources, on_body(resource_set)),
     "ResourceRemoved": (_resources, on_body(resource_removed)),
     "PoolConfigured": (_pool, on_body(pool_configured)),
-    "PoolRemoved": (_pool, on_body(pool_removed)),
+    "PoolRemoved": (_pool_and_guard, on_body(pool_removed)),
     "FilesRendered": (_render, on_body(files_rendered)),
     "PlanBlocked": (_pool, on_body(plan_blocked)),
     "RolledBack": (_hold, on_body(rolled_back)),

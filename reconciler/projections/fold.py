@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections import desired_fold, node_fold, rollout_fold
+from reconciler.projections import desired_fold, guard_fold, node_fold, rollout_fold
 from reconciler.projections.tables import Touched, Working
 
 Touch = Callable[[StoredEvent], Iterable[Touched]]
 Apply = Callable[[StoredEvent, Working], None]
 HANDLERS: dict[str, tuple[Touch, Apply]] = {
     **desired_fold.HANDLERS,
+    **guard_fold.HANDLERS,
     **node_fold.HANDLERS,
     **rollout_fold.HANDLERS,
 }

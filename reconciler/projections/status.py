@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
+from reconciler.projections.guard_state import GuardState
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
 
 FilesState = Literal["Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged"]
@@ -47,6 +48,8 @@ class PoolStatus:
     rollout: str
     outcome: str
     blocked: str
+    guard: str
+    """How many images the lock-out guard knew at its latest judgement, or NOT ARMED."""
     rejected: str | None
     held: tuple[str, ...]
     warnings: int
@@ -143,6 +146,11 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
     return "Pending", f"deferred: {deferred['reason']}" if deferred else ""
 
 
+def files_to_come(nodes: Iterable[NodeStatus], pool: str) -> set[str]:
+    """The file sets that nodes of the pool are to get and do not have."""
+    return {node.wanted for node in nodes if node.pool == pool and node.wanted and node.wanted != node.applied}
+
+
 def _pool_status(
     fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str, nodes: tuple[NodeStatus, ...]
 ) -> PoolStatus:
@@ -157,6 +165,7 @@ def _pool_status(
             if entry["scope"]["kind"] == "fleet" or entry["scope"]["name"] in (name, *(node.name for node in mine))
         }
     )
+    guard = GuardState.of(fleet, rows, desired.pools[name])
     configs = sorted({node.wanted for node in mine if node.wanted})
     return PoolStatus(
         name=name,
@@ -169,7 +178,8 @@ def _pool_status(
         degraded=sum(node.files in ("Failed", "Drifted") for node in mine),
         rollout=rollout.get("state") or "",
         outcome=rollout.get("outcome") or "",
-        blocked=row["blocked"] or "",
+        blocked="; ".join(filter(None, (row["blocked"], guard.reason(files_to_come(nodes, name))))),
+        guard=guard.text,
         rejected=row["rejected"],
         held=tuple(held),
         warnings=len(row["warnings"] or ()),

@@ -37,6 +37,9 @@ FLEETS = Table(
         "path": "text",
         "head": "text",
         "judged_with": "text",
+        "signature": "jsonb",
+        "accepted": "text",
+        "accepted_signature": "jsonb",
         "rejected": "text",
         "problems": "jsonb",
         "waiting": "jsonb",
@@ -45,7 +48,7 @@ FLEETS = Table(
         "unreachable": "text",
         "unreachable_since": "timestamptz",
     },
-    "One row per fleet: its source, last recorded head, and what waits for a person.",
+    "One row per fleet: its source, last recorded head and last accepted commit, and what waits for a person.",
 )
 RESOURCES = Table(
     "resources",
@@ -134,6 +137,21 @@ RENDERS = Table(
     },
     "The files wanted on the nodes of a pool over one base (node: only where a hold makes one node differ).",
 )
+GUARDS = Table(
+    "guards",
+    ("fleet", "pool"),
+    {
+        "images": "bigint",
+        "nodes": "jsonb",
+        "untold": "jsonb",
+        "unheard": "jsonb",
+        "judged_with": "text",
+        "changes": "jsonb",
+        "overrides": "jsonb",
+        "approved": "jsonb",
+    },
+    "The latest judgement of the lock-out guard per pool, and what people gave up or approved for its content.",
+)
 HOLDS = Table(
     "holds",
     ("fleet", "hold"),
@@ -172,7 +190,7 @@ ROLLOUTS = Table(
     "One row per rollout: progressing, completed, halted, aborted or superseded.",
 )
 
-TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, HOLDS, ROLLOUTS)
+TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS)
 
 
 @dataclass

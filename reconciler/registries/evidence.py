@@ -72,6 +72,10 @@ class Evidence:
         where = ("transports", "docker", scope)
         return self._place(path, where, f"docker scope {scope!r}", self._of(path, scope, fields))
 
+    def whole_transport(self, path: str, transport: str) -> Place:
+        """The scope "" of a transport in the policy at `path`; no resource writes one."""
+        return self._place(path, ("transports", transport, ""), f"{transport} scope ''", ())
+
     def search(self) -> Place:
         """The list of search registries in force; without one the main file, where it could stand."""
         key = "unqualified-search-registries"

@@ -168,6 +168,17 @@ def _fitted(scope: str, before: Requirements, own: Mapping[str, Requirements], c
     return demands + [need for need in outer if need not in demands]
 
 
+def says_the_same(captured: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
+    """Whether a host's own policy answers as `policy` does, so that its text can stay.
+
+    That `atomic` is not there counts for nothing: CRI-O and Podman pull by `docker` alone.
+    """
+    own, wanted = captured["transports"], policy["transports"]
+    if "atomic" not in own:
+        wanted = {name: scopes for name, scopes in wanted.items() if name != "atomic"}
+    return {**policy, "transports": wanted} == {**captured, "transports": own}
+
+
 def over_host_in_namespace(policy: Mapping[str, Any], namespaced: Mapping[str, Requirements]) -> dict[str, Any]:
     """The policy of one namespace on a host: its ImagePolicies laid over the node's policy."""
     return over_host(policy, Wanted(dict(namespaced)))

@@ -52,7 +52,16 @@ class Table:
         return bool(self.captured and self.captured.get("blocked")) and not self.asked_for
 
     def data(self, syntax: str = PULL_FROM) -> dict[str, Any]:
-        """The table as TOML has it. `syntax` is `pull-from-mirror` or the older `mirror-by-digest-only`."""
+        """The table as TOML has it. `syntax` is `pull-from-mirror` or the older `mirror-by-digest-only`.
+
+        A host's table that says to the runtime what is asked for already stays as the host wrote it.
+        """
+        data = self._data(syntax)
+        if self.captured is not None and _understood(self.captured, syntax) and _says(self.captured) == _says(data):
+            return dict(self.captured)
+        return data
+
+    def _data(self, syntax: str) -> dict[str, Any]:
         data: dict[str, Any] = {key: value for key, value in (self.captured or {}).items() if key != "mirror"}
         if self.captured is None or self.location != str(data.get("location", "")).rstrip("/"):
             # New; or a host's table that leads elsewhere: the runtime would ask there whether it is blocked.
@@ -92,6 +101,24 @@ class Table:
         if mirrors.never_contact:
             self.forbid()
         self.add_origin(*mirrors.origins)
+
+
+def _says(table: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the runtime takes from a table: flags, and the mirrors for pulls by digest and by tag, in their order."""
+    limit = "digest-only" if table.get(BY_DIGEST_ONLY) else "all"
+    pulls: dict[str, list[tuple[str, bool]]] = {"digest-only": [], "tag-only": []}
+    for mirror in table.get("mirror", ()):
+        for form, found in pulls.items():
+            if (mirror.get(PULL_FROM) or limit) in ("all", form):
+                found.append((str(mirror.get("location", "")).rstrip("/"), bool(mirror.get("insecure"))))
+    location = str(table.get("location", "")).rstrip("/")
+    scope = str(table.get("prefix") or location).rstrip("/")
+    return scope, location, bool(table.get("insecure")), bool(table.get("blocked")), pulls
+
+
+def _understood(table: Mapping[str, Any], syntax: str) -> bool:
+    """Whether a runtime of this syntax reads the host's table as we do: an older one does not know pull-from-mirror."""
+    return syntax != BY_DIGEST_ONLY or not any(PULL_FROM in mirror for mirror in table.get("mirror", ()))
 
 
 class Tables:

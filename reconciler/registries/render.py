@@ -36,7 +36,7 @@ from reconciler.registries.model import (
 )
 from reconciler.registries.registries_conf import BY_DIGEST_ONLY, Tables
 
-RENDERER_VERSION = "1"
+RENDERER_VERSION = "2"
 """Changes whenever equal inputs give other bytes. Recorded beside a file set; no part of its inputs' digest."""
 
 
@@ -190,7 +190,8 @@ def _policies(work: _Work, registries: bytes | None) -> None:
     lists, signatures = work.lists, work.signatures
     if lists.policy_blocked is None and lists.allowed is None and not signatures:
         return
-    base, unreadable = policy_json.read_base(work.base(POLICY_JSON) or templates.POLICY_JSON)
+    captured = work.base(POLICY_JSON)
+    base, unreadable = policy_json.read_base(captured or templates.POLICY_JSON)
     if work.report(unreadable):
         return
     ours = policy_json.wanted(lists, signatures)
@@ -198,7 +199,9 @@ def _policies(work: _Work, registries: bytes | None) -> None:
     policy = policy_json.over_host(base, ours) if work.on_host else policy_json.over_template(base, ours)
     if called_for:
         origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in ours.origins.items()}
-        work.files.append(NodeFile(POLICY_JSON, policy_json.write(policy), origins=origins))
+        stays = captured is not None and work.on_host and policy_json.says_the_same(base, policy)
+        content = captured if captured and stays else policy_json.write(policy)
+        work.files.append(NodeFile(POLICY_JSON, content, origins=origins))
     lay_over = policy_json.over_host_in_namespace if work.on_host else policy_json.with_namespace
     for namespace, scopes in signatures.namespaces.items():
         content = policy_json.write(lay_over(policy if called_for else base, scopes))

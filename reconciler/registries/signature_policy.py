@@ -25,10 +25,11 @@ _SCOPES: Mapping[str, re.Pattern[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The requirement types per scope of transport docker, and of the default."""
+    """The requirement types per scope of transport docker, of the default, and per scope of every transport."""
 
     default: tuple[str, ...]
     scopes: Mapping[str, tuple[str, ...]]
+    transports: Mapping[str, Mapping[str, tuple[str, ...]]]
 
     def requirements(self, reference: Reference) -> tuple[tuple[str, ...], str | None]:
         """What is asked of an image, and the scope that says so (None: the default).
@@ -66,7 +67,7 @@ def read_policy(content: bytes) -> Policy:
     if not isinstance(transports, dict):
         raise InputRejected("transports must be an object")
     read = {name: _scopes(name, scopes) for name, scopes in transports.items()}
-    return Policy(_requirements(value["default"], "default"), read.get("docker", {}))
+    return Policy(_requirements(value["default"], "default"), read.get("docker", {}), read)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Reading and writing TOML files of the runtime without losing what is not ours.
 
 A base is kept byte for byte; tables that resources change are edited in place with tomlkit, new ones come
-after it, sorted by scope. Whatever is written is read back with tomllib and compared before it leaves.
+after it, sorted by scope. Where nothing changes, nothing is added either, not even the header. Whatever is written
+is read back with tomllib and compared before it leaves.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def _odd_key(data: Mapping[str, Any]) -> str:
 def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table], syntax: str) -> bytes:
     """registries.conf: the base (`text`, and its `data`) with `tables` in the place of its own.
 
-    `tables` must begin with those of the base, in their order. Raises RenderError.
+    A base that says all of it already stays byte for byte. `tables` must begin with those of the base, in their
+    order. Raises RenderError.
     """
     known = [table for table in tables if table.captured is not None]
     new = sorted((table for table in tables if table.captured is None), key=lambda table: table.scope)
@@ -71,6 +73,8 @@ def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table]
     if not wanted["registry"]:
         del wanted["registry"]
     changed = {i: table.data(syntax) for i, table in enumerate(known) if table.data(syntax) != table.captured}
+    if text and not changed and not new:
+        return text.encode()
     # One by one: tomlkit slows down with the length of an array of tables.
     added = "\n".join(tomlkit.dumps({"registry": [table.data(syntax)]}) for table in new)
     try:
@@ -82,8 +86,10 @@ def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table]
 
 
 def write_search(text: str, data: Mapping[str, Any], search: Sequence[str]) -> bytes:
-    """The search drop-in; other keys of a captured drop-in stay. Raises RenderError."""
+    """The search drop-in; other keys of a captured one stay, and all of one with this list. Raises RenderError."""
     wanted = {**data, _SEARCH: list(search)}
+    if data == wanted:
+        return text.encode()
     document = tomlkit.parse(text)
     document[_SEARCH] = list(search)
     try:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.errors import InputRejected
 from reconciler.registries.model import Document, Problem
+from reconciler.registries.references import DOMAIN, parse
 
 LONGEST = 366 * 24 * 3600
 """Seconds: no duration here is longer than a year."""
@@ -63,6 +65,36 @@ def texts(value: Any) -> list[str]:
     if not isinstance(value, list):
         raise BadValue("wants a list of texts")
     return [text(item) for item in value]
+
+
+def images(value: Any) -> list[str]:
+    """Image references, with or without tag and digest."""
+    found = texts(value)
+    for image in found:
+        try:
+            parse(image)
+        except InputRejected as error:
+            raise BadValue(f"names {image!r}, which is no image reference: {error.what}") from None
+    return found
+
+
+def registries(value: Any) -> list[str] | None:
+    """`HOST[:PORT]`, a namespace or a repository there; None where everything counts."""
+    if value is None:
+        return None
+    found = texts(value)
+    for entry in found:
+        host, _, path = entry.rstrip("/").partition("/")
+        if not DOMAIN.fullmatch(host) or (path and not _is_repository(f"{host}/{path}")):
+            raise BadValue(f"names {entry!r}, which is no HOST[:PORT], namespace or repository")
+    return found
+
+
+def _is_repository(name: str) -> bool:
+    try:
+        return not parse(name).suffix
+    except InputRejected:
+        return False
 
 
 def one_of(*choices: str) -> Callable[[Any], str]:
@@ -160,6 +192,15 @@ class Field:
 
 
 Schema = Mapping[str, "Field | Schema"]
+
+
+def complete(schema: Schema, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded spec with the defaults of fields that did not exist when it was recorded."""
+    defaults = {
+        name: field.default if isinstance(field, Field) else complete(field, recorded.get(name) or {})
+        for name, field in schema.items()
+    }
+    return {**defaults, **{name: value for name, value in recorded.items() if isinstance(schema.get(name), Field)}}
 
 
 def read_fields(document: Document, value: Any, schema: Schema, path: str) -> tuple[dict[str, Any], list[Problem]]:

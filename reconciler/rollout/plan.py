@@ -235,8 +235,13 @@ class _PoolPlan:
 
     def _uncordon(self) -> None:
         """A node that we cordoned and whose turn is over must not stay cordoned, whatever else holds."""
+        on_node = self.pool.spec["drain"]["runOn"] == "node"
         for node in self.view.nodes:
-            if node.cordoned and not node.step and not node.tried:
+            if not node.cordoned or node.step or node.tried:
+                continue
+            if why := node.rest or (node.out if on_node else ""):
+                self.waits[node.name] = f"is still cordoned: {why}"
+            else:
                 self.steps.append(self._step(node, "uncordon", node.applied or ""))
 
     def _step(self, node: NodeView, purpose: str, files: str, rollout: str = "") -> StepStarted:

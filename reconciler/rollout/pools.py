@@ -16,8 +16,10 @@ from reconciler.rollout.fields import (
     Schema,
     anything,
     command,
+    complete,
     directories,
     duration,
+    images,
     integer,
     integer_or_percent,
     labels,
@@ -27,6 +29,7 @@ from reconciler.rollout.fields import (
     optional_text,
     problem,
     read_fields,
+    registries,
     text,
     texts,
 )
@@ -96,8 +99,8 @@ POOL_SCHEMA: Schema = {
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
     "drift": Field(anything, "heal", later=True),
     "strays": Field(anything, "report", later=True),
-    "requiredImages": Field(texts, [], later=True),
-    "reachableRegistries": Field(anything, None, later=True),
+    "requiredImages": Field(images, []),
+    "reachableRegistries": Field(registries, None),
     "releaseImage": Field(optional_text, None),
     "disruption": {
         "profile": Field(one_of("default", "minimal", "openshift"), "default"),
@@ -117,11 +120,17 @@ NODE_SCHEMA: Schema = {
 
 @dataclass(frozen=True)
 class Pool:
-    """A NodePool. `spec` has every field, defaults included, durations in seconds (as recorded in the log)."""
+    """A NodePool. `spec` has every field, defaults included, durations in seconds (as recorded in the log).
+
+    Fields that the spec was recorded without, by an older version, are filled in.
+    """
 
     name: str
     spec: Mapping[str, Any]
     location: Location | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", complete(POOL_SCHEMA, self.spec))
 
     @classmethod
     def with_defaults(cls) -> Pool:
@@ -190,12 +199,15 @@ class Pool:
 
 @dataclass(frozen=True)
 class Node:
-    """A Node. `spec` is as recorded in the log: every field, and the labels."""
+    """A Node. `spec` is as recorded in the log: every field (filled in as for a Pool), and the labels."""
 
     name: str
     spec: Mapping[str, Any]
     location: Location | None = None
     pool: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", {**complete(NODE_SCHEMA, self.spec), "labels": self.spec["labels"]})
 
     @property
     def labels(self) -> Mapping[str, str]:

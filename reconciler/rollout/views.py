@@ -59,6 +59,8 @@ class NodeView:
     """A hold of node scope gives it a target of its own."""
     back: str | None = None
     """Its files were refused, and its pool goes back: the file set it should return to."""
+    rest: str = ""
+    """Until when it is left alone after steps that came to nothing, or nothing."""
     cordoned: bool = False
     """We cordoned it and did not uncordon it yet."""
     away: bool = False

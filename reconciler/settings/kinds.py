@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
@@ -96,16 +96,8 @@ def _absolute(value: str) -> str:
     return value
 
 
-def _only_none_yet(value: str) -> str:
-    if value != "none":
-        raise ValueError(f'"{value}" is not supported by this version; set "none" or leave it out')
-    return value
-
-
-def _only_empty_yet(value: str) -> str:
-    if value:
-        raise ValueError("is not supported by this version; leave it out")
-    return value
+def _home_if_any(value: str) -> str:
+    return str(_home(Path(value))) if value else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -118,5 +110,4 @@ DirectoryInside = Annotated[Text, AfterValidator(_inside)]
 Address = Annotated[str, AfterValidator(_address)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FleetName = Annotated[str, AfterValidator(_fleet_name)]
-Verify = Annotated[Literal["none", "warn", "required"], AfterValidator(_only_none_yet)]
-NotYet = Annotated[str, AfterValidator(_only_empty_yet)]
+OptionalFile = Annotated[str, AfterValidator(_home_if_any)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 
 from reconciler.settings.kinds import (
@@ -18,11 +18,10 @@ from reconciler.settings.kinds import (
     FilePath,
     FilePaths,
     FleetName,
-    NotYet,
+    OptionalFile,
     Patterns,
     Period,
     Text,
-    Verify,
 )
 
 
@@ -56,14 +55,26 @@ class FleetSettings(_Section):
     timeout: Period = timedelta(seconds=60)
     """Longest time that one look at the repository may take."""
 
-    verify: Verify = "none"
-    """Commit signatures: `none`, `warn` or `required`. Only `none` in this version."""
+    verify: Literal["none", "warn", "required"] = "none"
+    """Commit signatures: `none` checks nothing, `warn` records what is wrong, `required` refuses the commit."""
 
-    allowed_signers: NotYet = ""
-    """File of the keys that may sign, as in ssh-keygen(1). Must be empty in this version."""
+    allowed_signers: OptionalFile = ""
+    """File of the SSH keys that may sign and for whom, as in ssh-keygen(1); empty: no SSH signature counts."""
+
+    revoked_signers: OptionalFile = ""
+    """File of SSH keys that may no longer sign: public keys, one a line, or a KRL; empty: none is revoked."""
+
+    gpg_keys: OptionalFile = ""
+    """File of the GPG keys that may sign, as `gpg --armor --export` writes it; empty: no GPG signature counts."""
 
     validation: Literal["default", "strict"] = "default"
     """`strict` refuses what today's OpenShift API refuses, such as tags and digests in registry lists."""
+
+    @model_validator(mode="after")
+    def _keys_to_verify_with(self) -> Self:
+        if self.verify != "none" and not (self.allowed_signers or self.gpg_keys):
+            raise ValueError(f'verify = "{self.verify}" needs keys; set allowed_signers, gpg_keys or both')
+        return self
 
 
 class SshSettings(_Section):

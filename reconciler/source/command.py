@@ -105,9 +105,11 @@ class Answer:
 class GitCommand:
     """git in one bare repository. Calls block: run them in a thread."""
 
-    def __init__(self, directory: Path, remote: Remote) -> None:
+    def __init__(self, directory: Path, remote: Remote, over: Mapping[str, str] | None = None) -> None:
+        """`over`: variables that win over all others."""
         self.directory = directory
         self.remote = remote
+        self._over = over or {}
         self._git = git.Git(directory)
         self._program = self._git.GIT_PYTHON_GIT_EXECUTABLE or "git"
         self._environment: dict[str, str] | None = None
@@ -147,7 +149,7 @@ class GitCommand:
         try:
             if self._environment is None:
                 own = {"GIT_DIR": str(self.directory), "GIT_OBJECT_DIRECTORY": str(self.directory / "objects")}
-                self._environment = self.remote.environment(self._ssh_command()) | own
+                self._environment = {**self.remote.environment(self._ssh_command()), **own, **self._over}
             return self._git.execute(
                 [self._program, *arguments],
                 istream=subprocess.PIPE,

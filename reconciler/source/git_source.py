@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.errors import InputRejected, UsageError
-from reconciler.ports import Commit, ManifestFile
+from reconciler.ports import Commit, ManifestFile, Signature
 from reconciler.source.command import Deadline, Remote
+from reconciler.source.keyring import KeyFiles
 from reconciler.source.mirror import Mirror
 from reconciler.source.selection import Entry, Ignored, candidates, content_refusal, parse_tree, refusal, relative_path
+from reconciler.source.signatures import Verifier
 
 _BAD_BRANCH = re.compile(r"^-|^/|/$|//|\.\.|@\{|\.lock$|[\x00-\x20\x7f~^:?*\[\\]")
 
@@ -19,18 +21,21 @@ _BAD_BRANCH = re.compile(r"^-|^/|/$|//|\.\.|@\{|\.lock$|[\x00-\x20\x7f~^:?*\[\\]
 class GitSource:
     """Implements ports.Source. git runs in threads; no call takes longer than `timeout` seconds, and none asks."""
 
-    def __init__(self, url: str, branch: str, path: str, mirror_dir: Path, timeout: float) -> None:
+    def __init__(
+        self, url: str, branch: str, path: str, mirror_dir: Path, timeout: float, key_files: KeyFiles | None = None
+    ) -> None:
         """`url`: see Remote.parse. `path`: a directory in the repository. `mirror_dir`: the bare mirror, made when
-        needed; its lock stands beside it. Raises UsageError."""
+        needed; its lock stands beside it. `key_files`: who may sign; None: nobody is known. Raises UsageError."""
         if not branch or _BAD_BRANCH.search(branch):
             raise UsageError(f"{branch!r} cannot be the name of a branch", where="branch")
         self._path = relative_path(path)
         self._timeout = timeout
         self._mirror = Mirror(Remote.parse(url), branch, mirror_dir.absolute())
+        self._verifier = Verifier(self._mirror, key_files or KeyFiles())
 
     async def head(self) -> str:
-        """See ports.Source."""
-        return await asyncio.to_thread(self._mirror.refresh, self._deadline())
+        """See ports.Source. Keys that cannot be used are a SourceError too: no commit could be judged."""
+        return await asyncio.to_thread(self._head, self._deadline())
 
     async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
         """See ports.Source. With `since`, `limit` keeps the oldest."""
@@ -40,8 +45,20 @@ class GitSource:
         """See ports.Source. `.reconcilerignore` files that cannot be read are in the answer, refused."""
         return await asyncio.to_thread(self._manifests, self._deadline(), commit)
 
+    async def keys(self) -> str:
+        """See ports.Source."""
+        return (await asyncio.to_thread(self._verifier.keys, self._deadline())).digest
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        """See ports.Source."""
+        return await asyncio.to_thread(self._verifier.signatures, self._deadline(), since, commit)
+
     def _deadline(self) -> Deadline:
         return Deadline(self._timeout)
+
+    def _head(self, deadline: Deadline) -> str:
+        self._verifier.keys(deadline)
+        return self._mirror.refresh(deadline)
 
     def _manifests(self, deadline: Deadline, commit: str) -> Sequence[ManifestFile]:
         listing = self._mirror.tree(deadline, commit, self._path)

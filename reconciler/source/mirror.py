@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +103,10 @@ class Mirror:
         finally:
             os.close(descriptor)
 
+    def git(self, over: Mapping[str, str] | None = None) -> GitCommand:
+        """git on the mirror, for reading; with `over`, variables that win over all others."""
+        return self._git if over is None else GitCommand(self._directory, self.remote, over)
+
     # --- Read -------------------------------------------------------------------------------------------------------
 
     def commits(self, deadline: Deadline, since: str | None, head: str, limit: int | None) -> Sequence[Commit] | None:
@@ -139,17 +143,25 @@ class Mirror:
             return None
         return self._git.run(deadline, "ls-tree", "-r", "-l", "-z", f"{commit}:{path}")
 
-    def contents(self, deadline: Deadline, blobs: Sequence[str]) -> list[bytes]:
-        """The contents of blobs, in the same order, read by one process."""
+    def brought_by(self, deadline: Deadline, since: str | None, commit: str) -> list[str]:
+        """`commit` last, before it what it brings: see ports.Source.signatures."""
+        self._require_commit(deadline, commit)
+        if since is None or not self._has_commit(deadline, since):
+            return [commit]
+        listing = self._git.run(deadline, "rev-list", "--topo-order", "--reverse", commit, f"^{since}", "--")
+        return listing.decode().split() or [commit]
+
+    def contents(self, deadline: Deadline, objects: Sequence[str], kind: str = "blob") -> list[bytes]:
+        """The contents of objects of one kind, in the same order, read by one process."""
         out = self._git.run(
-            deadline, "cat-file", "--batch", "--buffer", given="".join(f"{b}\n" for b in blobs).encode()
+            deadline, "cat-file", "--batch", "--buffer", given="".join(f"{name}\n" for name in objects).encode()
         )
         found, start = [], 0
-        for blob in blobs:
+        for name in objects:
             end = out.index(b"\n", start)
             header = out[start:end].decode(errors="replace").split()
-            if header[1:2] != ["blob"]:
-                raise mirror_error(f"fatal: blob {blob} is missing", self._directory)
+            if header[1:2] != [kind]:
+                raise mirror_error(f"fatal: {kind} {name} is missing", self._directory)
             start = end + 1 + int(header[2]) + 1
             found.append(out[end + 1 : start - 1])
         return found
@@ -183,15 +195,15 @@ def _commit(sha: str, parents: str, *about: str) -> Commit:
         parent=parents.split()[0] if parents else None,
         author=author,
         author_email=author_email,
-        authored_at=_utc(authored),
+        authored_at=utc(authored),
         committer=committer,
         committer_email=committer_email,
-        committed_at=_utc(committed),
+        committed_at=utc(committed),
         message=message.rstrip("\n"),
     )
 
 
-def _utc(seconds: str) -> str:
+def utc(seconds: str) -> str:
     """Unix seconds as UTC text. A time that no calendar has becomes 1970, as in git itself."""
     try:
         time_ = datetime.fromtimestamp(int(seconds), UTC)

@@ -37,6 +37,7 @@ class FleetSettings:
     branch: str
     path: str
     validation: Literal["default", "strict"] = "default"
+    verify: Literal["none", "warn", "required"] = "none"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _told(step: StepStarted, answer: Receipt, checks: Sequence[str]) -> list[Eve
             events.append(RuntimeRestarted(step.node, step.pool, step.step, action))
         else:
             events.append(RuntimeReloaded(step.node, step.pool, step.step, action, answer.loaded))
-    if checks and (answer.result == "applied" or answer.reason == CHECK_FAILED):
+    if checks and (answer.result in ("applied", "confirmed") or answer.reason == CHECK_FAILED):
         events.append(HealthChecked(step.node, step.pool, step.step, tuple(checks), answer.check))
     return events
 
@@ -87,7 +87,7 @@ def _ended(step: StepStarted, answer: Receipt, proof: Receipt, drift: Sequence[M
         what = f"the health check {answer.check} failed" if answer.check else "the runtime was not active"
         return [NodeDeferred(step.node, step.pool, step.step, f"{what} before the change")]
     events: list[Event] = []
-    if answer.result in ("applied", "same"):
+    if answer.result in ("applied", "same", "confirmed"):
         if step.purpose == "repair":
             events.append(DriftRepaired(step.node, step.pool, step.step, tuple(drift)))
         events.append(NodeConverged(step.node, step.pool, step.step, step.files, step.base, proof.as_data()))

@@ -30,8 +30,15 @@ def judge_manifests(
         "problems": [as_data(problem) for problem in judgement.problems],
         "warnings": [as_data(problem) for problem in judgement.warnings],
         "signatures": "not checked",
+        "guard": {name: _guard(pool) for name, pool in sorted(judgement.inventory.pools.items())},
     }
     return judgement, data
+
+
+def _guard(pool: Pool) -> str:
+    """What the guard would judge at least; which images run on nodes is not known here."""
+    named = len({*pool.spec["requiredImages"], *filter(None, (pool.spec["releaseImage"],))})
+    return f"{named} image{'s' * (named != 1)} required" if named else "NOT ARMED"
 
 
 def render_manifests(

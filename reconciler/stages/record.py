@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,7 +38,9 @@ from reconciler.registries.model import Problem, Resource, canonical_json, diges
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, ParsedFile, judge, mass_removals
+from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
+from reconciler.stages.signatures import Checked, check_ahead, check_signatures
 
 _PULL_REQUEST = re.compile(r"Merge pull request #(\d+)|\(#(\d+)\)\s*$|See merge request \S*!(\d+)", re.MULTILINE)
 
@@ -79,6 +81,7 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
         body = HistoryRewritten(str(row.get("head") or accepted), head)
         await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
         return 1
+    await check_ahead(context, snapshot, head)
     recorded = row.get("head")
     for commit in commits:
         snapshot = await context.snapshot()
@@ -107,7 +110,9 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
     refused = row["rejected"] == head
     waiting = row["waiting"] is not None and row["waiting"]["commit"] == head
     approved = waiting and _approved(row, head)
-    if not approved and not ((refused or waiting) and (recheck or row["judged_with"] != judged_with(context))):
+    if not approved and not (refused or waiting):
+        return 0
+    if not approved and not recheck and row["judged_with"] == await judged_with(context):
         return 0
     commits = await context.source.commits(None, head)
     for commit in commits or ():
@@ -115,26 +120,41 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
     return 1
 
 
-def judged_with(context: Context) -> str:
+async def judged_with(context: Context) -> str:
     """Digest of what a judgement depends on besides the commit."""
-    return digest({"validation": context.fleet.validation, "tool": context.tool_version, "renderer": RENDERER_VERSION})
+    verify = context.fleet.verify
+    return digest(
+        {
+            "validation": context.fleet.validation,
+            "verify": verify,
+            "keys": "" if verify == "none" else await context.source.keys(),
+            "tool": context.tool_version,
+            "renderer": RENDERER_VERSION,
+        }
+    )
 
 
 async def _record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
-    observed = _observed(commit, judged_with(context))
-    try:
-        judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
-    except InputRejected as error:
-        problem = Problem("unreadable", error.what, None, "", "", error.remedy)
-        rejected = CommitRejected(commit.sha, tuple(_pools(snapshot)), True, (as_data(problem),))
-        bodies: list[Event] = [observed, rejected]
-    else:
-        difference = compare(judgement, snapshot, commit.sha)
-        await context.blobs.put(difference.blobs.values())
-        bodies = [observed, *difference.events]
+    settings = await judged_with(context)
+    checked = await check_signatures(context, snapshot, commit.sha)
+    difference = await _judged(context, snapshot, commit, checked)
+    await context.blobs.put(difference.blobs.values())
+    bodies = [_observed(commit, settings, checked.data), *difference.events]
     await context.append(context.events(snapshot, bodies), snapshot, [fleet_stream(context.name)])
     verdicts = ", ".join(sorted({body.type for body in bodies if body.type.startswith(("CommitA", "CommitR", "Mass"))}))
     context.progress(Progress("record", f"{commit.sha[:12]} {commit.subject} ({verdicts})"))
+
+
+async def _judged(context: Context, snapshot: Snapshot, commit: Commit, checked: Checked) -> Difference:
+    """What the commit changes. Of one that is not signed as it must be, nothing is looked at."""
+    refused = tuple(problem for problem in checked.problems if problem.severity == "error")
+    if refused:
+        return _rejected(commit.sha, _pools(snapshot), refused)
+    try:
+        judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
+    except InputRejected as error:
+        return _rejected(commit.sha, _pools(snapshot), [Problem("unreadable", error.what, remedy=error.remedy)])
+    return compare(replace(judgement, warnings=(*checked.problems, *judgement.warnings)), snapshot, commit.sha)
 
 
 async def parse(context: Context, commit: str) -> list[ParsedFile]:
@@ -165,13 +185,16 @@ class Difference:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
 
+def _rejected(commit: str, pools: Iterable[str], problems: Iterable[Problem]) -> Difference:
+    """Refused for all pools."""
+    return Difference([CommitRejected(commit, tuple(pools), True, tuple(as_data(p) for p in problems))])
+
+
 def compare(judgement: Judgement, snapshot: Snapshot, commit: str) -> Difference:
     """The difference between what is recorded and what the commit says, as far as it is taken."""
     stranded = _holds_stranded(judgement, snapshot)
     if stranded or judgement.whole:
-        problems = (*stranded, *judgement.problems)
-        pools = tuple(_pools(snapshot) or judgement.inventory.pools)
-        return Difference([CommitRejected(commit, pools, True, tuple(as_data(p) for p in problems))])
+        return _rejected(commit, _pools(snapshot) or judgement.inventory.pools, (*stranded, *judgement.problems))
     removed = _mass_removals(judgement, snapshot, commit)
     if removed:
         return Difference([MassRemovalDetected(commit, judgement.accepted, removed)])
@@ -193,7 +216,7 @@ def _compare_pools(judgement: Judgement, snapshot: Snapshot, commit: str, differ
     for name, pool in sorted(judgement.inventory.pools.items()):
         row = snapshot.one(POOLS, snapshot.fleet, name)
         before = row["spec"] if row else None
-        if before is None or (name not in judgement.rejected and before != plain(pool.spec)):
+        if before is None or (name not in judgement.rejected and Pool(name, before).spec != plain(pool.spec)):
             place = pool.location
             file, line = (place.file, place.line) if place else ("", 0)
             difference.events.append(PoolConfigured(name, commit, file, line, pool.spec))
@@ -253,7 +276,7 @@ def _compare_nodes(judgement: Judgement, snapshot: Snapshot, commit: str, differ
         row = recorded.get(name)
         if row is None:
             difference.events.append(NodeRegistered(name, node.pool, commit, node.spec))
-        elif (row["spec"], row["pool"]) != (plain(node.spec), node.pool):
+        elif (Node(name, row["spec"]).spec, row["pool"]) != (plain(node.spec), node.pool):
             difference.events.append(NodeChanged(name, node.pool, commit, node.spec))
     gone = sorted(set(recorded) - set(judgement.inventory.nodes))
     difference.events.extend(NodeRemoved(name, commit) for name in gone)
@@ -303,7 +326,7 @@ def _pools(snapshot: Snapshot) -> list[str]:
     return sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"] is not None)
 
 
-def _observed(commit: Commit, settings: str) -> CommitObserved:
+def _observed(commit: Commit, settings: str, signature: Mapping[str, Any] | None) -> CommitObserved:
     found = _PULL_REQUEST.search(commit.message)
     return CommitObserved(
         commit=commit.sha,
@@ -318,6 +341,7 @@ def _observed(commit: Commit, settings: str) -> CommitObserved:
         message=redacted(commit.message),
         pull_request=next((number for number in found.groups() if number), None) if found else None,
         judged_with=settings,
+        signature=signature,
     )
 
 

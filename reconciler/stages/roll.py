@@ -27,6 +27,7 @@ from reconciler.stages.context import EPOCH, Context, Progress, anew
 from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
+from reconciler.stages.ways import Ways
 
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
@@ -73,7 +74,7 @@ class _PoolRoll:
 
     def __init__(self, context: Context, name: str, sights: Mapping[str, Sight]) -> None:
         self.context, self.name, self.sights = context, name, sights
-        self.look = Look(context, sights, Changes(context), set())
+        self.look = Look(context, sights, Changes(context), Ways(context), set())
         self.planner = Planner(context.name, context.owner, EPOCH)
         self.done = Rolled(name)
         self.running: set[asyncio.Task[Ended]] = set()

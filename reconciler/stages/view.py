@@ -17,7 +17,9 @@ from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
 from reconciler.stages.changes import Changes
 from reconciler.stages.context import Context, FileSet
+from reconciler.stages.guard import blocked_targets
 from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
+from reconciler.stages.ways import Ways
 
 RETRY_FIRST = 30
 RETRY_DOUBLINGS = 7
@@ -34,6 +36,7 @@ class Look:
     context: Context
     sights: Mapping[str, Sight]
     changes: Changes
+    ways: Ways
     tried: set[str]
 
 
@@ -54,12 +57,14 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         window_until=datetime.fromisoformat(row["window_until"]) if row["window_until"] else None,
     )
     sets = await file_sets(look.context, snapshot)
+    mine = [sight for sight in look.sights.values() if sight.pool == name]
+    blocked = await blocked_targets(look.context, snapshot, view.pool, mine, sets, look.ways)
     own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
     nodes = []
-    for sight in look.sights.values():
-        if sight.pool == name:
-            known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
-            nodes.append(await _with_change(look, view, known, _node(look, snapshot, view, known, own), sets))
+    for sight in mine:
+        known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
+        node = _guarded(_node(look, snapshot, view, known, own), blocked)
+        nodes.append(await _with_change(look, view, known, node, sets))
     return replace(view, nodes=sorted(nodes, key=in_turn))
 
 
@@ -100,11 +105,18 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         out=sight.out or _waits(look.context, view.pool, sight),
         tried=sight.name in look.tried,
         own=sight.name in own,
+        rest=_rest(look.context, sight),
         cordoned=state.get("cordoned") is not None,
         away=seen is None or not healthy,
         healthy=healthy,
     )
     return replace(node, back=_back(view, node))
+
+
+def _guarded(node: NodeView, blocked: Mapping[str, str]) -> NodeView:
+    """A node whose target the guard blocks; one that drifted may not go on, but what it has is kept."""
+    why = blocked.get(node.target or "", "")
+    return replace(node, target=node.applied) if why and node.drifted else replace(node, blocked=why)
 
 
 def _back(view: PoolView, node: NodeView) -> str | None:
@@ -141,8 +153,14 @@ def _waits(context: Context, pool: Pool, sight: Sight) -> str:
         return f"step in progress by {state['step_owner']}"
     if seen is not None and not _is_healthy(pool, seen.active):
         return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
+    return _rest(context, sight)
+
+
+def _rest(context: Context, sight: Sight) -> str:
+    """Until when a node is left alone after steps that came to nothing, or nothing."""
     if context.retry_now:
         return ""
+    state = sight.state
     failed, deferred = state.get("failed"), state.get("deferred")
     # A repair has nobody's new content to blame, and no newer commit to wait for.
     if failed and (failed["blame"] == "node" or failed["files"] == state.get("files")):

@@ -260,11 +260,13 @@ def select_matching(wanted: EventFilter) -> sa.Select[Any]:
         columns.position > wanted.after,
         columns.position <= wanted.until if wanted.until is not None else None,
         columns.fleet == wanted.fleet if wanted.fleet is not None else None,
-        columns.type == sa.any_(sa.literal(list(wanted.types), ARRAY(sa.Text))) if wanted.types is not None else None,
+        _among(columns.type, wanted.types) if wanted.types is not None else None,
         columns.node == wanted.node if wanted.node is not None else None,
         columns.pool == wanted.pool if wanted.pool is not None else None,
         columns.resource == wanted.resource if wanted.resource is not None else None,
         columns.commit_sha.startswith(wanted.commit, autoescape=True) if wanted.commit is not None else None,
+        _among(columns.commit_sha, wanted.commits) if wanted.commits is not None else None,
+        _among(columns.position, wanted.positions) if wanted.positions is not None else None,
         columns.correlation_id == wanted.correlation_id if wanted.correlation_id is not None else None,
         columns.recorded_at >= wanted.since_time if wanted.since_time is not None else None,
         columns.recorded_at <= wanted.until_time if wanted.until_time is not None else None,
@@ -272,3 +274,7 @@ def select_matching(wanted: EventFilter) -> sa.Select[Any]:
     order = columns.position.desc() if wanted.newest_first else columns.position.asc()
     query = sa.select(*_COLUMNS).where(*(condition for condition in conditions if condition is not None))
     return query.order_by(order).limit(wanted.limit)
+
+
+def _among(column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
+    return column == sa.any_(sa.literal(list(values), ARRAY(column.type)))

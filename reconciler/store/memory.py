@@ -163,6 +163,8 @@ def _matches(event: StoredEvent, wanted: EventFilter) -> bool:
         and wanted.pool in (None, columns["pool"])
         and wanted.resource in (None, columns["resource"])
         and (wanted.commit is None or (columns["commit"] or "").startswith(wanted.commit))
+        and (wanted.commits is None or columns["commit"] in wanted.commits)
+        and (wanted.positions is None or event.position in wanted.positions)
         and wanted.correlation_id in (None, event.correlation_id)
         and (wanted.since_time is None or event.recorded_at >= wanted.since_time)
         and (wanted.until_time is None or event.recorded_at <= wanted.until_time)

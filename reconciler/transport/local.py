@@ -12,6 +12,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -25,9 +27,11 @@ from reconciler.transport.protocol import (
     check_answered,
     confirm_call,
     decode_hook,
+    decode_images,
     decode_observation,
     decode_receipt,
     hook_call,
+    images_call,
     observe_call,
     release_call,
     revert_call,
@@ -46,6 +50,9 @@ class LocalTransport:
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         return decode_observation(await self._run(target, observe_call(request)), request, target)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return decode_images(await self._run(target, images_call(request)), target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         return decode_receipt(await self._run(target, apply_call(request)), request, target)

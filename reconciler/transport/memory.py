@@ -11,6 +11,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -36,6 +38,9 @@ class MemoryTransport:
         for path in request.known:
             readable(path)
         return (await self._reached(target)).observe(request, self._now())
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return (await self._reached(target)).needs(request, self._now())
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         heading(request)

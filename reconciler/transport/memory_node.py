@@ -15,6 +15,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Owner,
@@ -46,6 +48,12 @@ class MemoryNode:
     active: str = "active"
     mco: bool = False
     hold: str = ""
+    images: list[str] = field(default_factory=list)
+    """What its containers run; with `images_note` nobody can tell."""
+    images_note: str = ""
+    pause: str = ""
+    asked: int = 0
+    """How often it was asked for its images."""
     faults: Faults = field(default_factory=Faults)
     owner: Owner | None = None
     baseline: dict[str, Entry | None] = field(default_factory=dict)
@@ -88,6 +96,12 @@ class MemoryNode:
             reverted=self._reverted(),
             loaded_since=self.loaded_since if crio else 0,
         )
+
+    def needs(self, request: ImagesRequest, now: int) -> NodeImages:
+        self._recover(now)
+        self.asked += 1
+        pause = self.pause if request.runtime == "crio" else ""
+        return NodeImages(() if self.images_note else tuple(sorted(set(self.images))), pause, self.images_note)
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:
         self._lose("before")

@@ -2,7 +2,7 @@
 # docs/reference/node-protocol.md.
 #
 #   sh node.sh 1 VERB LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out; the verbs are
-#                                            observe, apply, revert, confirm, release, hook
+#                                            observe, images, apply, revert, confirm, release, hook
 #   sh node.sh status|revert|baseline|hold REASON|resume|confirm|release [--restore]   for an operator on the host
 #   sh node.sh timer STEP SECONDS            started by apply: undoes the change of STEP unless it is confirmed
 #
@@ -44,7 +44,7 @@ request() {
     protocol=${1-} verb=${2-} length=${3-} digest=${4-} root=${5-}
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
-        observe | apply | revert | confirm | release | hook) ;;
+        observe | images | apply | revert | confirm | release | hook) ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
@@ -52,7 +52,7 @@ request() {
     [ "$verb" != hook ] || hook # changes nothing of ours: no lock, and it ends with its caller
     trap '' PIPE HUP INT TERM
     read_owner
-    if [ "$verb" = observe ]; then
+    if only_looks; then
         [ ! -d "$state" ] || lock || refuse "$reason" "$detail"
     elif managed_by_mco; then
         parse_header "$header" || refuse "$reason" "$detail"
@@ -74,6 +74,11 @@ only_ends() {
 take_request() {
     forget_request
     parse_header "$header" || refuse "$reason" "$detail"
+}
+
+# Verbs that change nothing, and therefore need no step and no state directory.
+only_looks() {
+    [ "$verb" = observe ] || [ "$verb" = images ]
 }
 
 # refuse REASON DETAIL: the answer to a request that cannot be taken at all.
@@ -155,7 +160,7 @@ parse_header() {
     detail='log_id, step or runtime is missing'
     [ -n "$log_id" ] || return 1
     [ -n "$runtime" ] || [ "$verb" = hook ] || return 1
-    [ -n "$step" ] || [ "$verb" = observe ] || return 1
+    [ -n "$step" ] || only_looks || return 1
     detail='what the verb needs is missing'
     case $verb in
         hook) [ -n "$command" ] && [ -n "$hook_seconds" ] || return 1 ;;
@@ -555,6 +560,49 @@ is_healthy() {
     return 1
 }
 
+# --- images ----------------------------------------------------------------------------------------------------------
+
+# What the runtime's own client says, as it says it: JSON is for the other side to read. Ended containers count too:
+# an init container's image is needed again at the next start.
+images() {
+    source=crictl pause='' detail='' containers='' present=''
+    [ "$runtime" = crio ] || source=podman
+    if ! find_program "$source"; then
+        detail="this host has no $source"
+    elif list_json ps -a && containers=$listing && list_json images; then
+        present=$listing
+    else
+        containers=''
+    fi
+    [ "$runtime" != crio ] || ! find_program crio || find_pause
+    quote "$pause"
+    pause=$quoted
+    quote "$detail"
+    printf '{"protocol":1,"source":"%s","pause":"%s","detail":"%s","containers":"%s","images":"%s"}\n' \
+        "$source" "$pause" "$quoted" "$containers" "$present"
+}
+
+# list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
+list_json() {
+    listed=$(timeout -s KILL 30 "$program_path" "$@" --$([ "$source" = crictl ] && printf output || printf format) json \
+        2>/dev/null </dev/null) || { detail="$source $1 ended with status $?"; return 1; }
+    [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
+    listing=$(printf '%s\n' "$listed" | gzip -c | base64 | tr -d '\n')
+}
+
+# The image that holds every pod's namespaces; a default is shown as a comment.
+find_pause() {
+    settings=$(timeout -s KILL 20 "$program_path" config 2>/dev/null </dev/null)
+    IFS=$newline
+    for line in $settings; do
+        IFS=' '
+        case $line in
+            'pause_image = "'*'"' | '# pause_image = "'*'"') pause=${line#*\"} pause=${pause%\"*} ;;
+        esac
+    done
+    IFS=' '
+}
+
 # --- apply and revert ------------------------------------------------------------------------------------------------
 
 apply() {
@@ -793,7 +841,7 @@ lock() {
         exec 9>>"$state/lock"
     elif [ -r "$state/lock" ]; then
         exec 9<"$state/lock" # read-only file system: looking is still possible
-    elif [ "$verb" = observe ]; then
+    elif only_looks; then
         return 0
     else
         try write "$state/lock" '' || return 1

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shlex
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObservedFile,
     ObserveRequest,
@@ -39,8 +42,9 @@ from reconciler.ports import (
     Target,
 )
 from reconciler.transport.header import check_lines, checked, heading, hook_lines, readable
+from reconciler.transport.listing import images_in_use, may_be_asked
 
-Verb = Literal["observe", "apply", "revert", "confirm", "release", "hook"]
+Verb = Literal["observe", "images", "apply", "revert", "confirm", "release", "hook"]
 
 RECEIPT_LIMIT = 4096
 """Bytes of a receipt on the wire, its newline included."""
@@ -50,6 +54,9 @@ CONTENT_LIMIT = 1024 * 1024
 
 PAYLOAD_LIMIT = 99_999_999
 """Bytes of a packed payload."""
+
+LISTING_LIMIT = 16 * 1024 * 1024 + 1
+"""Bytes of a list of containers or of images, its newline included."""
 
 FAILURES = frozenset(
     {"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed", "unreadable"}
@@ -102,6 +109,10 @@ def observe_call(request: ObserveRequest) -> Call:
     lines = [f"log_id {request.log_id}", f"runtime {request.runtime}"]
     lines += [f"observe {known or '-'} {readable(path)}" for path, known in sorted(request.known.items())]
     return _call("observe", lines, b"")
+
+
+def images_call(request: ImagesRequest) -> Call:
+    return _call("images", [f"log_id {request.log_id}", f"runtime {request.runtime}"], b"")
 
 
 def apply_call(request: ApplyRequest) -> Call:
@@ -187,6 +198,20 @@ def decode_hook(output: bytes, target: Target) -> HookResult:
     if answer.error:
         raise answer.refusal()
     return HookResult(answer.number("status"), answer.encoded("output").decode(errors="replace"))
+
+
+def decode_images(output: bytes, target: Target) -> NodeImages:
+    """Raises NodeRefused or NodeFault for an `error` answer, NodeFault for anything that is no answer."""
+    answer = _Answer(output, target)
+    if answer.error:
+        raise answer.refusal()
+    note = "".join(filter(str.isprintable, answer.text("detail")))
+    pause = answer.text("pause")
+    try:
+        used = () if note else images_in_use(answer.unpacked("containers"), answer.unpacked("images"))
+    except ValueError:
+        raise answer.malformed("containers") from None
+    return NodeImages(used, pause if may_be_asked(pause) else "", note)
 
 
 def decode_receipt(output: bytes, request: StepRequest, target: Target) -> Receipt:
@@ -315,6 +340,14 @@ class _Answer:
             return base64.b64decode(self.text(field), validate=True)
         except binascii.Error:
             raise self.malformed(field) from None
+
+    def unpacked(self, field: str) -> Any:
+        """JSON, gzipped. Raises ValueError for anything else."""
+        try:
+            data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(self.encoded(field), LISTING_LIMIT)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        return json.loads(data)
 
     def names(self, field: str) -> Sequence[str]:
         """Names ended by NUL, of any bytes; what is no UTF-8 is shown as `\\xNN`."""

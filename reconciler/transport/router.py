@@ -11,6 +11,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -29,6 +31,9 @@ class TransportRouter:
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         return await self._for(target).observe(target, request)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        return await self._for(target).images(target, request)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         return await self._for(target).apply(target, request)

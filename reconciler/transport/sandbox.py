@@ -8,6 +8,7 @@ and boot id. Nothing of the host is changed; needs root, Linux, unshare and sshd
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shlex
 import shutil
@@ -16,7 +17,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import asyncssh
 
 from reconciler.errors import NodeFault
 from reconciler.ports import Target
-from reconciler.transport.sandbox_programs import CLIENT, INIT, JOURNALCTL, SSHD_CONFIG, SYSTEMCTL
+from reconciler.transport.sandbox_programs import CLIENT, CRIO, INIT, JOURNALCTL, SSHD_CONFIG, SYSTEMCTL
 
 PORT = 2222
 START_TIMEOUT = 20.0
@@ -95,6 +96,17 @@ class FakeRuntime:
         """How long a reload takes."""
         (self.control / "delay").write_text(f"{seconds}\n")
 
+    def set_images(self, names: Sequence[str], pause: str = "") -> None:
+        """What containers run: `crictl` and `podman` list one of each image; CRI-O's pause image."""
+        cri = [{"id": f"{n:064x}", "image": {"image": name}, "imageRef": name} for n, name in enumerate(names)]
+        listings: dict[str, object] = {
+            "crictl-ps": {"containers": cri},
+            "podman-ps": [{"Id": f"{n:064x}", "Image": name} for n, name in enumerate(names)],
+        }
+        for listing, content in listings.items():
+            (self.control / listing).write_text(json.dumps(content))
+        (self.control / "crio-config").write_text(f'[crio.image]\npause_image = "{pause}"\n')
+
 
 @dataclass(slots=True)
 class LocalNode:
@@ -129,9 +141,6 @@ def _programs(directory: Path, control: Path, etc: Path) -> None:
     for name, text in fakes.items():
         text = text.replace("@CONTROL@", shlex.quote(str(control))).replace("@ETC@", shlex.quote(str(etc)))
         put_program(directory / name, text)
-
-
-CRIO = "#!/bin/sh\necho 'crio version 1.31.13'\n"
 
 
 def put_program(path: Path, text: str) -> None:
@@ -298,9 +307,9 @@ def _answers(address: str, port: int) -> bool:
     return False
 
 
-def wait_for(holds: Callable[[], bool], otherwise: str) -> None:
-    """Wait until `holds()`; raises NodeFault with `otherwise` after START_TIMEOUT."""
-    end = time.monotonic() + START_TIMEOUT
+def wait_for(holds: Callable[[], bool], otherwise: str, within: float = START_TIMEOUT) -> None:
+    """Wait until `holds()`; raises NodeFault with `otherwise` after `within` seconds."""
+    end = time.monotonic() + within
     while not holds():
         if time.monotonic() > end:
             raise NodeFault(otherwise)

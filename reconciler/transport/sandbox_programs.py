@@ -62,15 +62,6 @@ date +@%s >"$control/loaded"
 exit 0
 """
 
-CLIENT = """#!/bin/sh
-# Fake of a sandbox node, as crictl and as podman: a pull fails while its control directory says why.
-control=@CONTROL@
-[ "$1" = pull ] || exit 0
-for image; do :; done
-printf '%s %s\\n' "${0##*/}" "$*" >>"$control/pulls"
-[ ! -s "$control/pull" ] || { printf 'pulling %s: ' "$image" >&2; cat "$control/pull" >&2; exit 1; }
-"""
-
 JOURNALCTL = """#!/bin/sh
 # Fake of a sandbox node: the journal is a file, a cursor is a number of lines.
 journal=@CONTROL@/journal
@@ -83,6 +74,31 @@ for word; do
     esac
 done
 tail -n "+$((from + 1))" "$journal"
+"""
+
+CLIENT = """#!/bin/sh
+# Fake of a sandbox node, as crictl and as podman: lists what the files of its control directory hold; a pull fails
+# while one of them says why.
+control=@CONTROL@
+if [ "$1" = pull ]; then
+    for image; do :; done
+    printf '%s %s\\n' "${0##*/}" "$*" >>"$control/pulls"
+    [ ! -s "$control/pull" ] || { printf 'pulling %s: ' "$image" >&2; cat "$control/pull" >&2; exit 1; }
+    exit 0
+fi
+case $1:${0##*/} in
+    ps:crictl) empty='{"containers":[]}' ;;
+    images:crictl) empty='{"images":[]}' ;;
+    *) empty='[]' ;;
+esac
+[ ! -f "$control/${0##*/}-$1" ] || exec cat "$control/${0##*/}-$1"
+printf '%s\\n' "$empty"
+"""
+
+CRIO = """#!/bin/sh
+# Fake of a sandbox node.
+[ "$1" != config ] || exec cat @CONTROL@/crio-config
+echo 'crio version 1.31.13'
 """
 
 SSHD_CONFIG = """ListenAddress {address}

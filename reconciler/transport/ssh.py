@@ -17,6 +17,8 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -30,9 +32,11 @@ from reconciler.transport.protocol import (
     check_answered,
     confirm_call,
     decode_hook,
+    decode_images,
     decode_observation,
     decode_receipt,
     hook_call,
+    images_call,
     observe_call,
     release_call,
     revert_call,
@@ -83,6 +87,10 @@ class SshTransport:
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         output, host_key = await self._run(target, observe_call(request))
         return decode_observation(output, request, target, host_key)
+
+    async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
+        output, _ = await self._run(target, images_call(request))
+        return decode_images(output, target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         output, _ = await self._run(target, apply_call(request))

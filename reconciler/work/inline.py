@@ -11,7 +11,9 @@ from reconciler.ports import (
     ConfirmRequest,
     HookRequest,
     HookResult,
+    ImagesRequest,
     Job,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -36,6 +38,12 @@ class InlineRunner:
         """Each node's observation, or its error, in the order asked."""
         return await asyncio.gather(
             *(self._one(target, self._transport.observe(target, request)) for target, request in wanted)
+        )
+
+    async def images(self, wanted: Sequence[tuple[Target, ImagesRequest]]) -> Sequence[NodeImages | NodeError]:
+        """Each node's images, or its error, in the order asked."""
+        return await asyncio.gather(
+            *(self._one(target, self._transport.images(target, request)) for target, request in wanted)
         )
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:

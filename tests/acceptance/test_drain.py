@@ -173,6 +173,7 @@ async def test_a_node_that_could_not_be_uncordoned_is_uncordoned_by_a_turn_of_it
     await fleet.world.run()
     assert fleet.drainer.cordoned == {"w1"}
     assert "cordon w2" not in fleet.drainer.did  # w1 spends the budget
+    fleet.world.clock.advance(60)
     await fleet.world.run()
     assert not fleet.drainer.cordoned
     assert (await fleet.types("w1"))[-2:] == ["StepStarted", "NodeUncordoned"]

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from reconciler.faults import FAULT_POINTS
 from reconciler.ports import EventFilter
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.sandbox import SandboxNode, put_program, wait_for
@@ -21,7 +22,6 @@ from tests.world import IMAGE, POOL, World, make_real_world
 NODES = 3
 RELOAD = "reload crio.service"
 CHANGED = IMAGE.replace("untrusted", "distrusted")
-POINTS = ("after-fetch", "after-append", "after-step-started", "before-receipt-recorded", "between-nodes")
 
 MV = """#!/bin/sh
 # Of a test: stops a request before or after one of its renames, and lets it die or go on when told.
@@ -98,7 +98,7 @@ async def _check_converged(world: World, nodes: list[SandboxNode], watcher: Watc
     assert (await world.log.verify()).problems == ()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", FAULT_POINTS)
 async def test_controller_killed(point: str, world: World, program: Program, nodes: list[SandboxNode]) -> None:
     with Watcher(nodes) as watcher:
         assert program.run("sync", "--wait", RECONCILER_FAULT=point).code == -signal.SIGKILL

@@ -12,7 +12,7 @@ import pytest
 from reconciler.cycle import run_pass
 from reconciler.errors import NodeError, StoreError
 from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import Commit, EventFilter, EventLog, Job, ManifestFile, Receipt, Verification
+from reconciler.ports import Commit, EventFilter, EventLog, Job, ManifestFile, Receipt, Signature, Verification
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.stages.context import Context
 from reconciler.stages.record import record
@@ -54,6 +54,12 @@ class Overtaken:
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         return await self._source.manifests(commit)
+
+    async def keys(self) -> str:
+        return await self._source.keys()
+
+    async def signatures(self, since: str | None, commit: str) -> Sequence[Signature]:
+        return await self._source.signatures(since, commit)
 
 
 async def test_commits_that_another_replica_recorded_meanwhile_are_not_recorded_again(world: MemoryWorld) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.faults import FAULT_POINTS
 from reconciler.registries.model import REGISTRIES_CONF
-from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.transport.drainers import CommandDrainer
-from reconciler.transport.sandbox import SandboxNode
+from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.machines import Watcher, at, machines, ssh_nodes, transport
 from tests.program import Program
-from tests.world import IMAGE, World, make_real_world
+from tests.world import IMAGE, Repository, World, make_real_world
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -131,9 +131,7 @@ async def test_two_services_are_killed_in_turn(
 ) -> None:
     url = f"file://{world.repository.directory}"
     settings = {"RECONCILER_SERVICE__LEASE": "2s", "RECONCILER_LOG__LEVEL": "error"}
-    programs = [
-        Program(tmp_path / name, database_url, url, nodes[0].identity, settings) for name in ("one", "two")
-    ]
+    programs = [Program(tmp_path / name, database_url, url, nodes[0].identity, settings) for name in ("one", "two")]
     budget = Budget(nodes)
     watching = asyncio.create_task(budget.watch())
     running = [program.start("serve") for program in programs]
@@ -143,9 +141,7 @@ async def test_two_services_are_killed_in_turn(
         running[turn % 2].kill()
         running[turn % 2].communicate()
         running[turn % 2] = programs[turn % 2].start("serve")
-    async with asyncio.timeout(300):
-        while (await world.status()).exit_code or not all(name in at(n, REGISTRIES_CONF).read_text() for n in nodes):
-            await asyncio.sleep(0.5)
+    await _until(world, nodes, name)
     for process in running:
         process.terminate()
         assert process.wait(60) == 0
@@ -164,3 +160,37 @@ async def test_the_database_is_killed_in_the_middle(nodes: list[SandboxNode], tm
     repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **ssh_nodes(nodes)})
     program = Program(tmp_path / "home", "", f"file://{repository.directory}", nodes[0].identity)
     assert (await asyncio.to_thread(program.run, "sync", "--wait")).code == 0
+    serving = program.start("serve", RECONCILER_LOG__LEVEL="error")
+    name = "content-1.example.com"
+    repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", name)}, name)
+    for reloads in (NODES + 3, NODES + 10):
+        await asyncio.to_thread(wait_for, partial(_has_reloaded, nodes, reloads), "the rollout does not go on", 120)
+        os.kill(int((tmp_path / "home/data/postgres/postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+    await asyncio.to_thread(wait_for, lambda: _reloads(nodes) == 2 * NODES, "the rollout does not end", 300)
+    serving.terminate()
+    serving.communicate(timeout=60)
+    assert (await asyncio.to_thread(program.run, "sync", "--wait")).code == 0
+    assert (await asyncio.to_thread(program.run, "log", "verify")).code == 0
+    assert all(name in at(node, REGISTRIES_CONF).read_text() for node in nodes)
+    assert [node.actions().count(RELOAD) for node in nodes] == [2] * NODES
+    assert Budget(nodes).cordoned() == []
+
+
+def _has_reloaded(nodes: list[SandboxNode], count: int) -> bool:
+    return _reloads(nodes) >= count
+
+
+def _reloads(nodes: list[SandboxNode]) -> int:
+    return sum(node.actions().count(RELOAD) for node in nodes)
+
+
+async def _until(world: World, nodes: list[SandboxNode], name: str) -> None:
+    """Wait until every node has the content and the fleet is as wanted."""
+
+    def has_it() -> bool:
+        return all(name in at(node, REGISTRIES_CONF).read_text() for node in nodes)
+
+    await asyncio.to_thread(wait_for, has_it, "the content does not come to all nodes", 300)
+    async with asyncio.timeout(120):
+        while (await world.status()).exit_code:  # noqa: ASYNC110  another process is at work
+            await asyncio.sleep(0.5)

@@ -1,4 +1,4 @@
-"""docs/tutorial/first-fleet.md: every command runs as it stands, ends as it says, and prints what is shown."""
+"""Pages to follow: every command runs as it stands, ends as it says, and prints what is shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 
 from tests.program import COMMAND, ROOT
 
-TUTORIAL = ROOT / "docs/tutorial/first-fleet.md"
+PAGES = {"tutorial/first-fleet.md": 20, "how-to/sign-commits.md": 20}
+"""Page → commands that it has at least."""
+
 MARK = "----- exit code"
 
 
@@ -33,8 +35,8 @@ class Command:
         return re.search(wanted, output) is not None
 
 
-def commands() -> Iterator[Command]:
-    for block in re.findall(r"^```console\n(.*?)^```", TUTORIAL.read_text(), re.MULTILINE | re.DOTALL):
+def commands(page: Path) -> Iterator[Command]:
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         command = None
         for line in block.splitlines():
             if line.startswith("$ "):
@@ -52,21 +54,23 @@ def commands() -> Iterator[Command]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-def test_every_command_does_what_the_text_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_does_what_the_text_says(page: str, tmp_path: Path) -> None:
     program = tmp_path / "bin/reconciler"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {" ".join(map(shlex.quote, COMMAND))} "$@"\n')
     program.chmod(0o755)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RECONCILER_", "GIT_"))}
     kept.pop("DATABASE_URL", None)
-    identity = {f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    identity = tmp_path / "gitconfig"
+    identity.write_text("[user]\nname = A\nemail = a@example.com\n")
     path = f"{program.parent}:{kept['PATH']}"
-    found = list(commands())
+    found = list(commands(ROOT / "docs" / page))
     script = "".join(f"{{ {command.text}\n}} 2>&1\necho '{MARK}' $?\n" for command in found)
     done = subprocess.run(
         ["sh", "-c", script],
         cwd=tmp_path,
-        env={**kept, **identity, "PATH": path, "PYTHONPATH": str(ROOT)},
+        env={**kept, "GIT_CONFIG_GLOBAL": str(identity), "PATH": path, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -74,7 +78,7 @@ def test_every_command_does_what_the_text_says(tmp_path: Path) -> None:
     )
     assert done.stderr == ""
     ends = re.findall(rf"(.*?){MARK} (\d+)\n", done.stdout, re.DOTALL)
-    assert len(ends) == len(found) > 20
+    assert len(ends) == len(found) > PAGES[page]
     for command, (output, code) in zip(found, ends, strict=True):
         assert int(code) == command.code, f"{command.text}\n{output}"
         assert command.prints(output), f"{command.text}\n{output}"

@@ -12,6 +12,8 @@ from reconciler.ports import (
     ABSENT,
     ApplyRequest,
     FileContent,
+    ImagesRequest,
+    NodeImages,
     Observation,
     ObserveRequest,
     Receipt,
@@ -46,6 +48,10 @@ async def revert(rig: Rig, step: str, **fields: object) -> Receipt:
 async def observe(rig: Rig, *paths: str, runtime: str = "crio", **known: str) -> Observation:
     request = ObserveRequest("log-1", runtime, dict.fromkeys(paths, "") | known)
     return await rig.transport.observe(rig.target, request)
+
+
+async def images(rig: Rig, runtime: str = "crio") -> NodeImages:
+    return await rig.transport.images(rig.target, ImagesRequest("log-1", runtime))
 
 
 def digest(content: bytes) -> str:
@@ -111,6 +117,26 @@ class TransportConformance:
             "/etc/containers/registries.conf.d/99-mine.conf": digest(b"x = 1\n"),
             "/root/.config/containers/policy.json": digest(b"{}"),
         }
+
+    async def test_images_of_containers(self, rig: Rig) -> None:
+        rig.put(MAIN, b"mine\n")
+        before = rig.fingerprint()
+        assert (await images(rig)).needed == ()
+        by_digest, by_tag, pause = f"quay.io/b/app@sha256:{'0' * 64}", "quay.io/a/app:1", "registry.k8s.io/pause:3.10"
+        rig.set_images([by_digest, by_tag, by_tag], pause)
+        told = await images(rig)
+        assert (told.images, told.pause, told.note) == ((by_tag, by_digest), pause, "")
+        told = await images(rig, runtime="podman")
+        assert (len(told.images), told.pause, told.note) == (2, "", "")
+        assert rig.fingerprint() == before
+        assert (await observe(rig, MAIN)).owner is None
+
+    async def test_images_where_nobody_can_tell(self, rig: Rig) -> None:
+        rig.set_images(["quay.io/a/app:1"], "registry.k8s.io/pause:3.10")
+        rig.no_client()
+        told = await images(rig)
+        assert (told.images, told.note) == ((), "this host has no crictl")
+        assert told.needed == ("registry.k8s.io/pause:3.10",)
 
     async def test_podman_is_no_service(self, rig: Rig) -> None:
         rig.set_active("inactive")

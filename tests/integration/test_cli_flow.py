@@ -195,3 +195,36 @@ def test_the_database_is_checked_and_upgraded(fleet: Doors) -> None:
     assert fleet.run("db", "upgrade").stdout.startswith("migrated: ")
     assert fleet.run("db", "upgrade").stdout == "the schema is up to date\n"
     assert fleet.run("db", "check").stdout == "the database is as it should be\n"
+
+
+def test_the_guard_stops_what_locks_out_and_a_person_lets_it_pass(fleet: Doors) -> None:
+    for node in fleet.nodes:
+        node.runtime.set_images(["docker.io/library/nginx:1"])
+    unprotected = "\n".join(line for line in POOL.splitlines() if "Images:" not in line and "Registries:" not in line)
+    fleet.repository.commit({"pool.yaml": unprotected}, "Protect what runs")
+    fleet.run("sync", "--wait")
+    fleet.block("docker.io")
+    said = fleet.run("sync", "--wait", code=3).stdout
+    assert "Guard:     1 image" in said
+    assert "to give it up: `reconciler override --pool worker --image docker.io/library/nginx:1 --reason TEXT`" in said
+    assert fleet.items("get", "pools")[0]["guard"] == "1 image"
+    given = ("override", "--pool", "worker", "--image", "docker.io/*")
+    assert "  docker.io/library/nginx:1" in fleet.run(*given, "--dry-run").stdout
+    assert "is required" in fleet.run(*given, code=2).stderr
+    assert "say --yes" in fleet.run(*given, "--reason", "moved", code=2).stderr
+    assert fleet.data(*given, "--reason", "moved", "--yes")["givenUp"] == ["docker.io/library/nginx:1"]
+    assert "docker.io" in fleet.file(fleet.nodes[1]).read_text()
+    history = fleet.run("history", "--type", "GuardJudged", "--type", "OverrideGranted").stdout
+    assert "no longer pullable: docker.io/library/nginx:1" in history
+    assert "images docker.io/* given up: moved" in history
+
+    for node in fleet.nodes:
+        node.runtime.set_images([])
+    fleet.block("quay.io")
+    assert "the change blocks quay.io" in fleet.run("sync", "--wait", code=3).stdout
+    assert (
+        "exclude each other" in fleet.run("approve", "abc", "--pool", "worker", "--reason", "x", "--yes", code=2).stderr
+    )
+    approved = fleet.run("approve", "--pool", "worker", "--reason", "nothing runs yet", "--yes").stdout
+    assert "approved in pool worker: blocks quay.io, rejects quay.io" in approved.replace("; ", ", ")
+    assert "quay.io" in fleet.file(fleet.nodes[0]).read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from reconciler.errors import NodeFault, NodeRefused
 from reconciler.ports import ApplyRequest, FileContent, ObserveRequest
 from reconciler.transport.protocol import apply_call, observe_call, packed_program, program
-from reconciler.transport.sandbox import SandboxNode
+from reconciler.transport.sandbox import SandboxNode, put_program
 from tests.conformance.transport import CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, digest, observe, on_disk
 from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
 
@@ -83,6 +84,7 @@ HASH = "0" * 64
         ("observe", "log_id l\nruntime docker\n\n", "payload"),
         ("observe", "log_id l\nruntime crio\n", "payload"),
         ("observe", "runtime crio\n\n", "payload"),
+        ("images", "log_id l\nruntime docker\n\n", "payload"),
         ("apply", HEAD + "restore /etc/shadow\n\n", "path"),
         ("apply", HEAD + "action stop:sshd.service\n\n", "payload"),
         ("apply", HEAD + "action restart:--help.service\n\n", "payload"),
@@ -365,3 +367,19 @@ def test_any_text_is_quoted_as_json(name: str, text: str, tmp_path: Path) -> Non
     shown = json.loads(f'"{quoted.decode(errors="replace")}"')
     blanks = "".join(" " if ord(char) < 32 or ord(char) == 127 else char for char in text)
     assert shown == blanks.encode()[:300].decode(errors="replace")
+
+
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_images_as_the_client_lists_them(rig: LocalRig, sh: list[str]) -> None:
+    """A client that fails is told by name and status; the pause image may stand as a commented default."""
+    payload, numbers = packed("log_id l\nruntime crio\n\n")
+    programs = rig.node.root / "usr/local/bin"
+    settings = '# pause_image_command = "/pause"\n# pause_image = "r.io/p:1"\n'
+    put_program(programs / "crio", f"#!/bin/sh\nprintf '%s' '{settings}'\n")
+    answer = call(rig, sh, ["1", "images", *numbers], payload)
+    assert (answer["source"], answer["pause"], answer["detail"]) == ("crictl", "r.io/p:1", "")
+    assert json.loads(gzip.decompress(base64.b64decode(answer["containers"]))) == {"containers": []}
+    put_program(programs / "crictl", '#!/bin/sh\necho broken >&2\n[ "$1" != images ] || exit 3\n')
+    answer = call(rig, sh, ["1", "images", *numbers], payload)
+    assert (answer["detail"], answer["containers"]) == ("crictl images ended with status 3", "")
+    assert not rig.state.exists()

@@ -64,6 +64,8 @@ async def test_rows_as_of_a_position(connection: AsyncConnection) -> None:
         (EventFilter(pool="p7"), "events_pool"),
         (EventFilter(resource="r7"), "events_resource"),
         (EventFilter(commit="abcdef01"), "events_commit_sha"),
+        (EventFilter(commits=["5" * 32, "6" * 32]), "events_commit_sha"),
+        (EventFilter(positions=[7, 8, 19_000]), "events_pkey"),
         (EventFilter(types=["T7"]), "events_type"),
     ],
 )

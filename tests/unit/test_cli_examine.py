@@ -100,6 +100,48 @@ def test_why_on_manifests_says_what_it_assumes(tmp_path: Path) -> None:
     assert invoke("why", "app", "--from", str(tmp_path)).exit_code == 3
 
 
+def test_why_asks_the_manifests_here_where_no_fleet_is_configured(
+    manifests: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(manifests)
+    monkeypatch.setenv("HOME", str(manifests))
+    result = invoke("why", "untrusted.com/app")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (1, "not pullable: untrusted.com/app")
+    assert result.stderr.startswith("asked: the manifests in this directory, as no fleet is configured\n")
+    result = invoke("why", "a.com/app", "--node", "worker-1")
+    assert (result.exit_code, "no fleet is configured" in result.stderr) == (2, True)
+
+
+def test_why_says_what_becomes_of_an_import_and_a_push(manifests: Path) -> None:
+    result = invoke("why", "untrusted.com/app", "--from", str(manifests), "--import", "--push")
+    assert result.exit_code == 1
+    at = "from Image/cluster spec.registrySources.blockedRegistries[0] (image.yaml:7)"
+    assert result.stdout.partition("import into")[2] == (
+        " an image stream: forbidden\n"
+        "  untrusted.com is blocked, and so the importer refuses it\n"
+        f"  {at}\n"
+        "  what would have to change:\n"
+        "    - remove untrusted.com from spec.registrySources.blockedRegistries of Image/cluster\n"
+        "  note: users who may create images or imagestreammappings are not held to the list; on nodes it has no "
+        "effect\n"
+        "push to untrusted.com/app:latest: not pushable\n"
+        "  the table for untrusted.com is blocked\n"
+        "  decided by /etc/containers/registries.conf:2  [[registry]] untrusted.com\n"
+        f"    {at}\n"
+        "  local images for podman push, buildah push: taken (/etc/containers/policy.json:2  default)\n"
+        "  local images for skopeo copy oci:…: taken (/etc/containers/policy.json:2  default)\n"
+        "  local images for skopeo copy dir:…: taken (/etc/containers/policy.json:2  default)\n"
+        "  what would have to change:\n"
+        "    - remove untrusted.com from spec.registrySources.blockedRegistries of Image/cluster\n"
+    )
+
+
+def test_a_push_that_is_refused_counts_for_the_exit_code(host: Path) -> None:
+    """The default rejects what is on the host itself."""
+    assert invoke("why", "quay.io/app:1", "--files", str(host)).exit_code == 0
+    assert invoke("why", "quay.io/app:1", "--files", str(host), "--push").exit_code == 1
+
+
 def test_why_about_many_images(host: Path) -> None:
     listed = "quay.io/app:1  # fine\n\n# none\nquay.io/team/app:1\n"
     result = invoke("why", "--image-list", "-", "--files", str(host), given=listed)

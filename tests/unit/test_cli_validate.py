@@ -68,9 +68,16 @@ def test_render_refuses_what_validate_refuses(directory: Path) -> None:
     assert "image.yaml:3: Image/production metadata.name: the only Image that counts is named cluster" in result.stderr
 
 
-def test_what_is_valid(directory: Path) -> None:
+@pytest.mark.parametrize(
+    ("named", "known"), [("", "NOT ARMED"), ("requiredImages: [quay.io/a/app, b.corp/app:1], ", "2 images required")]
+)
+def test_what_is_valid(directory: Path, named: str, known: str) -> None:
+    pool = directory / "worker.yaml"
+    pool.write_text(pool.read_text().replace("nodeSelector", f"{named}nodeSelector"))
     result = run("validate", directory)
-    assert (result.exit_code, result.stdout) == (0, "valid: 1 resource, 1 pool, 1 node, 0 warnings\n")
+    guard = f"guard of pool worker: {known}; what its nodes run is not known here"
+    said = f"valid: 1 resource, 1 pool, 1 node, 0 warnings\nsignatures: not checked\n{guard}\n"
+    assert (result.exit_code, result.stdout) == (0, said)
 
 
 def test_strict_is_todays_api(directory: Path) -> None:

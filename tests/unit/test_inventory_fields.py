@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from reconciler.registries.parse import parse_file
-from reconciler.rollout.pools import Inventory, read_inventory
+from reconciler.rollout.pools import Inventory, Node, Pool, read_inventory
 
 
 def read(kind: str, spec: Any, labels: dict[str, str] | None = None) -> Inventory:
@@ -33,12 +33,38 @@ def read(kind: str, spec: Any, labels: dict[str, str] | None = None) -> Inventor
         ("NodePool", {"paths": ["/a"]}, {}, "paths wants directories inside the repository, without '..'"),
         ("NodePool", {"paths": ["a", "./a/"]}, {}, "paths names a directory twice"),
         ("NodePool", {"nodeSelector": {"matchLabels": {"é": ""}}}, {}, "matchLabels wants keys in ASCII"),
+        ("NodePool", {"requiredImages": "x"}, {}, "requiredImages wants a list of texts"),
+        (
+            "NodePool",
+            {"requiredImages": ["quay.io/a", "a b"]},
+            {},
+            "requiredImages names 'a b', which is no image reference: invalid reference format",
+        ),
+        (
+            "NodePool",
+            {"reachableRegistries": ["mirror.corp:5000/a", "https://b.corp"]},
+            {},
+            "reachableRegistries names 'https://b.corp', which is no HOST[:PORT], namespace or repository",
+        ),
+        (
+            "NodePool",
+            {"reachableRegistries": ["mirror.corp/a:1"]},
+            {},
+            "reachableRegistries names 'mirror.corp/a:1', which is no HOST[:PORT], namespace or repository",
+        ),
         ("Node", "x", {}, "wants a mapping"),
         ("Node", {"transport": "memory"}, {"é": ""}, "labels wants keys in ASCII"),
     ],
 )
 def test_refused(kind: str, spec: Any, labels: dict[str, str], said: str) -> None:
     assert said in [problem.message for problem in read(kind, spec, labels).problems]
+
+
+def test_a_spec_that_was_recorded_without_a_field_reads_with_its_default() -> None:
+    pool = Pool("x", {"mode": "enforce", "canary": {"nodes": 3}, "gone": 1})
+    assert pool.spec == {**Pool.with_defaults().spec, "mode": "enforce", "canary": {"nodes": 3, "soak": 300}}
+    node = Node("x", {"transport": "memory", "labels": {"a": ""}})
+    assert node.spec == {**read("Node", {"transport": "memory"}, {"a": ""}).nodes["x"].spec}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from reconciler.ports import (
     HealthCheck,
     HookRequest,
     HookResult,
+    ImagesRequest,
+    NodeImages,
     ObserveRequest,
     Owner,
     ReleaseRequest,
@@ -32,9 +34,11 @@ from reconciler.transport.protocol import (
     check_answered,
     confirm_call,
     decode_hook,
+    decode_images,
     decode_observation,
     decode_receipt,
     hook_call,
+    images_call,
     observe_call,
     packed_program,
     program,
@@ -247,3 +251,43 @@ def test_error_answers(error: str, kind: type[Exception], result: str) -> None:
 def test_calls_without_an_answer(status: int | None, complaint: bytes, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         check_answered(TARGET, status, b"", complaint)
+
+
+def listing(value: object) -> str:
+    return base64.b64encode(gzip.compress(json.dumps(value).encode())).decode()
+
+
+IMAGES: dict[str, Any] = {
+    "protocol": 1, "source": "crictl", "pause": "registry.k8s.io/pause:3.10", "detail": "",
+    "containers": listing({"containers": [{"image": {"image": "quay.io/a/app:1"}}]}), "images": listing({"images": []}),
+}  # fmt: skip
+
+
+def test_images_form() -> None:
+    call = images_call(ImagesRequest("log-1", "podman"))
+    assert (call.verb, gzip.decompress(call.payload)) == ("images", b"log_id log-1\nruntime podman\n\n")
+    told = decode_images(json.dumps(IMAGES).encode(), TARGET)
+    assert told == NodeImages(("quay.io/a/app:1",), "registry.k8s.io/pause:3.10")
+    note = {**IMAGES, "detail": "crictl ps ended with status 1", "containers": "", "images": ""}
+    assert decode_images(json.dumps(note).encode(), TARGET).note == "crictl ps ended with status 1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"containers": base64.b64encode(b"no gzip").decode()},
+        {"containers": "no base64"},
+        {"containers": listing("no list")},
+        {"images": listing({"images": [1]})},
+        {"pause": None},
+        {"protocol": 2},
+    ],
+)
+def test_images_of_another_form(change: dict[str, Any]) -> None:
+    with pytest.raises(NodeFault, match="has no valid"):
+        decode_images(json.dumps({**IMAGES, **change}).encode(), TARGET)
+
+
+def test_images_refused() -> None:
+    with pytest.raises(NodeRefused, match="not-root"):
+        decode_images(b'{"protocol":1,"error":"not-root","detail":"x"}', TARGET)

@@ -90,6 +90,7 @@ def views(draw: st.DrawFn) -> PoolView:
                 "drifted": draw(st.booleans()),
                 "step": draw(st.sampled_from([None, None, "open"])),
                 "out": draw(st.sampled_from(["", "", "unreachable"])),
+                "blocked": draw(st.sampled_from(["", "", "locked out"])),
                 "tried": draw(st.booleans()),
                 "failed": draw(st.sampled_from([None, {"blame": "content", "files": "new", "reason": "x"}])),
                 "converged": draw(st.integers(0, 1000)),
@@ -121,6 +122,7 @@ def test_a_plan_is_deterministic_keeps_the_budget_and_leaves_out_who_cannot_be_a
     assert not begun or busy + len(begun) <= view.pool.max_parallel(len(view.nodes))
     assert all(not node.out and not node.tried and node.target is not None for node in begun)
     assert all(node.behind or node.drifted for node in begun)
+    assert not any(node.behind and node.blocked for node in begun)
     if not view.pool.enforces:
         assert not plan.steps
         assert not plan.events

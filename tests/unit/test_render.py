@@ -156,6 +156,20 @@ def test_a_base_of_our_own_making_gets_no_second_header() -> None:
     assert first[REGISTRIES_CONF].decode().count(HEADER) == 1
 
 
+def test_a_policy_that_says_it_already_stays_byte_for_byte() -> None:
+    allow = resources_of(
+        "apiVersion: config.openshift.io/v1\nkind: Image\nmetadata: {name: cluster}\n"
+        "spec: {registrySources: {allowedRegistries: [a.com]}}\n"
+    )
+    accept = '[{"type": "insecureAcceptAnything"}]'
+    own = f'{{"default": [{{"type":"reject"}}], "transports": {{"docker": {{"a.com":   {accept}}}}}}}'.encode()
+    (kept,) = render(allow, RenderOptions(base_files={POLICY_JSON: own})).files
+    assert (kept.content, set(kept.origins)) == (own, {"a.com", "default"})
+    wider = own.replace(b'"docker"', b'"atomic": {}, "docker"')
+    (written,) = render(allow, RenderOptions(base_files={POLICY_JSON: wider})).files
+    assert json.loads(written.content)["transports"]["atomic"] == {"a.com": json.loads(accept)}
+
+
 def test_two_images_are_refused() -> None:
     document = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": {}}
     images = [Resource(site, "Image", "cluster", document, Location(f"{site}/image.yaml", 1)) for site in ("a", "b")]

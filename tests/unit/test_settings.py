@@ -66,6 +66,8 @@ def test_flag_over_variable_over_drop_in_over_file(tmp_path: Path, monkeypatch: 
         ("fleets.default.timeout", '"20s"', str(second)),
         ("fleets.default.verify", '"none"', "default"),
         ("fleets.default.allowed_signers", '""', "default"),
+        ("fleets.default.revoked_signers", '""', "default"),
+        ("fleets.default.gpg_keys", '""', "default"),
         ("fleets.default.validation", '"default"', "default"),
     ]
 
@@ -170,9 +172,9 @@ REFUSED = {
     FLEET + 'interval = "0s"': "FILE: fleets.default.interval: must be at least 1s",
     FLEET + "interval = true": "FILE: fleets.default.interval: wants a duration",
     FLEET + 'interval = "99999999999999h"': "FILE: fleets.default.interval: is too long",
-    FLEET + 'verify = "required"': 'FILE: fleets.default.verify: "required" is not supported by this version',
+    FLEET + 'verify = "required"': 'FILE: fleets.default: verify = "required" needs keys; set allowed_signers',
     FLEET + 'verify = "maybe"': "FILE: fleets.default.verify: Input should be 'none', 'warn' or 'required'",
-    FLEET + 'allowed_signers = "keys"': "FILE: fleets.default.allowed_signers: is not supported by this version",
+    FLEET + 'verify = "warn"\nrevoked_signers = "keys"': 'FILE: fleets.default: verify = "warn" needs keys',
     FLEET + "branch = 3": "FILE: fleets.default.branch: Input should be a valid string",
     'data_dir = ""': "FILE: data_dir: must not be empty",
     '[database]\nurl = "mysql://me:s3cret@x/y"': "FILE: database.url: wants postgresql://",

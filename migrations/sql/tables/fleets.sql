@@ -5,6 +5,9 @@ CREATE TABLE fleets (
     path text,
     head text,
     judged_with text,
+    signature jsonb,
+    accepted text,
+    accepted_signature jsonb,
     rejected text,
     problems jsonb,
     waiting jsonb,
@@ -18,7 +21,7 @@ CREATE TABLE fleets (
 );
 CREATE UNIQUE INDEX fleets_current ON fleets (fleet) WHERE valid_to IS NULL;
 CREATE INDEX fleets_as_of ON fleets USING gist (int8range(valid_from, valid_to));
-COMMENT ON TABLE fleets IS 'One row per fleet: its source, last recorded head, and what waits for a person.';
+COMMENT ON TABLE fleets IS 'One row per fleet: its source, last recorded head and last accepted commit, and what waits for a person.';
 COMMENT ON COLUMN fleets.valid_from IS 'Position of the log from which the row holds (the last of its append group).';
 COMMENT ON COLUMN fleets.valid_to IS 'Position from which it no longer holds; NULL: it holds now.';
 COMMENT ON INDEX fleets_current IS 'One row per key holds now.';

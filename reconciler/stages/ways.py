@@ -1,0 +1,60 @@
+"""From which effective files to which others a node is to be brought, and whether a pull can tell the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reconciler.registries.guard import weakens
+from reconciler.registries.model import digest
+from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.stages.context import Context, FileSet
+
+
+@dataclass(frozen=True)
+class Way:
+    """`change` names it: the digest of the files before and after. `files` is the wanted file set."""
+
+    change: str
+    files: str
+    before: RuntimeConfig
+    after: RuntimeConfig
+    weakens: tuple[str, ...]
+
+
+class Ways:
+    """Works out each distinct way once: many nodes that look alike share one."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[tuple[str, str, str], Way | None] = {}
+
+    async def of(self, state: Mapping[str, Any], wanted: str | None, sets: Mapping[str, FileSet]) -> Way | None:
+        """The way of the node with this row of NODE_STATES to the file set `wanted`; None where no pull can tell.
+
+        Before: what the last receipt proved over the captured base. After: the file set over the same base. Files
+        that are neither ours nor the base's are not known here, and stand on both sides.
+        """
+        applied = str(state.get("files") or "")
+        if wanted is None or wanted == applied:
+            return None
+        key = (str(state.get("base")), applied, wanted)
+        if key not in self._known:
+            base = {path: name for path, name in (state.get("base_files") or {}).items() if name}
+            before = base | _hashes(sets.get(applied, FileSet(())))
+            self._known[key] = await self._way(wanted, before, base | _hashes(sets[wanted]))
+        return self._known[key]
+
+    async def _way(self, wanted: str, before: Mapping[str, str], after: Mapping[str, str]) -> Way | None:
+        contents = await self._context.load({*before.values(), *after.values()})
+        old = {path: contents[name] for path, name in before.items()}
+        new = {path: contents[name] for path, name in after.items()}
+        loaded, weaker = (load(old), load(new)), weakens(old, new)
+        if loaded[0] == loaded[1] and not weaker:
+            return None
+        return Way(digest({"before": before, "after": after}), wanted, *loaded, weaker)
+
+
+def _hashes(file_set: FileSet) -> dict[str, str]:
+    return {entry.path: entry.sha256 for entry in file_set.entries}
