@@ -1079,7 +1079,7 @@ fall_back() {
     [ ! -f "$journal/expired" ] || cause=unconfirmed
     [ ! -s "$journal/failure" ] || read -r cause cause_check cause_detail <"$journal/failure"
     enter reverting
-    phase=reverting result=''
+    result=''
     place old || return 0 # the journal stays: the next verb goes on from here
     mark_log
     act
@@ -1634,6 +1634,7 @@ confirm() {
 
 # The receipt is the point of no return here too.
 confirm_pending() {
+    is_receipt "$step" '"result":"applied"' || { reason=unreadable detail='the receipt of this step is lost'; return 1; }
     claim "$owner_generation" || return 1
     text=$(cat "$state/receipts/$step")
     text="${text%%'"result":"applied"'*}\"result\":\"confirmed\"${text#*'"result":"applied"'}"
@@ -1662,7 +1663,7 @@ start_timer() {
         return 0
     fi
     ! command -v setsid >/dev/null 2>&1 || set -- setsid "$@"
-    "$@" >/dev/null 2>&1 </dev/null 9>&- &
+    (trap - PIPE INT TERM && exec "$@") >/dev/null 2>&1 </dev/null 9>&- &
 }
 
 # --- Release ---------------------------------------------------------------------------------------------------------
@@ -1728,11 +1729,12 @@ finish_release() {
 # Takes away what makes the node ours; may be repeated after a crash. A baseline that was not restored holds the only
 # copies of the host's own files: it is kept aside. A hold is the operator's, and stays.
 retire() {
+    [ -f "$state/owner" ] || [ -d "$state/baseline" ] || return 0
     release=$(tail -n 1 "$state/released")
     if [ -d "$state/baseline" ] && [ "$release" = keep ]; then
         { [ -d "$state/archive" ] || mkdir "$state/archive"; } && mv "$state/baseline" "$state/archive/$(date +%s)"
     fi
-    rm -rf "$state/baseline" "$state/previous" "$state/receipts" "$pending" "$journal"
+    rm -rf "$state/previous" "$state/receipts" "$pending" "$journal" "$state/baseline"
     rm -f "$state/owner"
     flush "$state"
 }
@@ -1777,7 +1779,7 @@ conclude() {
         [ ! -d "$state/previous" ] || rm -rf "$state/previous"
         mv "$journal/old" "$state/previous"
     fi
-    [ "$phase" != reverting ] || [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
+    [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
     claim "$1" "$step" || :
     flush "$state/receipts" "$state"
     [ ! -d "$journal" ] || "$ending"

@@ -56,8 +56,9 @@ async def test_a_hook_gets_its_words_and_environment_as_they_are(rig: DirectoryR
 
 
 async def test_a_hook_is_bounded(rig: DirectoryRig) -> None:
-    rig.put_command("drain", "echo begun\nsleep 30")
-    assert (await hook(rig, "drain", seconds=1)).status == 124
+    rig.put_command("drain", "trap 'kill $!; echo ended; exit 1' TERM\necho begun\nsleep 30 &\nwait")
+    done = await hook(rig, "drain", seconds=1)
+    assert (done.status, done.output) == (124, "begun\nended")
     rig.put_command("drain", "i=0\nwhile [ $i -lt 900 ]; do printf '%s,' $i; i=$((i + 1)); done")
     done = await hook(rig, "drain")
     assert (done.status, len(done.output), done.output[-8:]) == (0, 1000, "898,899,")
