@@ -1740,7 +1740,8 @@ retire() {
     [ -f "$state/owner" ] || [ -d "$state/baseline" ] || return 0
     release=$(tail -n 1 "$state/released")
     if [ -d "$state/baseline" ] && [ "$release" = keep ]; then
-        { [ -d "$state/archive" ] || mkdir "$state/archive"; } && mv "$state/baseline" "$state/archive/$(date +%s)"
+        # a disk that cannot take it: the next verb tries again
+        try mkdir -p "$state/archive" && try mv "$state/baseline" "$state/archive/$(date +%s)" || return 0
     fi
     rm -rf "$state/previous" "$state/receipts" "$pending" "$journal" "$state/baseline"
     rm -f "$state/owner"
@@ -1958,12 +1959,9 @@ kind_of() {
 
 # In a home its user decides where a link leads: nothing is read through one.
 is_behind_link() {
-    above=$1
-    case $1 in
-        */.config/containers/*) ;;
-        *) return 1 ;;
-    esac
-    until [ "${above%/.config}" != "$above" ]; do
+    above=$1 top=${1%%/.config/containers/*}
+    [ "$top" != "$1" ] || return 1
+    until [ "$above" = "$top/.config" ]; do
         above=${above%/*}
         [ ! -L "$above" ] || return 0
     done
