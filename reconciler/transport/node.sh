@@ -49,7 +49,7 @@ request() {
     esac
     enter_root
     read_payload
-    [ "$verb" != hook ] || hook # changes nothing of ours: no lock, and it ends with its caller
+    [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
     trap '' PIPE HUP INT TERM
     read_owner
     if only_looks; then
@@ -1127,7 +1127,7 @@ fall_back() {
     [ ! -f "$journal/expired" ] || cause=unconfirmed
     [ ! -s "$journal/failure" ] || read -r cause cause_check cause_detail <"$journal/failure"
     enter reverting
-    phase=reverting result=''
+    result=''
     place old || return 0 # the journal stays: the next verb goes on from here
     mark_log
     act
@@ -1523,7 +1523,7 @@ run_check() {
         124) detail='did not end within 60 s' ;;
         *) detail="status $status" ;;
     esac
-    detail="$detail${output:+: $output}"
+    detail="$detail${output:+: $(printf '%s' "$output" | tr '\n' ' ')}"
     return 1
 }
 
@@ -1541,7 +1541,8 @@ find_command() {
 run_bounded() {
     seconds=$1 room=$2
     shift 2
-    began=$(date +%s)
+    hundredths
+    began=$ticks
     # what the command leaves running may hold on to its output: tail is bounded too
     output=$(
         { run_free "$@" 2>&1; printf '\n%s' "$?"; } | timeout -s KILL $((seconds + 10)) tail -c $((room + 4))
@@ -1549,10 +1550,17 @@ run_bounded() {
     status=${output##*"$newline"}
     output=${output%"$newline"*}
     is_number "$status" || status=137 output=''
-    case $status in
-        124 | 137 | 143) [ $(($(date +%s) - began)) -lt "$seconds" ] || status=124 ;;
-    esac
+    hundredths # not every timeout says that it ended the command
+    [ "$status" = 0 ] || [ $((ticks - began)) -lt $((seconds * 100)) ] || status=124
     output=$(printf '%s' "$output" | tail -c "$room")
+}
+
+# Sets $ticks to a time in 1/100 s that only goes on.
+hundredths() {
+    ticks=''
+    [ ! -r /proc/uptime ] || read -r ticks rest </proc/uptime || :
+    ticks=${ticks%.*}${ticks#*.}
+    is_number "$ticks" || ticks=$(date +%s)00
 }
 
 run_free() (
@@ -1682,6 +1690,7 @@ confirm() {
 
 # The receipt is the point of no return here too.
 confirm_pending() {
+    is_receipt "$step" '"result":"applied"' || { reason=unreadable detail='the receipt of this step is lost'; return 1; }
     claim "$owner_generation" || return 1
     text=$(cat "$state/receipts/$step")
     text="${text%%'"result":"applied"'*}\"result\":\"confirmed\"${text#*'"result":"applied"'}"
@@ -1710,7 +1719,7 @@ start_timer() {
         return 0
     fi
     ! command -v setsid >/dev/null 2>&1 || set -- setsid "$@"
-    "$@" >/dev/null 2>&1 </dev/null 9>&- &
+    (trap - PIPE INT TERM && exec "$@") >/dev/null 2>&1 </dev/null 9>&- &
 }
 
 # --- Release ---------------------------------------------------------------------------------------------------------
@@ -1776,11 +1785,13 @@ finish_release() {
 # Takes away what makes the node ours; may be repeated after a crash. A baseline that was not restored holds the only
 # copies of the host's own files: it is kept aside. A hold is the operator's, and stays.
 retire() {
+    [ -f "$state/owner" ] || [ -d "$state/baseline" ] || return 0
     release=$(tail -n 1 "$state/released")
     if [ -d "$state/baseline" ] && [ "$release" = keep ]; then
-        { [ -d "$state/archive" ] || mkdir "$state/archive"; } && mv "$state/baseline" "$state/archive/$(date +%s)"
+        # a disk that cannot take it: the next verb tries again
+        try mkdir -p "$state/archive" && try mv "$state/baseline" "$state/archive/$(date +%s)" || return 0
     fi
-    rm -rf "$state/baseline" "$state/previous" "$state/receipts" "$pending" "$journal"
+    rm -rf "$state/previous" "$state/receipts" "$pending" "$journal" "$state/baseline"
     rm -f "$state/owner"
     flush "$state"
 }
@@ -1825,7 +1836,7 @@ conclude() {
         [ ! -d "$state/previous" ] || rm -rf "$state/previous"
         mv "$journal/old" "$state/previous"
     fi
-    [ "$phase" != reverting ] || [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
+    [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
     claim "$1" "$step" || :
     flush "$state/receipts" "$state"
     [ ! -d "$journal" ] || "$ending"
@@ -1996,12 +2007,9 @@ kind_of() {
 
 # In a home its user decides where a link leads: nothing is read through one.
 is_behind_link() {
-    above=$1
-    case $1 in
-        */.config/containers/*) ;;
-        *) return 1 ;;
-    esac
-    until [ "${above%/.config}" != "$above" ]; do
+    above=$1 top=${1%%/.config/containers/*}
+    [ "$top" != "$1" ] || return 1
+    until [ "$above" = "$top/.config" ]; do
         above=${above%/*}
         [ ! -L "$above" ] || return 0
     done

@@ -226,7 +226,8 @@ async def test_killed_while_releasing(rig: LocalRig, restore: bool, program: str
     with pytest.raises(NodeUnreachable):
         await release(rig, "s2", restore=restore)
     untrap(rig, program)
-    await observe(rig, MAIN)
+    finished = (rig.state / "released").exists()
+    assert ((await observe(rig, MAIN)).owner is None) == finished
     done = await release(rig, "s2", restore=restore)
     assert (done.result, done.step) == ("released", "s2")
     assert on_disk(rig, FIRST) == (OWN if restore else FIRST)
