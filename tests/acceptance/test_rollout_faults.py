@@ -42,7 +42,12 @@ def pool(**spec: Any) -> str:
         "apiVersion": "reconciler.dev/v1alpha1",
         "kind": "NodePool",
         "metadata": {"name": "worker"},
-        "spec": {"mode": "enforce", "canary": {"nodes": 1, "soak": "0s"}, **spec},
+        "spec": {
+            "mode": "enforce",
+            "requiredImages": ["needed.example.com/app:1"],
+            "canary": {"nodes": 1, "soak": "0s"},
+            **spec,
+        },
     }
     return yaml.safe_dump(document)
 

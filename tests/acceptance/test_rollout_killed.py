@@ -36,6 +36,7 @@ POOL = yaml.safe_dump(
         "metadata": {"name": "worker"},
         "spec": {
             "mode": "enforce",
+            "requiredImages": ["needed.example.com/app:1"],
             "maxUnavailable": UNAVAILABLE,
             "canary": {"nodes": 1, "soak": "0s"},
             "confirm": "60s",
