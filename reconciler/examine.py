@@ -17,7 +17,7 @@ from reconciler.registries.evidence import Origins, Place
 from reconciler.registries.explain import Attempt, Explanation, explain_all
 from reconciler.registries.lint import lint
 from reconciler.registries.lint_hosts import place_of
-from reconciler.registries.model import POLICY_JSON, Origin, Problem, Resource
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Origin, Problem, Resource
 from reconciler.registries.runtime_config import load
 from reconciler.source.directory import read_directory
 from reconciler.stages.preview import chosen, judge_manifests, render_manifests
@@ -107,13 +107,14 @@ def explain_manifests(
     files: dict[str, bytes | None] = {file.path: file.content for file in rendered}
     origins: Origins = {file.path: file.origins for file in rendered}
     assumed = []
-    if settings.spec["base"] == "host":
-        assumed.append("the hosts have no registry files of their own")
+    if settings.spec["base"] != "openshift":
+        others = " besides the templates" if settings.base_directory else ""
+        assumed.append(f"the hosts have no registry files of their own{others}")
         if POLICY_JSON not in files:
             files[POLICY_JSON] = templates.POLICY_JSON
             assumed.append(f"their own {POLICY_JSON} accepts every image")
     known = {resource.identity: resource for resource in resources}
-    complete = settings.spec["base"] != "host"
+    complete = settings.spec["base"] == "openshift" or bool(settings.base_directory and REGISTRIES_CONF in files)
     found = explain_all(load(files), images, files, origins, namespace, complete=complete)
     return [_data(explanation, known) for explanation in found], assumed
 

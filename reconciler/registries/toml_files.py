@@ -28,8 +28,8 @@ class RenderError(AssertionError):
     """A rendered file does not say what was meant: a defect of the renderer, never of the input."""
 
 
-def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], list[Problem]]:
-    """Text and data of a captured TOML file (None: absent, which reads as empty).
+def read_base(path: str, content: bytes | None, owner: str = "host") -> tuple[str, dict[str, Any], list[Problem]]:
+    """Text and data of the TOML file of a base, whose `owner` messages name (None: absent, which reads as empty).
 
     Problem: `base-unreadable`, the runtime would not load the file, or it has the old version 1 form.
     """
@@ -39,17 +39,17 @@ def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], li
         text = content.decode()
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # broken TOML or UTF-8, too long an integer, too deeply nested
-        return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
+        return "", {}, [unreadable(owner, path, f"is not valid TOML: {error}")]
     if "registries" in data:
-        return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]
+        return text, data, [unreadable(owner, path, "is in the version 1 form ([registries.search] and the like)")]
     flaw = runtime_config.load({path: content}).registries_error.removeprefix(f"{path}: ") or _odd_key(data)
-    return text, data, [unreadable(path, f"cannot be used: {flaw}")] if flaw else []
+    return text, data, [unreadable(owner, path, f"cannot be used: {flaw}")] if flaw else []
 
 
-def unreadable(path: str, what: str) -> Problem:
-    """The error for a captured file that nothing can be laid over."""
-    remedy = "repair the file on the host (`podman info` must read it), then sync again"
-    return Problem("base-unreadable", f"the host's own {path} {what}", remedy=remedy)
+def unreadable(owner: str, path: str, what: str) -> Problem:
+    """The error for a file of a base that nothing can be laid over."""
+    remedy = "repair the file (`podman info` must read it), then sync again"
+    return Problem("base-unreadable", f"the {owner}'s own {path} {what}", remedy=remedy)
 
 
 def _odd_key(data: Mapping[str, Any]) -> str:

@@ -37,12 +37,14 @@ def judge_manifests(
 def render_manifests(
     judgement: Judgement, pool: str | None, base_files: Mapping[str, bytes | None]
 ) -> tuple[NodeFile, ...]:
-    """The files that a pool's nodes would get over a base; without pools, those of all resources.
+    """The files that a pool's nodes would get over their own files, or over the pool's templates where it names some;
+    without pools, those of all resources.
 
     Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named.
     """
     settings, resources = chosen(judgement, pool)
-    outcome = render(resources, settings.render_options(base_files))
+    templates = judgement.bases.of(settings)
+    outcome = render(resources, settings.render_options(templates if settings.base_directory else base_files))
     if not outcome.ok:
         raise InputRejected("\n".join(str(problem) for problem in outcome.problems))
     return outcome.files
