@@ -37,14 +37,17 @@ def judge_manifests(
 def render_manifests(
     judgement: Judgement, pool: str | None, base_files: Mapping[str, bytes | None]
 ) -> tuple[NodeFile, ...]:
-    """The files that a pool's nodes would get over their own files, or over the pool's templates where it names some;
-    without pools, those of all resources.
+    """The files that a pool's nodes would get over `base_files` of their own, or over the pool's templates; without
+    pools, those of all resources.
 
-    Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named.
+    Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named, or has another
+    base than the nodes' own files.
     """
     settings, resources = chosen(judgement, pool)
-    templates = judgement.bases.of(settings)
-    outcome = render(resources, settings.render_options(templates if settings.base_directory else base_files))
+    if base_files and settings.spec["base"] != "host":
+        message = f"the nodes' own files do not count for a pool with base: {settings.spec['base']}"
+        raise UsageError(message, where="--base-dir", remedy="leave it out")
+    outcome = render(resources, settings.render_options(judgement.bases.of(settings) or base_files))
     if not outcome.ok:
         raise InputRejected("\n".join(str(problem) for problem in outcome.problems))
     return outcome.files
