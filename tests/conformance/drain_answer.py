@@ -12,7 +12,7 @@ def answer(given: Mapping[str, Any]) -> dict[str, Any]:
     """Equal to `expect` but for `first_boot`, and the text of `error`."""
     policies = (given.get("node_disruption_policy") or {}).get("files") or []
     old, new = ({path: text.encode() for path, text in (given.get(side) or {}).items()} for side in ("old", "new"))
-    decision = mco_decision(old, new, [_policy(entry) for entry in policies])
+    decision = mco_decision(old, new, [policy(entry) for entry in policies])
     found = {
         "changed": list(decision.changed),
         "actions": list(decision.actions),
@@ -23,7 +23,7 @@ def answer(given: Mapping[str, Any]) -> dict[str, Any]:
     return found | ({"error": decision.error} if decision.error else {})
 
 
-def _policy(entry: Mapping[str, Any]) -> FilePolicy:
+def policy(entry: Mapping[str, Any]) -> FilePolicy:
     """Actions one by one: the API lets None and Reboot stand alone only, the daemon takes them beside others."""
     alone = [file_policies([{**entry, "actions": [action]}])[0] for action in entry["actions"]]
     return FilePolicy(entry["path"], tuple(action for policy in alone for action in policy.actions))
