@@ -52,6 +52,7 @@ class _Work:
     signatures: sigstore.Signatures
     problems: list[Problem]
     files: list[NodeFile]
+    write: bool
 
     @property
     def over_files(self) -> bool:
@@ -90,19 +91,29 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
     `certs.cert_files`. With an error there are no files. Warnings, unless silenced: `payload-not-blocked`,
     `policy-scope-conflict`. Raises RenderError when a file does not read back as meant.
     """
-    inputs = collect(resources)
-    if options.base == "openshift" and inputs.image is None:
-        return Rendered(_templates(options))  # MCO does nothing at all without its Image
-    lists, problems = payload.protect(inputs, options.release_image)
-    signatures, conflicts = sigstore.collect(inputs)
-    by_identity = {resource.identity: resource for resource in resources}
-    work = _Work(by_identity, inputs, options, lists, signatures, [], [])
-    if not work.report([*_one_image(resources), *problems, *conflicts]):
-        _render_all(work)
+    work = _work(resources, options, write=True)
     if not Rendered((), tuple(work.problems)).ok:
         return Rendered((), tuple(work.problems))
     files = {file.path: file for file in [*_templates(options), *work.files]}
     return Rendered(tuple(files[path] for path in sorted(files)), tuple(work.problems))
+
+
+def check(resources: Sequence[Resource], options: RenderOptions) -> tuple[Problem, ...]:
+    """The problems that `render` would report. Much cheaper: registries.conf is worked out, not written."""
+    return tuple(_work(resources, options, write=False).problems)
+
+
+def _work(resources: Sequence[Resource], options: RenderOptions, *, write: bool) -> _Work:
+    inputs = collect(resources)
+    lists, problems = payload.protect(inputs, options.release_image)
+    signatures, conflicts = sigstore.collect(inputs)
+    by_identity = {resource.identity: resource for resource in resources}
+    work = _Work(by_identity, inputs, options, lists, signatures, [], [], write=write or bool(signatures))
+    if options.base == "openshift" and inputs.image is None:
+        return work  # MCO does nothing at all without its Image
+    if not work.report([*_one_image(resources), *problems, *conflicts]):
+        _render_all(work)
+    return work
 
 
 def _templates(options: RenderOptions) -> tuple[NodeFile, ...]:
@@ -157,6 +168,8 @@ def _registries_conf(work: _Work) -> bytes | None:
     if work.report(registries_conf.edit(tables, insecure, blocked, sets)):
         return None
     if work.over_files and work.report(registries_conf.fit_base(tables, work.owner)):
+        return None
+    if not work.write:
         return None
     content = toml_files.write_registries(text, data, tables.all, work.options.mirror_syntax)
     work.files.append(NodeFile(path, content, origins=_origins(tables)))

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from reconciler.registries.model import Location, Problem, Resource
-from reconciler.registries.render import render
-from reconciler.registries.validate import validate_document, validate_set
+from reconciler.registries.render import check
+from reconciler.registries.validate import validate_set
 from reconciler.rollout.bases import Bases, ParsedFile, take_bases
 from reconciler.rollout.pools import (
     Inventory,
@@ -67,6 +67,7 @@ class _Gathered:
         self.pools = inventory.pools
         self.homes = homes(inventory.pools.values())
         self.rejected: dict[str, list[Problem]] = {}
+        self.first: dict[tuple[str | None, str, str], Resource] = {}
         self.whole = [problem for problem in inventory.problems if problem.severity == "error"]
         self.warnings = [problem for problem in inventory.problems if problem.severity == "warning"]
 
@@ -95,7 +96,7 @@ def judge(files: Sequence[ParsedFile], mode: Literal["default", "strict"], now: 
         for document in parsed.documents:
             if is_inventory(document):
                 continue
-            resource, problems = validate_document(document, mode, now)
+            resource, problems = parsed.validated(document, mode, now)
             gathered.add(problems, pools)
             if resource is not None:
                 _take(resource, pools, resources, gathered)
@@ -117,14 +118,13 @@ def _take(
 ) -> None:
     """Give a resource to its pools; the same kind and name twice in one home is an error."""
     home = home_of(resource.directory, gathered.homes)
+    other = gathered.first.setdefault((home, resource.kind, resource.name), resource)
+    if other is not resource:
+        message = f"{resource.kind} {resource.name} stands twice, the other at {other.location}"
+        remedy = "remove one of them"
+        problem = Problem("duplicate", message, resource.location, resource.identity, "metadata.name", remedy)
+        gathered.add([problem], pools)
     for pool in pools or (NO_POOL,):
-        for other in resources[pool].values():
-            same_name = (other.kind, other.name) == (resource.kind, resource.name)
-            if same_name and home_of(other.directory, gathered.homes) == home:
-                message = f"{resource.kind} {resource.name} stands twice, the other at {other.location}"
-                remedy = "remove one of them"
-                problem = Problem("duplicate", message, resource.location, resource.identity, "metadata.name", remedy)
-                gathered.add([problem], pools)
         resources[pool][resource.identity] = resource
 
 
@@ -137,7 +137,7 @@ def _check_pool(pool: Pool, resources: Sequence[Resource], bases: Bases) -> list
     """What is wrong with the resources together: first the rules between objects, then whether they render."""
     problems = list(validate_set(resources))
     if not any(problem.severity == "error" for problem in problems):
-        problems.extend(render(resources, pool.render_options(bases.of(pool))).problems)
+        problems.extend(check(resources, pool.render_options(bases.of(pool))))
     return problems
 
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
 
 from reconciler.registries import policy_json, toml_files
 from reconciler.registries.lint import lint
-from reconciler.registries.model import BASE_PATHS, POLICY_JSON, Document, Location, Problem
+from reconciler.registries.model import BASE_PATHS, POLICY_JSON, Document, Location, Problem, Resource
+from reconciler.registries.validate import validate_document
 from reconciler.rollout.pools import Pool
 
+Validated = tuple[Resource | None, tuple[Problem, ...]]
 _ALLOWED = ", ".join(path.lstrip("/") for path in BASE_PATHS)
 
 
@@ -27,6 +31,16 @@ class ParsedFile:
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...]
     content: bytes = b""
+    _judged: dict[tuple[int, str], Validated] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def validated(self, document: Document, mode: Literal["default", "strict"], now: datetime) -> Validated:
+        """`validate_document` of one of the documents; done once, but for what the time decides (certificates)."""
+        if document.kind == "ConfigMap":
+            return validate_document(document, mode, now)
+        key = id(document), mode  # they live as long as this file; two may stand on one line
+        if key not in self._judged:
+            self._judged[key] = validate_document(document, mode, now)
+        return self._judged[key]
 
 
 @dataclass

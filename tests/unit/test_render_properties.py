@@ -25,7 +25,7 @@ from reconciler.registries.model import (
     Resource,
 )
 from reconciler.registries.references import Reference
-from reconciler.registries.render import render
+from reconciler.registries.render import check, render
 from reconciler.registries.resolve import Candidate, resolve
 from reconciler.registries.runtime_config import RuntimeConfig, load
 from reconciler.registries.scopes import policy_lookup, prefix_length
@@ -170,6 +170,15 @@ def test_the_order_of_resources_does_not_count(
     shuffle.shuffle(mixed)
     for kind in BASES:
         assert over(kind, mixed, base) == over(kind, resources, base) == over(kind, resources, base)
+
+
+@settings(max_examples=200)
+@given(resource_sets(), bases(), st.sampled_from(BASES))
+def test_a_check_without_writing_finds_the_same(
+    resources: list[Resource], base: dict[str, bytes | None], kind: Base
+) -> None:
+    options = RenderOptions(base=kind, base_files=base)
+    assert check(resources, options) == render(resources, options).problems
 
 
 @settings(max_examples=300)
