@@ -72,7 +72,7 @@ def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table]
         del wanted["registry"]
     changed = {i: table.data(syntax) for i, table in enumerate(known) if table.data(syntax) != table.captured}
     # One by one: tomlkit slows down with the length of an array of tables.
-    added = "\n".join(tomlkit.dumps({"registry": [table.data(syntax)]}) for table in new)
+    added = "\n".join(_one_registry(registry) for registry in wanted.get("registry", ())[len(known) :])
     try:
         base = _edited(text, changed) if changed else text
         return _checked(_joined(base, added), wanted)
@@ -90,6 +90,28 @@ def write_search(text: str, data: Mapping[str, Any], search: Sequence[str]) -> b
         return _checked(_joined("", tomlkit.dumps(document)), wanted)
     except (RenderError, TOMLKitError):
         return _checked(_joined("", tomlkit.dumps(wanted)), wanted)
+
+
+def _one_registry(data: Mapping[str, Any]) -> str:
+    """A `[[registry]]` table. Built piece by piece, which takes tomlkit a third less than from a dictionary."""
+    mirrors = tomlkit.aot()
+    for mirror in data.get("mirror", ()):
+        mirrors.append(_table(mirror))
+    table = _table({key: value for key, value in data.items() if key != "mirror"})
+    if mirrors:
+        table.append("mirror", mirrors)
+    registries = tomlkit.aot()
+    registries.append(table)
+    document = tomlkit.document()
+    document.append("registry", registries)
+    return tomlkit.dumps(document)
+
+
+def _table(data: Mapping[str, Any]) -> tomlkit.items.Table:
+    table = tomlkit.table()
+    for key, value in data.items():
+        table.append(key, value)
+    return table
 
 
 def _edited(text: str, changed: Mapping[int, Mapping[str, Any]]) -> str:
