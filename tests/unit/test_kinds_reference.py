@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/reference/resources"
 FILES: Mapping[str, Any] = yaml.safe_load((ROOT / "tests/cases/reference/files.yaml").read_text())
 CASES: Mapping[str, Mapping[str, Any]] = yaml.safe_load((ROOT / "tests/cases/reference/fields.yaml").read_text())
+SHORT = {"ImageDigestMirrorSet": "idms", "ImageTagMirrorSet": "itms", "ImageContentSourcePolicy": "icsp"}
 PROFILES: Sequence[Profile] = ("default", "minimal", "openshift")
 
 
@@ -75,10 +76,7 @@ def of_changes(changes: Sequence[Sequence[Mapping[str, bytes | None]]], profile:
 
 
 def page_of(kind: str) -> str:
-    return (PAGES / f"{'icsp' if kind == 'ImageContentSourcePolicy' else SHORT.get(kind, kind.lower())}.md").read_text()
-
-
-SHORT = {"ImageDigestMirrorSet": "idms", "ImageTagMirrorSet": "itms"}
+    return (PAGES / f"{SHORT.get(kind, kind.lower())}.md").read_text()
 
 
 def rows(page: str) -> dict[str, list[str]]:
