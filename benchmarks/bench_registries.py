@@ -16,14 +16,16 @@ from typing import Any
 import tomlkit
 
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Location, RenderOptions, Resource
-from reconciler.registries.render import render
+from reconciler.registries.render import check, render
 from reconciler.registries.resolve import resolve
 from reconciler.registries.runtime_config import load
+from reconciler.registries.validate import validate_set
 
 ENTRIES = 5_000
 LOOKUPS = 20_000
 ROUNDS = 5
 SETS = 50
+AT = Location("image.yaml", 1)
 
 
 def best(work: Callable[[], object]) -> float:
@@ -54,6 +56,19 @@ def _mirror_set(number: int, sources: range) -> Resource:
 
 def _source(number: int) -> str:
     return f"r{number % 500}.example.com/team{number // 500}/app{number}"
+
+
+def nested(count: int) -> list[Resource]:
+    """A mirrored source, and `count` insecure scopes in it, each of which inherits its mirror; one covers them all."""
+    inside = [f"r.example.com/team{i % 50}/app{i}" for i in range(count)]
+    spec = {"registrySources": {"insecureRegistries": [*inside, "*.example.com"]}}
+    document = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": spec}
+    rows = [{"source": "r.example.com", "mirrors": ["mirror.corp.example:5000"]}]
+    sets = {"kind": "ImageDigestMirrorSet", "metadata": {"name": "m"}, "spec": {"imageDigestMirrors": rows}}
+    return [
+        Resource(".", "Image", "cluster", document, AT),
+        Resource(".", "ImageDigestMirrorSet", "m", sets, Location("m.yaml", 1)),
+    ]
 
 
 def build_and_dump(data: dict[str, Any]) -> str:
@@ -100,6 +115,13 @@ def main() -> None:
     assert all(resolve(config, name).pullable for name in names)
     loading, looking = best(lambda: load(files)), best(lambda: [resolve(config, name) for name in names])
 
+    few, many = nested(1_000), nested(5_000)
+    assert all(check(found, options) == () for found in (few, many))
+    allowed = [f"r{i}.example.org" for i in range(1_000)]
+    image = Resource(".", "Image", "cluster", {"spec": {"registrySources": {"allowedRegistries": allowed}}}, AT)
+    against = best(lambda: validate_set([image, *resources]))
+    of_few, of_many = best(lambda: check(few, options)), best(lambda: check(many, options))
+
     print("| what | figure | goal |")
     print("| --- | --- | --- |")
     print(f"| render {ENTRIES} mirror entries | {rendering:.2f} s | |")
@@ -107,6 +129,9 @@ def main() -> None:
     print(f"| tomlkit alone, table by table | {alone:.2f} s, ratio {rendering / alone:.2f} | |")
     print(f"| load {ENTRIES} tables and {ENTRIES} policy scopes | {loading:.2f} s | |")
     print(f"| resolve references against them | {LOOKUPS / looking:,.0f}/s | ≥ 20,000/s |")
+    print(f"| validate {ENTRIES} mirror entries against an allow list of 1,000 | {against * 1000:.0f} ms | |")
+    print(f"| work out 1,000 nested scopes | {of_few * 1000:.0f} ms | |")
+    print(f"| work out 5,000 nested scopes | {of_many * 1000:.0f} ms, ratio {of_many / of_few:.1f} | about 5 |")
 
 
 if __name__ == "__main__":

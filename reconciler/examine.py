@@ -18,7 +18,7 @@ from reconciler.registries.evidence import Origins
 from reconciler.registries.inputs import collect
 from reconciler.registries.lint import lint
 from reconciler.registries.lint_hosts import place_of
-from reconciler.registries.model import POLICY_JSON, Problem
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Problem
 from reconciler.source.directory import read_directory
 from reconciler.stages.explained import Known, Question, ask
 from reconciler.stages.preview import chosen, judge_manifests, render_manifests
@@ -117,11 +117,12 @@ def explain_manifests(
     files: dict[str, bytes | None] = {file.path: file.content for file in rendered}
     origins: Origins = {file.path: file.origins for file in rendered}
     assumed = []
-    if settings.spec["base"] == "host":
-        assumed.append("the hosts have no registry files of their own")
+    if settings.spec["base"] != "openshift":
+        others = " besides the templates" if settings.base_directory else ""
+        assumed.append(f"the hosts have no registry files of their own{others}")
         if POLICY_JSON not in files:
             files[POLICY_JSON] = templates.POLICY_JSON
             assumed.append(f"their own {POLICY_JSON} accepts every image")
-    complete = settings.spec["base"] != "host"
+    complete = settings.spec["base"] == "openshift" or bool(settings.base_directory and REGISTRIES_CONF in files)
     answers = ask(question, files, origins, collect(resources), complete=complete)
     return answers.data(Known({resource.identity: resource for resource in resources})), assumed

@@ -16,6 +16,7 @@ from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
 from reconciler.stages.signatures import signatures_text
@@ -48,6 +49,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "waiting": found.waiting,
         "rejected": found.rejected,
         "problems": list(found.problems),
+        "expiring": await expiring_certificates(context, snapshot),
         "converged": found.exit_code == 0,
     }
     return found, data

@@ -97,3 +97,5 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield "Blocked", f"pool {pool['name']}: {pool['blocked']}"
     for problem in data["problems"]:
         yield "", problem_text(problem)
+    for certificate in data["expiring"]:
+        yield "Expires", f"pool {', '.join(certificate['pools'])}: {problem_text(certificate)}"

@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from reconciler.events.catalogue import BaselineCaptured, Event, FilesRendered, ResourceAdded, ResourceChanged
+from reconciler.events.catalogue import (
+    BaselineCaptured,
+    Event,
+    FilesRendered,
+    PoolConfigured,
+    ResourceAdded,
+    ResourceChanged,
+)
 
-NAMING_TYPES = frozenset(body.__name__ for body in (ResourceAdded, ResourceChanged, FilesRendered, BaselineCaptured))
+NAMING_TYPES = frozenset(
+    body.__name__ for body in (ResourceAdded, ResourceChanged, PoolConfigured, FilesRendered, BaselineCaptured)
+)
 """Types whose events are the first to name a blob; others only repeat a name."""
 
 
@@ -18,6 +27,8 @@ def blobs_named(body: Event) -> Iterator[str]:
             yield from (body.content, body.text, body.lines)
         case FilesRendered():
             yield from (body.files, body.origins)
+        case PoolConfigured():
+            yield from body.base_files.values()
         case BaselineCaptured():
             yield from (digest for digest in body.files.values() if digest is not None)
 

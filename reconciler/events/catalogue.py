@@ -189,7 +189,11 @@ class ResourceRemoved(Event):
 
 @dataclass(frozen=True)
 class PoolConfigured(Event):
-    """A NodePool document was accepted for the first time, or changed. `spec` has every field, defaults included."""
+    """A NodePool document was accepted for the first time, or it changed, or the templates that it names as its base.
+
+    `spec` has every field, defaults included. `base_files`: path on a node → blob of the template; empty where the
+    base is no directory.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
@@ -197,6 +201,7 @@ class PoolConfigured(Event):
     file: str
     line: int
     spec: Data
+    base_files: Data
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "ResourceAdded": lambda b: f"added at {b.file}:{b.line} for {_some(b.pools)}",
     "ResourceChanged": lambda b: f"changed at {b.file}:{b.line} for {_some(b.pools)}",
     "ResourceRemoved": lambda b: f"removed for {_some(b.pools)}",
-    "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}",
+    "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}, base {b.spec['base']}",
     "PoolRemoved": lambda _: "removed from the repository",
     "FilesRendered": _rendered,
     "NodeRegistered": lambda b: f"registered in pool {b.pool or '(none)'}",

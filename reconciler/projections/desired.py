@@ -177,13 +177,23 @@ def base_digest(files: Mapping[str, str | None]) -> str:
 def base_of(
     fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, state: Mapping[str, Any]
 ) -> str | None:
-    """The base a node's files are rendered over: its own captured one, or MCO's templates; None before its first
-    observation."""
+    """The base a node's files are rendered over: its own captured one, its pool's templates, or MCO's; None before its
+    first observation."""
     base = state.get("base")
     row = rows.get(POOLS.name, {}).get((fleet, pool)) if base and pool else None
     if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:
         return OPENSHIFT_BASE
+    if row and row["base_files"]:
+        return base_digest(row["base_files"])
     return str(base) if base else None
+
+
+def base_files_of(pool: Row, state: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """The blobs of the base that `base_of` names, by path (None: absent); MCO's templates are no blobs."""
+    if pool["spec"]["base"] == OPENSHIFT_BASE:
+        return {}
+    found: Mapping[str, str | None] = pool["base_files"] or state["base_files"]
+    return found
 
 
 def wanted_row(

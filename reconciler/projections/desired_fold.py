@@ -166,7 +166,14 @@ def resource_removed(event: StoredEvent, body: ResourceRemoved, rows: Working) -
 
 
 def pool_configured(event: StoredEvent, body: PoolConfigured, rows: Working) -> None:
-    rows.put(POOLS, (event.fleet, body.pool), spec=plain(body.spec), file=body.file, line=body.line)
+    rows.put(
+        POOLS,
+        (event.fleet, body.pool),
+        spec=plain(body.spec),
+        base_files=plain(body.base_files),
+        file=body.file,
+        line=body.line,
+    )
 
 
 def pool_removed(event: StoredEvent, body: PoolRemoved, rows: Working) -> None:

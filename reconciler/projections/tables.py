@@ -70,6 +70,7 @@ POOLS = Table(
     ("fleet", "pool"),
     {
         "spec": "jsonb",
+        "base_files": "jsonb",
         "file": "text",
         "line": "bigint",
         "commit": "text",
@@ -84,7 +85,7 @@ POOLS = Table(
         "completed": "jsonb",
         "window_until": "text",
     },
-    "One row per NodePool: settings, the commit its content comes from, what it refused, its current rollout.",
+    "One row per NodePool: settings, base, the commit its content comes from, what it refused, its rollout.",
 )
 NODES = Table(
     "nodes",

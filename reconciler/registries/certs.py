@@ -68,15 +68,28 @@ def cert_files(
     user's entry of the same key wins. A named ConfigMap that is not there is the error `dangling-trusted-ca`:
     in MCO it silently takes every user CA off the nodes.
     """
-    problems: tuple[Problem, ...] = ()
-    chosen = [cm for cm in config_maps if (_namespace(cm), cm.name) == (MANAGED_NAMESPACE, MANAGED_NAME)]
+    managed, named = _chosen(image, config_maps)
     name = _trusted_ca(image)
-    if image is not None and name:
-        named = [cm for cm in config_maps if _namespace(cm) == CA_NAMESPACE and cm.name == name]
-        chosen += named
-        problems = () if named else (_dangling(image, name),)
-    files = {file.path: file for config_map in chosen for file in _files_of(config_map)}
+    problems = (_dangling(image, name),) if image is not None and name and not named else ()
+    files = {file.path: file for config_map in [*managed, *named] for file in _files_of(config_map)}
     return tuple(files[path] for path in sorted(files)), problems
+
+
+def expiring(image: Resource | None, config_maps: Sequence[Resource], now: datetime) -> Iterator[Problem]:
+    """`ca-expires` of the certificates that nodes get, by the clock of whoever asks.
+
+    A commit is judged by its own time, and stays in force long after.
+    """
+    for config_map in (cm for found in _chosen(image, config_maps) for cm in found):
+        document = Document(config_map.document, config_map.location, config_map.lines, config_map.text)
+        yield from (problem for problem in check_config_map(document, now) if problem.name == "ca-expires")
+
+
+def _chosen(image: Resource | None, config_maps: Sequence[Resource]) -> tuple[list[Resource], list[Resource]]:
+    """The internal registry's ConfigMap, and the one that the Image names."""
+    name = _trusted_ca(image)
+    managed = [cm for cm in config_maps if (_namespace(cm), cm.name) == (MANAGED_NAMESPACE, MANAGED_NAME)]
+    return managed, [cm for cm in config_maps if name and _namespace(cm) == CA_NAMESPACE and cm.name == name]
 
 
 def _files_of(config_map: Resource) -> Iterator[NodeFile]:

@@ -58,6 +58,9 @@ MCO_POLICIES = (
 )
 """MCO's built-in policies."""
 
+OPENSHIFT_POLICIES = (*MCO_POLICIES, FilePolicy(CERTS_D, (NONE,)))
+"""What happens on OpenShift: MCO's, and certificates, which reach nodes beside MachineConfigs, disturb nobody."""
+
 DEFAULT_POLICIES = (
     *MCO_POLICIES,
     FilePolicy(REGISTRIES_CONF_D, (SPECIAL,)),

@@ -1,6 +1,6 @@
 """What a change of files does to a node: the disruption class, the actions, and a reason per entry in words.
 
-Three profiles: `openshift` says what MCO would do, byte for byte; `default` takes MCO's judgement but leaves
+Three profiles: `openshift` says what would happen there, byte for byte; `default` takes MCO's judgement but leaves
 alone what means the same, and never reboots; `minimal` does what the runtime was measured to need. Prediction
 only: on a pool that cannot drain, the planner shows class and effective action.
 """
@@ -16,9 +16,9 @@ from reconciler.errors import InputRejected
 from reconciler.registries.disruption import (
     DEFAULT_POLICIES,
     DRAIN,
-    MCO_POLICIES,
     MINIMAL_POLICIES,
     NONE,
+    OPENSHIFT_POLICIES,
     REBOOT,
     RELOAD,
     SPECIAL,
@@ -41,7 +41,7 @@ from reconciler.registries.registries_change import Change, compare
 
 Profile = Literal["default", "minimal", "openshift"]
 
-_PROFILES = {"default": DEFAULT_POLICIES, "minimal": MINIMAL_POLICIES, "openshift": MCO_POLICIES}
+_PROFILES = {"default": DEFAULT_POLICIES, "minimal": MINIMAL_POLICIES, "openshift": OPENSHIFT_POLICIES}
 _CLASSES: dict[str, DisruptionClass] = {
     NONE: "none",
     "Reload": "reload",
@@ -54,11 +54,12 @@ _CLASSES: dict[str, DisruptionClass] = {
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One reason: what changed, what it calls for (MCO's action names), and the word for it."""
+    """One reason: what changed, the actions for it (MCO's names), the word for that, and what would disturb less."""
 
     text: str
     actions: tuple[str, ...]
     verdict: str = ""
+    advice: str = ""
 
 
 def classify(old: Files, new: Files, profile: Profile = "default", policies: Sequence[FilePolicy] = ()) -> Impact:
@@ -103,12 +104,13 @@ def _entries(path: str, old: Files, new: Files, profile: Profile, policy: FilePo
 def _judged(change: Change) -> _Entry:
     if change.safe:
         return _Entry(change.text, (RELOAD,))
-    return _Entry(change.text, (DRAIN, RELOAD), "unsafe, drain")
+    return _Entry(change.text, (DRAIN, RELOAD), "unsafe, drain", change.advice)
 
 
 def _reason(entry: _Entry) -> str:
     words = [action.removesuffix(":crio.service").replace(":", " ").lower() for action in entry.actions]
-    return f"{entry.text}: {entry.verdict or ', '.join(words)}"
+    advice = f"; {entry.advice}" if entry.advice else ""
+    return f"{entry.text}: {entry.verdict or ', '.join(words)}{advice}"
 
 
 def _changes(path: str, old: Files, new: Files) -> tuple[Change, ...]:

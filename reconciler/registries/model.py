@@ -15,7 +15,7 @@ SEARCH_REGISTRIES = f"{REGISTRIES_CONF_D}/01-image-searchRegistries.conf"
 CERTS_D = "/etc/docker/certs.d"
 
 BASE_PATHS = (REGISTRIES_CONF, POLICY_JSON, SEARCH_REGISTRIES)
-"""The files whose captured content `base: host` is laid over."""
+"""The files that a base may have: captured on the host, or templates."""
 
 DisruptionClass = Literal["none", "reload", "restart", "drain", "reboot"]
 DISRUPTION_ORDER: tuple[DisruptionClass, ...] = ("none", "reload", "restart", "drain", "reboot")
@@ -182,11 +182,12 @@ class NodeFile:
 class RenderOptions:
     """Everything besides the resources that decides the bytes.
 
-    `base` is `host` or `openshift`. `base_files` holds the captured content of `BASE_PATHS` on the host
-    (None: the file is absent); it counts only for `base: host`. `release_image` is the OpenShift payload.
+    `base_files` holds the content of `BASE_PATHS` (None: the file is absent): with `base` `host` what was captured
+    on the host, with `directory` the templates of the config repository; `openshift` has its own.
+    `release_image` is the OpenShift payload.
     """
 
-    base: Literal["host", "openshift"] = "host"
+    base: Literal["host", "openshift", "directory"] = "host"
     base_files: Mapping[str, bytes | None] = field(default_factory=dict)
     mirror_syntax: Literal["pull-from-mirror", "mirror-by-digest-only"] = "pull-from-mirror"
     release_image: str | None = None

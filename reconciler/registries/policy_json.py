@@ -203,11 +203,11 @@ def write(policy: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
-def read_base(content: bytes) -> tuple[dict[str, Any], list[Problem]]:
-    """A captured policy.json. Problem: `base-unreadable`, the runtime would refuse it."""
+def read_base(content: bytes, owner: str = "host") -> tuple[dict[str, Any], list[Problem]]:
+    """The policy.json of a base, as `toml_files.read_base`. Problem: `base-unreadable`, the runtime would refuse it."""
     try:
         read_policy(content)
     except InputRejected as error:
-        return {}, [unreadable(POLICY_JSON, f"cannot be loaded: {error.what}")]
+        return {}, [unreadable(owner, POLICY_JSON, f"cannot be loaded: {error.what}")]
     policy: dict[str, Any] = json.loads(content)
     return {**policy, "transports": policy.get("transports") or {}}, []

@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from reconciler.registries.registries_file import Mirror, RegistriesFile, Registry
 
 DIGEST_ONLY = "digest-only"
+_APPEND_MIRROR = "append the new mirror first: reload only"
+_APPEND_SEARCH = "append new search registries at the end: reload only"
+_BY_DIGEST = "mirror by digest (ImageDigestMirrorSet): reload only"
+_TRUST_CA = "trust its CA instead (additionalTrustedCA): no reload, no drain"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference in words. `safe`: MCO does not drain for it."""
+    """One difference in words. `safe`: MCO does not drain for it; else `advice` may say how not to need it."""
 
     text: str
     safe: bool
+    advice: str = ""
 
 
 def compare(old: RegistriesFile, new: RegistriesFile) -> tuple[Change, ...]:
@@ -50,7 +55,8 @@ def _search(old: tuple[str, ...], new: tuple[str, ...]) -> Iterator[Change]:
     removed = [name for name in old if name not in new]
     yield from (Change(f"search registry {name} removed", safe=False) for name in removed)
     if not removed:
-        yield Change(f"search registries reordered to {', '.join(new)}", safe=False)
+        advice = _APPEND_SEARCH if len(new) > len(old) else ""
+        yield Change(f"search registries reordered to {', '.join(new)}", safe=False, advice=advice)
 
 
 def _added(registry: Registry) -> Change:
@@ -60,8 +66,8 @@ def _added(registry: Registry) -> Change:
     text = f"{' '.join([*flags, 'registry'])} {registry.scope} added"
     if registry.mirrors:
         safe = all(mirror.pull_from_mirror == DIGEST_ONLY for mirror in registry.mirrors)
-        return Change(f"{text} with mirrors {mirrors}", safe)
-    return Change(text, registry.mirror_by_digest_only)
+        return Change(f"{text} with mirrors {mirrors}", safe, _BY_DIGEST)
+    return Change(text, registry.mirror_by_digest_only, _TRUST_CA if flags == ["insecure"] else "")
 
 
 def _modified(old: Registry, new: Registry) -> Iterator[Change]:
@@ -73,7 +79,8 @@ def _modified(old: Registry, new: Registry) -> Iterator[Change]:
     for name in ("blocked", "insecure"):
         if getattr(old, name) != getattr(new, name):
             verb = "now" if getattr(new, name) else "no longer"
-            yield Change(f"registry {scope} {verb} {name}", safe=False)
+            advice = _TRUST_CA if name == "insecure" and new.insecure else ""
+            yield Change(f"registry {scope} {verb} {name}", safe=False, advice=advice)
     yield from _mirrors(old, new)
     if old.mirror_by_digest_only != new.mirror_by_digest_only:
         yield Change(f"mirror-by-digest-only of registry {scope} changed", safe=True)
@@ -85,15 +92,17 @@ def _mirrors(old: Registry, new: Registry) -> Iterator[Change]:
     scope = new.scope
     before = _first_of_each(old.mirrors)
     after = _first_of_each(new.mirrors)
+    replaced = any(mirror.pull_from_mirror == DIGEST_ONLY for place, mirror in after.items() if place not in before)
     for location in before:
         if location not in after:
-            yield Change(f"mirror {location} removed from {scope}", safe=False)
+            advice = _APPEND_MIRROR if replaced else ""
+            yield Change(f"mirror {location} removed from {scope}", safe=False, advice=advice)
     for mirror in new.mirrors:
         location, pulls = mirror.location, mirror.pull_from_mirror
         previous = before.get(location)
         if previous is None:
             safe = pulls == DIGEST_ONLY or new.mirror_by_digest_only
-            yield Change(f"mirror {location}{_restriction(pulls)} added to {scope}", safe)
+            yield Change(f"mirror {location}{_restriction(pulls)} added to {scope}", safe, _BY_DIGEST)
         elif previous.pull_from_mirror != pulls:
             # Also where a location stands twice and only something else changed: MCO looks at the first alone.
             yield Change(

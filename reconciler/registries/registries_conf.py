@@ -239,28 +239,28 @@ def _below_wildcard(table: Table, source: Table) -> Problem:
     )
 
 
-def fit_base(tables: Tables) -> list[Problem]:
-    """Make the tables of a host's own file and ours loadable together. Problem: `base-shadows`.
+def fit_base(tables: Tables, owner: str) -> list[Problem]:
+    """Make the tables of a base, whose `owner` messages name, and ours loadable together. Problem: `base-shadows`.
 
     Tables of one location must agree on their flags, or the runtime loads none of them. A captured table that
     would win against one of ours, or block it, is refused.
     """
     pairs = [(table, tables.rival(table)) for table in tables.all if table.asked_for]
-    return [_shadowed(table, rival) for table, rival in pairs if rival is not None] + _agree(tables)
+    return [_shadowed(table, rival, owner) for table, rival in pairs if rival is not None] + _agree(tables, owner)
 
 
-def _shadowed(table: Table, rival: Table) -> Problem:
+def _shadowed(table: Table, rival: Table, owner: str) -> Problem:
     origin = next(iter(table.origins))
     return Problem(
         "base-shadows",
-        f"the host's own table for {rival.scope} in {REGISTRIES_CONF} would win against {table.scope}",
+        f"the {owner}'s own table for {rival.scope} in {REGISTRIES_CONF} would win against {table.scope}",
         object=origin.resource,
         field=origin.field,
-        remedy=f"remove the table for {rival.scope} from the host, or say in a resource what it says",
+        remedy=f"remove the table for {rival.scope} from the {owner}, or say in a resource what it says",
     )
 
 
-def _agree(tables: Tables) -> list[Problem]:
+def _agree(tables: Tables, owner: str) -> list[Problem]:
     groups: dict[str, list[Table]] = {}
     for table in tables.all:
         groups.setdefault(table.location or table.scope, []).append(table)
@@ -272,6 +272,6 @@ def _agree(tables: Tables) -> list[Problem]:
         blocked = any(table.blocked for table in group)
         for table in group:
             if blocked and not table.blocked and table.captured is None:
-                problems.append(_shadowed(table, next(other for other in group if other.blocked)))
+                problems.append(_shadowed(table, next(other for other in group if other.blocked), owner))
             table.insecure, table.blocked = insecure, blocked
     return problems

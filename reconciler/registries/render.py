@@ -2,7 +2,8 @@
 
 Source: machine-config-operator container_runtime_config_controller.go `registriesConfigIgnition`. What differs
 on purpose is `base: host`: the result is laid over the host's own files, and only files that resources call
-for are there. Equal inputs give equal bytes, whatever order the resources come in.
+for are there. Templates of the config repository (`directory`) are laid over in the same way, and are there
+whatever resources say. Equal inputs give equal bytes, whatever order the resources come in.
 """
 
 from __future__ import annotations
@@ -51,10 +52,17 @@ class _Work:
     signatures: sigstore.Signatures
     problems: list[Problem]
     files: list[NodeFile]
+    write: bool
 
     @property
-    def on_host(self) -> bool:
-        return self.options.base == "host"
+    def over_files(self) -> bool:
+        """Over somebody's own files, not over MCO's templates."""
+        return self.options.base != "openshift"
+
+    @property
+    def owner(self) -> str:
+        """Whose files these are, for messages."""
+        return "host" if self.options.base == "host" else "base"
 
     def report(self, problems: Iterable[Problem]) -> bool:
         """Keep `problems` that are not silenced; whether one of them is an error."""
@@ -70,7 +78,7 @@ class _Work:
         return warnings.silenced([placed], warnings.annotations_of(resource))
 
     def base(self, path: str, template: bytes | None = None) -> bytes | None:
-        return self.options.base_files.get(path) if self.on_host else template
+        return self.options.base_files.get(path) if self.over_files else template
 
 
 def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
@@ -83,25 +91,37 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
     `certs.cert_files`. With an error there are no files. Warnings, unless silenced: `payload-not-blocked`,
     `policy-scope-conflict`. Raises RenderError when a file does not read back as meant.
     """
-    inputs = collect(resources)
-    on_openshift = options.base == "openshift"
-    if on_openshift and inputs.image is None:
-        return Rendered(_templates())  # MCO does nothing at all without its Image
-    lists, problems = payload.protect(inputs, options.release_image)
-    signatures, conflicts = sigstore.collect(inputs)
-    by_identity = {resource.identity: resource for resource in resources}
-    work = _Work(by_identity, inputs, options, lists, signatures, [], [])
-    if not work.report([*_one_image(resources), *problems, *conflicts]):
-        _render_all(work)
+    work = _work(resources, options, write=True)
     if not Rendered((), tuple(work.problems)).ok:
         return Rendered((), tuple(work.problems))
-    missing = _templates() if on_openshift else ()
-    files = {file.path: file for file in [*missing, *work.files]}
+    files = {file.path: file for file in [*_templates(options), *work.files]}
     return Rendered(tuple(files[path] for path in sorted(files)), tuple(work.problems))
 
 
-def _templates() -> tuple[NodeFile, ...]:
-    return NodeFile(POLICY_JSON, templates.POLICY_JSON), NodeFile(REGISTRIES_CONF, templates.REGISTRIES_CONF)
+def check(resources: Sequence[Resource], options: RenderOptions) -> tuple[Problem, ...]:
+    """The problems that `render` would report. Much cheaper: registries.conf is worked out, not written."""
+    return tuple(_work(resources, options, write=False).problems)
+
+
+def _work(resources: Sequence[Resource], options: RenderOptions, *, write: bool) -> _Work:
+    inputs = collect(resources)
+    lists, problems = payload.protect(inputs, options.release_image)
+    signatures, conflicts = sigstore.collect(inputs)
+    by_identity = {resource.identity: resource for resource in resources}
+    work = _Work(by_identity, inputs, options, lists, signatures, [], [], write=write or bool(signatures))
+    if options.base == "openshift" and inputs.image is None:
+        return work  # MCO does nothing at all without its Image
+    if not work.report([*_one_image(resources), *problems, *conflicts]):
+        _render_all(work)
+    return work
+
+
+def _templates(options: RenderOptions) -> tuple[NodeFile, ...]:
+    """The files that are there whatever resources say."""
+    if options.base == "openshift":
+        return NodeFile(POLICY_JSON, templates.POLICY_JSON), NodeFile(REGISTRIES_CONF, templates.REGISTRIES_CONF)
+    given = options.base_files.items() if options.base == "directory" else ()
+    return tuple(NodeFile(path, content) for path, content in given if content is not None)
 
 
 def _one_image(resources: Sequence[Resource]) -> Iterable[Problem]:
@@ -138,16 +158,18 @@ def _registries_conf(work: _Work) -> bytes | None:
     sets = mirrors.merge(inputs.rows)
     if work.report([*faults, *_syntax(work, sets)]):
         return None
-    if work.on_host and not (insecure or blocked or sets):
+    if work.over_files and not (insecure or blocked or sets):
         return None
     path = REGISTRIES_CONF
-    text, data, unreadable = toml_files.read_base(path, work.base(path, templates.REGISTRIES_CONF))
+    text, data, unreadable = toml_files.read_base(path, work.base(path, templates.REGISTRIES_CONF), work.owner)
     if work.report(unreadable):
         return None
     tables = Tables(data.get("registry", ()))
     if work.report(registries_conf.edit(tables, insecure, blocked, sets)):
         return None
-    if work.on_host and work.report(registries_conf.fit_base(tables)):
+    if work.over_files and work.report(registries_conf.fit_base(tables, work.owner)):
+        return None
+    if not work.write:
         return None
     content = toml_files.write_registries(text, data, tables.all, work.options.mirror_syntax)
     work.files.append(NodeFile(path, content, origins=_origins(tables)))
@@ -191,28 +213,29 @@ def _policies(work: _Work, registries: bytes | None) -> None:
     if lists.policy_blocked is None and lists.allowed is None and not signatures:
         return
     captured = work.base(POLICY_JSON)
-    base, unreadable = policy_json.read_base(captured or templates.POLICY_JSON)
+    base, unreadable = policy_json.read_base(captured or templates.POLICY_JSON, work.owner)
     if work.report(unreadable):
         return
     ours = policy_json.wanted(lists, signatures)
     called_for = bool(ours.scopes or ours.default)
-    policy = policy_json.over_host(base, ours) if work.on_host else policy_json.over_template(base, ours)
+    policy = policy_json.over_host(base, ours) if work.over_files else policy_json.over_template(base, ours)
     if called_for:
         origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in ours.origins.items()}
-        stays = captured is not None and work.on_host and policy_json.says_the_same(base, policy)
+        stays = captured is not None and work.over_files and policy_json.says_the_same(base, policy)
         content = captured if captured and stays else policy_json.write(policy)
         work.files.append(NodeFile(POLICY_JSON, content, origins=origins))
-    lay_over = policy_json.over_host_in_namespace if work.on_host else policy_json.with_namespace
+    lay_over = policy_json.over_host_in_namespace if work.over_files else policy_json.with_namespace
     for namespace, scopes in signatures.namespaces.items():
         content = policy_json.write(lay_over(policy if called_for else base, scopes))
         by = {e.text: (e.origin,) for e in signatures.namespace_scopes if e.text in scopes}
         work.files.append(NodeFile(f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", content, origins=by))
     if signatures:
-        in_force = registries or (work.base(REGISTRIES_CONF) if work.on_host else None)
+        in_force = registries or (work.base(REGISTRIES_CONF) if work.over_files else None)
         config = runtime_config.load({REGISTRIES_CONF: in_force}) if in_force else None
         if config and config.registries_error:
             what = f"signatures cannot be looked for, {config.registries_error}"
-            work.report([Problem("registries-unloadable", what, remedy="correct the entry or the host's own file")])
+            remedy = f"correct the entry or the {work.owner}'s own file"
+            work.report([Problem("registries-unloadable", what, remedy=remedy)])
         content, problems = sigstore.attachments(signatures, config)
         work.report(problems)
         work.files.append(NodeFile(sigstore.ATTACHMENTS, content, origins=_attached(signatures)))
@@ -228,7 +251,7 @@ def _attached(signatures: sigstore.Signatures) -> dict[str, tuple[Origin, ...]]:
 def _search(work: _Work) -> None:
     if work.inputs.search is None:
         return
-    text, data, unreadable = toml_files.read_base(SEARCH_REGISTRIES, work.base(SEARCH_REGISTRIES))
+    text, data, unreadable = toml_files.read_base(SEARCH_REGISTRIES, work.base(SEARCH_REGISTRIES), work.owner)
     if work.report(unreadable):
         return
     content = toml_files.write_search(text, data, [entry.text for entry in work.inputs.search])

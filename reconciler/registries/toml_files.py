@@ -29,8 +29,8 @@ class RenderError(AssertionError):
     """A rendered file does not say what was meant: a defect of the renderer, never of the input."""
 
 
-def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], list[Problem]]:
-    """Text and data of a captured TOML file (None: absent, which reads as empty).
+def read_base(path: str, content: bytes | None, owner: str = "host") -> tuple[str, dict[str, Any], list[Problem]]:
+    """Text and data of the TOML file of a base, whose `owner` messages name (None: absent, which reads as empty).
 
     Problem: `base-unreadable`, the runtime would not load the file, or it has the old version 1 form.
     """
@@ -40,17 +40,17 @@ def read_base(path: str, content: bytes | None) -> tuple[str, dict[str, Any], li
         text = content.decode()
         data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # broken TOML or UTF-8, too long an integer, too deeply nested
-        return "", {}, [unreadable(path, f"is not valid TOML: {error}")]
+        return "", {}, [unreadable(owner, path, f"is not valid TOML: {error}")]
     if "registries" in data:
-        return text, data, [unreadable(path, "is in the version 1 form ([registries.search] and the like)")]
+        return text, data, [unreadable(owner, path, "is in the version 1 form ([registries.search] and the like)")]
     flaw = runtime_config.load({path: content}).registries_error.removeprefix(f"{path}: ") or _odd_key(data)
-    return text, data, [unreadable(path, f"cannot be used: {flaw}")] if flaw else []
+    return text, data, [unreadable(owner, path, f"cannot be used: {flaw}")] if flaw else []
 
 
-def unreadable(path: str, what: str) -> Problem:
-    """The error for a captured file that nothing can be laid over."""
-    remedy = "repair the file on the host (`podman info` must read it), then sync again"
-    return Problem("base-unreadable", f"the host's own {path} {what}", remedy=remedy)
+def unreadable(owner: str, path: str, what: str) -> Problem:
+    """The error for a file of a base that nothing can be laid over."""
+    remedy = "repair the file (`podman info` must read it), then sync again"
+    return Problem("base-unreadable", f"the {owner}'s own {path} {what}", remedy=remedy)
 
 
 def _odd_key(data: Mapping[str, Any]) -> str:
@@ -76,7 +76,7 @@ def write_registries(text: str, data: Mapping[str, Any], tables: Sequence[Table]
     if text and not changed and not new:
         return text.encode()
     # One by one: tomlkit slows down with the length of an array of tables.
-    added = "\n".join(tomlkit.dumps({"registry": [table.data(syntax)]}) for table in new)
+    added = "\n".join(_one_registry(registry) for registry in wanted.get("registry", ())[len(known) :])
     try:
         base = _edited(text, changed) if changed else text
         return _checked(_joined(base, added), wanted)
@@ -96,6 +96,28 @@ def write_search(text: str, data: Mapping[str, Any], search: Sequence[str]) -> b
         return _checked(_joined("", tomlkit.dumps(document)), wanted)
     except (RenderError, TOMLKitError):
         return _checked(_joined("", tomlkit.dumps(wanted)), wanted)
+
+
+def _one_registry(data: Mapping[str, Any]) -> str:
+    """A `[[registry]]` table. Built piece by piece, which takes tomlkit a third less than from a dictionary."""
+    mirrors = tomlkit.aot()
+    for mirror in data.get("mirror", ()):
+        mirrors.append(_table(mirror))
+    table = _table({key: value for key, value in data.items() if key != "mirror"})
+    if mirrors:
+        table.append("mirror", mirrors)
+    registries = tomlkit.aot()
+    registries.append(table)
+    document = tomlkit.document()
+    document.append("registry", registries)
+    return tomlkit.dumps(document)
+
+
+def _table(data: Mapping[str, Any]) -> tomlkit.items.Table:
+    table = tomlkit.table()
+    for key, value in data.items():
+        table.append(key, value)
+    return table
 
 
 def _edited(text: str, changed: Mapping[int, Mapping[str, Any]]) -> str:

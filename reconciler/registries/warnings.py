@@ -7,7 +7,7 @@ Sources: the OpenShift documentation on image registries; what MCO and container
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconciler.registries import scopes
@@ -83,9 +83,19 @@ def _warn(entry: Entry, name: str, message: str, remedy: str) -> Problem:
     return replace(entry.problem(name, message, remedy), severity="warning")
 
 
-def _touches(name: str, listed: Collection[str]) -> bool:
-    """Whether the list says something about `name`: covers it, or names a part of it."""
-    return scopes.covered(name, listed) is not None or any(scopes.nested(entry, name) for entry in listed)
+class _Listed:
+    """The allow list. `scopes.enclosing` of each entry is kept, so that no question looks at every entry."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.entries = {entry.text for entry in inputs.allowed or ()}
+        self._around = {outer for entry in self.entries for outer in scopes.enclosing(entry)}
+
+    def __bool__(self) -> bool:
+        return bool(self.entries)
+
+    def touches(self, name: str) -> bool:
+        """Whether the list says something about `name`: covers it, or names a part of it."""
+        return scopes.covered(name, self.entries) is not None or name in self._around
 
 
 def of_image(image: Resource, internal_registry: str) -> Iterator[Problem]:
@@ -107,9 +117,9 @@ def of_image(image: Resource, internal_registry: str) -> Iterator[Problem]:
 
 
 def _allow_list(image: Resource, inputs: Inputs, platform: Sequence[str]) -> Iterator[Problem]:
-    allowed = {entry.text for entry in inputs.allowed or ()}
+    allowed = _Listed(inputs)
     for name in platform if allowed else ():
-        if not _touches(name, allowed):
+        if not allowed.touches(name):
             yield _warn(
                 Entry(name, image, "spec.registrySources.allowedRegistries"),
                 "platform-registry-not-allowed",
@@ -131,7 +141,7 @@ def _block_list(inputs: Inputs, platform: Sequence[str]) -> Iterator[Problem]:
 
 
 def _insecure_list(inputs: Inputs) -> Iterator[Problem]:
-    allowed = {entry.text for entry in inputs.allowed or ()}
+    allowed = _Listed(inputs)
     for entry in inputs.insecure or ():
         if scopes.tag_of(entry.text):
             continue  # it has no effect, see `_tags`
@@ -141,7 +151,7 @@ def _insecure_list(inputs: Inputs) -> Iterator[Problem]:
             f"certificates of {entry.text} are not verified and plain HTTP is used where TLS fails",
             "put the registry's CA into additionalTrustedCA instead",
         )
-        if allowed and not _touches(entry.text, allowed):
+        if allowed and not allowed.touches(entry.text):
             message = f"{entry.text} is not in allowedRegistries, so nothing is pulled from it by that name"
             yield _warn(entry, "insecure-not-allowed", message, f"add {entry.text} to allowedRegistries")
 
@@ -160,13 +170,13 @@ def _search_list(image: Resource, inputs: Inputs) -> Iterator[Problem]:
             "CRI-O 1.34 and newer refuses every short name when there are several search registries",
             'keep one, or set short_name_mode = "disabled" in crio.conf on every node',
         )
-    allowed = {entry.text for entry in inputs.allowed or ()}
+    allowed = _Listed(inputs)
     blocked = {entry.text for entry in inputs.blocked or ()}
     for entry in inputs.search:
         if _PORT.sub("", entry.text).partition("/")[0] in _PUBLIC:
             message = f"every short name is asked for at {entry.text} too, with the credentials that nodes have for it"
             yield _warn(entry, "public-search-registry", message, "use full image names for public registries")
-        refused = (allowed and not _touches(entry.text, allowed)) or scopes.covered(entry.text, blocked) is not None
+        refused = (allowed and not allowed.touches(entry.text)) or scopes.covered(entry.text, blocked) is not None
         if refused:
             message = f"{entry.text} is searched for short names, and no image may be pulled from it"
             yield _warn(entry, "search-registry-not-allowed", message, "allow it, or remove it from the search list")
@@ -191,13 +201,13 @@ def _tags(inputs: Inputs) -> Iterator[Problem]:
 def of_set(resources: Sequence[Resource]) -> Iterator[Problem]:
     """The warnings that only several resources together give."""
     inputs = collect(resources)
-    allowed = {entry.text for entry in inputs.allowed or ()}
+    allowed = _Listed(inputs)
     for row in inputs.rows if allowed else ():
-        if row.mirrors and not _touches(row.source.text, allowed):
+        if row.mirrors and not allowed.touches(row.source.text):
             message = f"{row.source.text} is not in allowedRegistries, so its mirrors are never asked"
             yield _warn(row.source, "mirror-not-allowed", message, f"add {row.source.text} to allowedRegistries")
         for mirror in row.mirrors:
-            if not _touches(mirror.text, allowed):
+            if not allowed.touches(mirror.text):
                 message = (
                     f"{mirror.text} is not in allowedRegistries: it serves {row.source.text}, "
                     "but no image may be pulled by the mirror's own name"

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from reconciler.registries.model import Document, Location, Problem, Resource
-from reconciler.registries.render import render
-from reconciler.registries.validate import validate_document, validate_set
+from reconciler.registries.model import Location, Problem, Resource
+from reconciler.registries.render import check
+from reconciler.registries.validate import validate_set
+from reconciler.rollout.bases import Bases, ParsedFile, take_bases
 from reconciler.rollout.pools import (
     Inventory,
     Pool,
@@ -28,15 +29,6 @@ MIRROR_KINDS = ("ImageContentSourcePolicy", "ImageDigestMirrorSet", "ImageTagMir
 
 
 @dataclass(frozen=True)
-class ParsedFile:
-    """A file of the commit after `registries.parse`; `problems` are those of its syntax."""
-
-    path: str
-    documents: tuple[Document, ...]
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
 class Judgement:
     """What a commit says and which pools may take it.
 
@@ -46,6 +38,7 @@ class Judgement:
 
     inventory: Inventory
     resources: Mapping[str, Mapping[str, Resource]]
+    bases: Bases
     rejected: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
     whole: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
@@ -74,6 +67,7 @@ class _Gathered:
         self.pools = inventory.pools
         self.homes = homes(inventory.pools.values())
         self.rejected: dict[str, list[Problem]] = {}
+        self.first: dict[tuple[str | None, str, str], Resource] = {}
         self.whole = [problem for problem in inventory.problems if problem.severity == "error"]
         self.warnings = [problem for problem in inventory.problems if problem.severity == "warning"]
 
@@ -94,22 +88,25 @@ def judge(files: Sequence[ParsedFile], mode: Literal["default", "strict"], now: 
     """Judge a commit's files. `now` is the commit's time for expiry warnings; no other clock is read."""
     inventory = read_inventory(d for parsed in files for d in parsed.documents if is_inventory(d))
     gathered = _Gathered(inventory)
+    bases, manifests = take_bases(files, inventory.pools.values())
     resources: dict[str, dict[str, Resource]] = {name: {} for name in (*inventory.pools, NO_POOL)}
-    for parsed in files:
+    for parsed in manifests:
         pools = gathered.takers(parsed.path.rpartition("/")[0] or ".")
         gathered.add(parsed.problems, pools)
         for document in parsed.documents:
             if is_inventory(document):
                 continue
-            resource, problems = validate_document(document, mode, now)
+            resource, problems = parsed.validated(document, mode, now)
             gathered.add(problems, pools)
             if resource is not None:
                 _take(resource, pools, resources, gathered)
     for pool in inventory.pools.values():
-        gathered.add(_check_pool(pool, effective(resources[pool.name], pool)), [pool.name])
+        gathered.add(bases.check(pool), [pool.name])
+        gathered.add(_check_pool(pool, effective(resources[pool.name], pool), bases), [pool.name])
     return Judgement(
         inventory,
         resources,
+        bases,
         {pool: _once(problems) for pool, problems in gathered.rejected.items()},
         _once(gathered.whole),
         _once(gathered.warnings),
@@ -121,14 +118,13 @@ def _take(
 ) -> None:
     """Give a resource to its pools; the same kind and name twice in one home is an error."""
     home = home_of(resource.directory, gathered.homes)
+    other = gathered.first.setdefault((home, resource.kind, resource.name), resource)
+    if other is not resource:
+        message = f"{resource.kind} {resource.name} stands twice, the other at {other.location}"
+        remedy = "remove one of them"
+        problem = Problem("duplicate", message, resource.location, resource.identity, "metadata.name", remedy)
+        gathered.add([problem], pools)
     for pool in pools or (NO_POOL,):
-        for other in resources[pool].values():
-            same_name = (other.kind, other.name) == (resource.kind, resource.name)
-            if same_name and home_of(other.directory, gathered.homes) == home:
-                message = f"{resource.kind} {resource.name} stands twice, the other at {other.location}"
-                remedy = "remove one of them"
-                problem = Problem("duplicate", message, resource.location, resource.identity, "metadata.name", remedy)
-                gathered.add([problem], pools)
         resources[pool][resource.identity] = resource
 
 
@@ -137,11 +133,11 @@ def effective(resources: Mapping[str, Resource], pool: Pool) -> list[Resource]:
     return [resources[identity] for identity in later_path_wins(resources, pool)]
 
 
-def _check_pool(pool: Pool, resources: Sequence[Resource]) -> list[Problem]:
+def _check_pool(pool: Pool, resources: Sequence[Resource], bases: Bases) -> list[Problem]:
     """What is wrong with the resources together: first the rules between objects, then whether they render."""
     problems = list(validate_set(resources))
     if not any(problem.severity == "error" for problem in problems):
-        problems.extend(render(resources, pool.render_options({})).problems)
+        problems.extend(check(resources, pool.render_options(bases.of(pool))))
     return problems
 
 

@@ -127,6 +127,11 @@ def directories(value: Any) -> list[str]:
     return paths
 
 
+def base(value: Any) -> str:
+    """`host`, `openshift`, or a directory below the fleet's path."""
+    return str(value) if value in ("host", "openshift") else directories([value])[0]
+
+
 def anything(value: Any) -> Any:
     return value
 

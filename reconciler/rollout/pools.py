@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from reconciler.errors import InputRejected
 from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
-from reconciler.registries.model import Document, Location, Problem, RenderOptions
+from reconciler.registries.model import Document, Location, Problem, RenderOptions, place
 from reconciler.rollout.fields import (
     BadValue,
     Field,
     Schema,
     anything,
+    base,
     command,
     complete,
     directories,
@@ -76,7 +77,7 @@ POOL_SCHEMA: Schema = {
     "paths": Field(directories, ["."]),
     "after": Field(texts, []),
     "runtime": Field(one_of("crio", "podman"), "crio"),
-    "base": Field(one_of("host", "openshift"), "host"),
+    "base": Field(base, "host"),
     "mirrorSyntax": Field(one_of("pull-from-mirror", "mirror-by-digest-only"), "pull-from-mirror"),
     "maxUnavailable": Field(integer_or_percent, 1),
     "maxUnavailableTotal": Field(optional(integer_or_percent), None),
@@ -128,6 +129,7 @@ class Pool:
     name: str
     spec: Mapping[str, Any]
     location: Location | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", complete(POOL_SCHEMA, self.spec))
@@ -146,6 +148,16 @@ class Pool:
     def paths(self) -> Sequence[str]:
         paths: Sequence[str] = self.spec["paths"]
         return paths
+
+    def at(self, path: str) -> Location | None:
+        """Where the field `path` stands; None when the pool was not read from a file."""
+        return place(self.location, self.lines, path) if self.location else None
+
+    @property
+    def base_directory(self) -> str:
+        """The directory of the repository with the templates that this pool's files are laid over; or none."""
+        base = str(self.spec["base"])
+        return "" if base in ("host", "openshift") else base
 
     @property
     def runtime(self) -> str:
@@ -189,9 +201,10 @@ class Pool:
         return all(node_labels.get(key) == value for key, value in wanted.items())
 
     def render_options(self, base_files: Mapping[str, bytes | None]) -> RenderOptions:
+        """How the pool's files are rendered over its base: captured files of a node, or templates."""
         return RenderOptions(
-            base=self.spec["base"],
-            base_files=base_files if self.spec["base"] == "host" else {},
+            base="directory" if self.base_directory else self.spec["base"],
+            base_files=base_files if self.spec["base"] != "openshift" else {},
             mirror_syntax=self.spec["mirrorSyntax"],
             release_image=self.spec["releaseImage"],
         )
@@ -243,7 +256,7 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
         spec = document.value.get("spec", {})
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
-            pools[document.name] = Pool(document.name, values, document.location)
+            pools[document.name] = Pool(document.name, values, document.location, document.lines)
             problems.extend((*found, *_check_drain(document, values)))
         elif document.kind == "Node":
             node, found = _read_node(document, spec)

@@ -46,9 +46,8 @@ def _entries(directory: Path) -> list[Entry]:
 
 
 def _harmless(directory: Path, entry: Entry) -> bool:
-    """A symbolic link not named like a manifest and not to a directory: nothing would be missed behind it."""
-    plain_link = entry.is_symlink and not entry.has_suffix and not entry.odd_name
-    return plain_link and not (directory / entry.path).is_dir()
+    """Whether nothing would be missed behind this entry."""
+    return entry.is_other_link and not (directory / entry.path).is_dir()
 
 
 def _read(directory: Path, entry: Entry) -> ManifestFile:

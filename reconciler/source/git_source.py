@@ -104,8 +104,8 @@ class GitSource:
         return Ignored(usable), refused
 
     def _harmless_links(self, deadline: Deadline, commit: str, entries: Sequence[Entry]) -> set[Entry]:
-        """Symbolic links not named like a manifest and not to a directory: nothing would be missed behind them."""
-        links = [entry for entry in entries if entry.is_symlink and not entry.has_suffix and not entry.odd_name]
+        """Symbolic links behind which nothing would be missed."""
+        links = [entry for entry in entries if entry.is_other_link]
         prefix = f"{self._path}/" if self._path else ""
         leads = self._mirror.leads_to_directory(deadline, commit, [prefix + entry.path for entry in links])
         return {link for link, directory in zip(links, leads, strict=True) if not directory}

@@ -1,4 +1,4 @@
-"""Which files of a tree are manifests, and which of those may not be read."""
+"""Which files of a tree are manifests or may be templates of a base, and which of those may not be read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from pathspec import GitIgnoreSpec
 
 from reconciler.errors import UsageError
+from reconciler.rollout.bases import is_template_name
 
 IGNORE_FILE = ".reconcilerignore"
 """Patterns as in .gitignore; in any directory, for that directory and below."""
@@ -58,8 +59,14 @@ class Entry:
         return any(part.startswith(".") for part in PurePosixPath(self.path).parts)
 
     @property
-    def has_suffix(self) -> bool:
-        return self.path.endswith(SUFFIXES)
+    def is_named(self) -> bool:
+        """Named like a manifest, or like a template of a base."""
+        return self.path.endswith(SUFFIXES) or is_template_name(self.path)
+
+    @property
+    def is_other_link(self) -> bool:
+        """A symbolic link named like nothing that is read; unless it leads to a directory, it hides nothing."""
+        return self.is_symlink and not self.is_named and not self.odd_name
 
 
 def parse_tree(listing: bytes) -> list[Entry]:
@@ -124,5 +131,5 @@ class Ignored:
 
 
 def candidates(entries: Iterable[Entry]) -> list[Entry]:
-    """Everything that could be a manifest or hide some: manifests by name, submodules, symbolic links."""
-    return [e for e in entries if not e.is_hidden and (e.has_suffix or e.is_submodule or e.is_symlink)]
+    """Everything that could be wanted or hide some: manifests and templates by name, submodules, symbolic links."""
+    return [e for e in entries if not e.is_hidden and (e.is_named or e.is_submodule or e.is_symlink)]

@@ -15,7 +15,7 @@ from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, s
 from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Runner, Snapshot, Source
 from reconciler.projections.desired import Version
 from reconciler.registries.model import Location, Resource, canonical_json, digest
-from reconciler.rollout.acceptance import ParsedFile
+from reconciler.rollout.bases import ParsedFile
 
 T = TypeVar("T")
 ATTEMPTS = 20

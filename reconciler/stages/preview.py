@@ -44,12 +44,17 @@ def _guard(pool: Pool) -> str:
 def render_manifests(
     judgement: Judgement, pool: str | None, base_files: Mapping[str, bytes | None]
 ) -> tuple[NodeFile, ...]:
-    """The files that a pool's nodes would get over a base; without pools, those of all resources.
+    """The files that a pool's nodes would get over `base_files` of their own, or over the pool's templates; without
+    pools, those of all resources.
 
-    Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named.
+    Raises InputRejected when the manifests are not acceptable, UsageError when a pool must be named, or has another
+    base than the nodes' own files.
     """
     settings, resources = chosen(judgement, pool)
-    outcome = render(resources, settings.render_options(base_files))
+    if base_files and settings.spec["base"] != "host":
+        message = f"the nodes' own files do not count for a pool with base: {settings.spec['base']}"
+        raise UsageError(message, where="--base-dir", remedy="leave it out")
+    outcome = render(resources, settings.render_options(judgement.bases.of(settings) or base_files))
     if not outcome.ok:
         raise InputRejected("\n".join(str(problem) for problem in outcome.problems))
     return outcome.files

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_of, render_inputs, shadowed_out
+from reconciler.projections.desired import Desired, base_files_of, base_of, render_inputs, shadowed_out
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Rendered, RenderOptions, Resource, canonical_json, digest
@@ -56,9 +56,10 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
         base = base_of(snapshot.fleet, snapshot.rows, node.pool, state)
         if node.pool is None or base is None or node.pool not in desired.pools:
             continue
-        if (snapshot.one(POOLS, snapshot.fleet, node.pool) or {}).get("commit") is None:
+        row = snapshot.one(POOLS, snapshot.fleet, node.pool) or {}
+        if row.get("commit") is None:
             continue  # the pool never accepted a commit: there is no wish yet, which is not an empty wish
-        files = {} if base == OPENSHIFT_BASE else dict(state["base_files"])
+        files = base_files_of(row, state)
         found[node.pool, "", base] = Unit(node.pool, "", base, files)
         if name in desired.held_nodes(node.pool) or (node.pool, name) in own:
             found[node.pool, name, base] = Unit(node.pool, name, base, files)
@@ -130,7 +131,7 @@ async def _keep(context: Context, outcome: Rendered) -> tuple[str, str]:
 
 async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
     """Class of the change from the set rendered before (or from the base) to this one."""
-    before = await set_contents(context, old) if old else await _base_contents(context, unit)
+    before = await set_contents(context, old) if old else await _base_contents(context, pool, unit)
     after = await set_contents(context, new)
     return classify(before, after, pool.profile).disruption
 
@@ -142,6 +143,9 @@ async def set_contents(context: Context, name: str) -> dict[str, bytes | None]:
     return {entry.path: contents[entry.sha256] for entry in file_set.entries}
 
 
-async def _base_contents(context: Context, unit: Unit) -> dict[str, bytes | None]:
+async def _base_contents(context: Context, pool: Pool, unit: Unit) -> dict[str, bytes | None]:
+    """What is known to stand on the nodes before our first set: templates do not stand there yet."""
+    if pool.base_directory:
+        return {}
     contents = await context.load(name for name in unit.base_files.values() if name)
     return {path: contents[name] for path in BASE_PATHS if (name := unit.base_files.get(path))}

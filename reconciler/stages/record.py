@@ -37,7 +37,8 @@ from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, RESOURCES
 from reconciler.registries.model import Problem, Resource, canonical_json, digest
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
-from reconciler.rollout.acceptance import NO_POOL, Judgement, ParsedFile, judge, mass_removals
+from reconciler.rollout.acceptance import NO_POOL, Judgement, judge, mass_removals
+from reconciler.rollout.bases import ParsedFile, is_template_name
 from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
@@ -173,8 +174,11 @@ def parse_manifest(file: ManifestFile) -> ParsedFile:
     if file.refused:
         problem = Problem("refused-file", f"{file.path}: {file.refused}", None, "", "", "commit a plain file instead")
         return ParsedFile(file.path, (), (problem,))
-    documents, problems = parse_file(file.path, file.data)
-    return ParsedFile(file.path, documents, problems)
+    if not is_template_name(file.path):
+        return ParsedFile(file.path, *parse_file(file.path, file.data))
+    # A policy.json that belongs to no base is refused as a manifest; a registries.conf is nobody's.
+    read = parse_file(file.path, file.data) if file.path.endswith(".json") else ((), ())
+    return ParsedFile(file.path, *read, file.data)
 
 
 @dataclass
@@ -215,11 +219,14 @@ def _compare_pools(judgement: Judgement, snapshot: Snapshot, commit: str, differ
     """A pool that refuses the commit keeps its settings too: with others, what it has would mean something else."""
     for name, pool in sorted(judgement.inventory.pools.items()):
         row = snapshot.one(POOLS, snapshot.fleet, name)
-        before = row["spec"] if row else None
-        if before is None or (name not in judgement.rejected and Pool(name, before).spec != plain(pool.spec)):
+        before = (Pool(name, row["spec"]).spec, row["base_files"]) if row and row["spec"] else (None, None)
+        templates = {digest_bytes(content): content for content in judgement.bases.of(pool).values()}
+        base_files = {path: digest_bytes(content) for path, content in judgement.bases.of(pool).items()}
+        if before[0] is None or (name not in judgement.rejected and before != (plain(pool.spec), base_files)):
             place = pool.location
             file, line = (place.file, place.line) if place else ("", 0)
-            difference.events.append(PoolConfigured(name, commit, file, line, pool.spec))
+            difference.events.append(PoolConfigured(name, commit, file, line, pool.spec, base_files))
+            difference.blobs.update(templates)
     gone = sorted(set(_pools(snapshot)) - set(judgement.inventory.pools))
     difference.events.extend(PoolRemoved(name, commit) for name in gone)
 

@@ -10,14 +10,21 @@ from reconciler.registries.kinds import SCHEMAS
 from reconciler.registries.model import CERTS_D, POLICY_JSON, REGISTRIES_CONF, Location, RenderOptions, Resource
 from reconciler.registries.render import render
 
-LISTS = ("icsp", "idms", "itms", "cluster_image_policies", "image_policies")
+KINDS = {
+    "image": "Image",
+    "icsp": "ImageContentSourcePolicy",
+    "idms": "ImageDigestMirrorSet",
+    "itms": "ImageTagMirrorSet",
+    "cluster_image_policies": "ClusterImagePolicy",
+    "image_policies": "ImagePolicy",
+}
 NO_PAYLOAD = "release.invalid/"
 TEMPLATES = {REGISTRIES_CONF: templates.REGISTRIES_CONF, POLICY_JSON: templates.POLICY_JSON}
 
 
 def answer(given: Mapping[str, Any]) -> dict[str, Any]:
     """`admission` as in strict mode, then `files`, or `error_kind` and `error`."""
-    documents = dict(_documents(given))
+    documents = {name: {"kind": KINDS[name.partition("[")[0]], **document} for name, document in _documents(given)}
     result: dict[str, Any] = {"admission": [flaw for name in documents for flaw in _admission(name, documents[name])]}
     release = given.get("release_image")
     release = None if release is None or release.startswith(NO_PAYLOAD) else release
@@ -47,7 +54,7 @@ def _documents(given: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
         image = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": {}}
     if image is not None:
         yield "image", image
-    for name in LISTS:
+    for name in list(KINDS)[1:]:
         for index, document in enumerate(given.get(name) or ()):
             yield f"{name}[{index}]", document
 
@@ -60,5 +67,5 @@ def _admission(name: str, document: Mapping[str, Any]) -> Iterator[dict[str, str
 def _resource(document: Mapping[str, Any]) -> Resource:
     """The object as stored, also where today's admission would refuse it. CAs are the topic `certs`."""
     spec = {key: value for key, value in (document.get("spec") or {}).items() if key != "additionalTrustedCA"}
-    kind, name = document["kind"], document["metadata"]["name"]
-    return Resource(".", kind, name, {**document, "spec": spec}, Location("vector", 1))
+    name = (document.get("metadata") or {}).get("name") or ""
+    return Resource(".", document["kind"], name, {**document, "spec": spec}, Location("vector", 1))

@@ -61,5 +61,5 @@ def test_render(case: dict[str, Any]) -> None:
         assert meaning(path, found["files"][path]) == meaning(path, content), path
 
 
-def _refused(answered: dict[str, Any]) -> set[tuple[str, str]]:
-    return {(flaw["object"], flaw["path"]) for flaw in answered["admission"]}
+def _refused(answered: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {(flaw["object"], flaw["path"], flaw["kind"]) for flaw in answered["admission"]}

@@ -506,14 +506,21 @@ async def test_a_directory_is_read_as_the_commit_of_it_would_be(repository: GitR
     repository.write("lfs.yaml", "version https://git-lfs.github.com/spec/v1\n")
     repository.write("large.yaml", b"#" * (LARGEST + 1))
     repository.write("new\nline.yaml", "x")
-    for link, target in {"link.yaml": "a.yaml", "dir": "b", "NOTICE": "README.md", "dangling": "none"}.items():
+    for name in ("registries.conf", "other.conf", "registries.conf.d/01-image-searchRegistries.conf"):
+        repository.write(f"base/etc/containers/{name}", name)
+    links = {"link.yaml": "a.yaml", "dir": "b", "NOTICE": "README.md", "dangling": "none"}
+    for link, target in {**links, "base/etc/containers/policy.json": "../../../d.json"}.items():
         (repository.directory / link).symlink_to(target)
+    repository.write("base/.reconcilerignore", "!policy.json\n")
     repository.commit()
     directory = {file.path: file.refused or file.data for file in read_directory(repository.directory)}
     assert directory == await read(source_of(repository))
     assert list(directory) == [
         "a.yaml",
         "b/設定.yml",
+        "base/etc/containers/policy.json",
+        "base/etc/containers/registries.conf",
+        "base/etc/containers/registries.conf.d/01-image-searchRegistries.conf",
         "dir",
         "large.yaml",
         "lfs.yaml",

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from reconciler.registries.certs import cert_files, check_config_map
 from reconciler.registries.model import Document, Location, Resource
 from reconciler.registries.parse import parse_file
+from reconciler.registries.validate import validate_document
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CASES = yaml.safe_load((Path(__file__).parents[1] / "cases" / "certs" / "config_maps.yaml").read_text())
@@ -157,6 +158,17 @@ def test_nothing_is_called_for_without_a_name() -> None:
     )
     assert cert_files(None, [unused]) == ((), ())
     assert cert_files(replace(_image("x"), document={"spec": {}}), [unused]) == ((), ())
+
+
+@pytest.mark.parametrize(("name", "text"), [("ca-not-ca", "leaf"), ("ca-expires", "ended")])
+def test_a_warning_is_silenced_by_its_name_with_a_reason(name: str, text: str) -> None:
+    def warned(annotation: str) -> list[str]:
+        metadata = f"{{name: registry-ca, annotations: {{{annotation}: a lab}}}}"
+        document = _document(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {metadata}\ndata: {{a.com: '@{text}@'}}")
+        return [problem.name for problem in validate_document(document, now=NOW)[1]]
+
+    assert warned("reconciler.dev/other") == [name]
+    assert warned(f"reconciler.dev/silence.{name}") == []
 
 
 def test_expiry_is_not_asked_without_a_time() -> None:

@@ -10,6 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from reconciler.cli import main
+from reconciler.registries.model import REGISTRIES_CONF
 
 REGISTRIES = """\
 unqualified-search-registries = ["quay.io"]
@@ -91,6 +92,22 @@ def test_why_on_manifests_names_the_field_and_its_line(manifests: Path) -> None:
     assert found["decidedBy"]["origins"] == [origin]
     assert found["changes"] == ["remove untrusted.com from spec.registrySources.blockedRegistries of Image/cluster"]
     assert result.stderr == "assumed: the hosts have no registry files of their own\n"
+
+
+def test_why_on_manifests_reads_the_templates_of_the_pool(manifests: Path) -> None:
+    pool = "apiVersion: reconciler.dev/v1alpha1\nkind: NodePool\nmetadata: {name: edge}\nspec: {base: edge}\n"
+    (manifests / "edge.yaml").write_text(pool)
+    template = manifests / "edge/etc/containers/registries.conf"
+    template.parent.mkdir(parents=True)
+    template.write_text(
+        'unqualified-search-registries = ["a.corp"]\n[[registry]]\nlocation = "b.corp"\nblocked = true\n'
+    )
+    arguments = ("--from", str(manifests), "--pool", "edge", "-o", "json")
+    result = invoke("why", "b.corp/app", "tool", *arguments)
+    blocked, short = json.loads(result.stdout)["items"]
+    assert (blocked["verdict"], blocked["decidedBy"]["file"]) == ("not pullable", REGISTRIES_CONF)
+    assert short["attempts"][0]["reference"] == "a.corp/tool:latest"
+    assert "assumed: the hosts have no registry files of their own besides the templates" in result.stderr
 
 
 def test_why_on_manifests_says_what_it_assumes(tmp_path: Path) -> None:

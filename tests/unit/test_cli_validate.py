@@ -140,6 +140,22 @@ def test_files_are_laid_over_the_hosts_own(directory: Path, tmp_path: Path) -> N
     assert "host.example.com" not in run("render", directory).stdout
 
 
+def test_files_are_laid_over_the_templates_of_the_pool(directory: Path, tmp_path: Path) -> None:
+    template = directory / "edge/etc/containers/registries.conf"
+    template.parent.mkdir(parents=True)
+    template.write_text(HOSTS_OWN)
+    (directory / "worker.yaml").write_text(POOL.replace("spec: {node", "spec: {base: edge, node").replace("NAME", "w"))
+    text = run("render", directory).stdout
+    assert 'location = "untrusted.example.com"' in text
+    assert "host.example.com" in text
+    refused = run("render", directory, "--base-dir", tmp_path)
+    assert (refused.exit_code, "do not count for a pool with base: edge" in refused.stderr) == (2, True)
+    template.write_text("[[registry]\n")
+    broken = run("validate", directory)
+    assert broken.exit_code == 4
+    assert broken.stdout.startswith("error: edge/etc/containers/registries.conf:1: the base's own /etc/containers")
+
+
 def test_a_base_directory_that_is_not_there(directory: Path, tmp_path: Path) -> None:
     result = run("render", directory, "--base-dir", tmp_path / "nowhere")
     assert result.exit_code == 2

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.registries.parse import parse_file
-from reconciler.rollout.acceptance import ParsedFile, effective, judge, mass_removals
+from reconciler.ports import ManifestFile
+from reconciler.rollout.acceptance import effective, judge, mass_removals
+from reconciler.stages.record import parse_manifest
 
 CASES = sorted(Path(__file__).parent.parent.joinpath("cases", "judge").glob("*.yaml"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,7 +26,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_judgement(case: dict[str, Any]) -> None:
-    files = [ParsedFile(path, *parse_file(path, text.encode())) for path, text in sorted(case["files"].items())]
+    files = [parse_manifest(ManifestFile(path, "", text.encode())) for path, text in sorted(case["files"].items())]
     judgement = judge(files, "default", NOW)
     expected = case["expect"]
     assert list(judgement.accepted) == expected["accepted"]
@@ -39,6 +40,11 @@ def test_judgement(case: dict[str, Any]) -> None:
     for pool, names in expected.get("used", {}).items():
         used = effective(judgement.resources[pool], judgement.inventory.pools[pool])
         assert [resource.identity for resource in used] == names
+    for pool, contents in expected.get("bases", {}).items():
+        templates = judgement.bases.of(judgement.inventory.pools[pool])
+        assert {path: content.decode() for path, content in templates.items()} == contents
+    shown = {str(problem.location): problem.message for problem in judgement.problems}
+    assert expected.get("said", {}).items() <= shown.items()
     for node, pool in expected.get("placed", {}).items():
         assert judgement.inventory.nodes[node].pool == pool
     for problem in judgement.problems:

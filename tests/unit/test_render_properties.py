@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+import tomlkit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries import templates
-from reconciler.registries.inputs import collect
+from reconciler.registries.impact import classify
+from reconciler.registries.inputs import NEVER_CONTACT, collect
 from reconciler.registries.model import (
     POLICY_JSON,
     REGISTRIES_CONF,
@@ -22,11 +25,12 @@ from reconciler.registries.model import (
     Resource,
 )
 from reconciler.registries.references import Reference
-from reconciler.registries.render import render
+from reconciler.registries.render import check, render
 from reconciler.registries.resolve import Candidate, resolve
 from reconciler.registries.runtime_config import RuntimeConfig, load
 from reconciler.registries.scopes import policy_lookup, prefix_length
 from reconciler.registries.signature_policy import Policy
+from tests.unit import literal_rules
 
 HOSTS = ["a.io", "a.io:5000", "x.a.io", "xy.a.io", "b.corp", "b.corp:5000", "m.lan"]
 PATHS = ["", "/ns", "/ns/app", "/ns/app/deep"]
@@ -34,6 +38,8 @@ PLAIN = [host + path for host in HOSTS for path in PATHS]
 WILD = ["*.a.io", "*.io", "*.corp"]
 SIGNED = {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}
 ACCEPT, REJECT = {"type": "insecureAcceptAnything"}, {"type": "reject"}
+Base = Literal["host", "openshift", "directory"]
+BASES: tuple[Base, ...] = ("host", "openshift", "directory")
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
@@ -132,15 +138,23 @@ def bases(draw: st.DrawFn) -> dict[str, bytes | None]:
     }
 
 
+def over(kind: Base, resources: list[Resource], base: Mapping[str, bytes | None]) -> Rendered:
+    return render(resources, RenderOptions(base=kind, base_files=base))
+
+
 def on_host(resources: list[Resource], base: Mapping[str, bytes | None]) -> Rendered:
-    return render(resources, RenderOptions(base="host", base_files=base))
+    return over("host", resources, base)
+
+
+def in_place(rendered: Rendered, base: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+    """The files of a host that had those of `base`, once the rendered ones are in place."""
+    files = {file.path: file.content for file in rendered.files}
+    return {POLICY_JSON: templates.POLICY_JSON, **{path: data for path, data in base.items() if data}, **files}
 
 
 def node(rendered: Rendered, base: Mapping[str, bytes | None]) -> RuntimeConfig:
     """What the runtime of a host has loaded once the files are in place."""
-    kept = {path: content for path, content in base.items() if content is not None}
-    files = {file.path: file.content for file in rendered.files}
-    return load({POLICY_JSON: templates.POLICY_JSON, **kept, **files})
+    return load(in_place(rendered, base))
 
 
 def asked(config: RuntimeConfig, text: str, namespace: str | None = None) -> Candidate:
@@ -154,15 +168,29 @@ def test_the_order_of_resources_does_not_count(
 ) -> None:
     mixed = list(resources)
     shuffle.shuffle(mixed)
-    for kind in ("host", "openshift"):
-        options = RenderOptions(base="host" if kind == "host" else "openshift", base_files=base)
-        assert render(mixed, options) == render(resources, options)
+    for kind in BASES:
+        assert over(kind, mixed, base) == over(kind, resources, base) == over(kind, resources, base)
+
+
+@settings(max_examples=200)
+@given(resource_sets(), bases(), st.sampled_from(BASES))
+def test_a_check_without_writing_finds_the_same(
+    resources: list[Resource], base: dict[str, bytes | None], kind: Base
+) -> None:
+    options = RenderOptions(base=kind, base_files=base)
+    assert check(resources, options) == render(resources, options).problems
 
 
 @settings(max_examples=300)
-@given(resource_sets(), bases())
-def test_a_base_never_widens_what_the_resources_allow(resources: list[Resource], base: dict[str, bytes | None]) -> None:
-    alone, together = on_host(resources, {}), on_host(resources, base)
+@given(resource_sets(), bases(), st.sampled_from(BASES))
+def test_a_base_never_widens_what_the_resources_allow(
+    resources: list[Resource], base: dict[str, bytes | None], kind: Base
+) -> None:
+    if kind == "openshift":
+        base = {}
+        if collect(resources).image is None:
+            resources = []  # MCO does nothing at all without its Image
+    alone, together = on_host(resources, {}), over(kind, resources, base)
     if not (alone.ok and together.ok):
         return
     strict, wide = node(alone, {}), node(together, base)
@@ -224,9 +252,57 @@ def test_what_resources_do_not_name_stays(resources: list[Resource], base: dict[
 
 
 @given(bases())
-def test_without_resources_there_is_nothing_to_write(base: dict[str, bytes | None]) -> None:
-    assert on_host([], base) == Rendered(())
-    assert on_host([_resource("Image", "cluster", {"registrySources": {"insecureRegistries": []}})], base).files == ()
+def test_without_resources_there_is_the_base(base: dict[str, bytes | None]) -> None:
+    """A host keeps what it has, so nothing is to be written; templates are what there is to write."""
+    given = {path: content for path, content in base.items() if content is not None}
+    mcos = {REGISTRIES_CONF: templates.REGISTRIES_CONF, POLICY_JSON: templates.POLICY_JSON}
+    empty = _resource("Image", "cluster", {"registrySources": {"blockedRegistries": []}})
+    for resources in ([], [empty]):
+        assert on_host(resources, base) == Rendered(())
+        for kind, wanted in (("directory", given), ("openshift", mcos)):
+            rendered = over(kind, resources, base)  # type: ignore[arg-type]  # one of BASES
+            assert {file.path: file.content for file in rendered.files} == wanted
+            assert rendered.problems == ()
+
+
+@given(resource_sets(), bases(), st.sampled_from(BASES), st.randoms(use_true_random=False))
+def test_a_difference_of_class_none_changes_no_answer(
+    resources: list[Resource], base: dict[str, bytes | None], kind: Base, shuffle: random.Random
+) -> None:
+    """Formatting, order of tables and keys, and whatever else two renderings differ in without a reason to reload."""
+    rendered = over(kind, resources, base)
+    files = in_place(rendered, base)
+    reformatted = {path: _reformatted(path, content or b"", shuffle) for path, content in files.items()}
+    assert classify(files, reformatted).disruption == "none"
+    fewer = over(kind, resources[:-1], base)
+    for other in (reformatted, in_place(fewer, base)):
+        if rendered.ok and fewer.ok and classify(files, other).disruption == "none":
+            before, after = load(files), load(other)
+            assert [resolve(after, text) for text in ASKED] == [resolve(before, text) for text in ASKED]
+
+
+def _reformatted(path: str, content: bytes, shuffle: random.Random) -> bytes:
+    """The same file with its tables in another order, the keys too, and none of the comments."""
+    if path.endswith(".yaml"):
+        return content
+    if path.endswith(".json"):
+        return json.dumps(_other_order(json.loads(content), shuffle), indent=shuffle.choice([None, 1])).encode()
+    data = tomllib.loads(content.decode())
+    scopes = [table.get("prefix") or table["location"] for table in data.get("registry", [])]
+    if len(set(scopes)) == len(scopes):
+        shuffle.shuffle(data.get("registry", []))
+    return tomlkit.dumps(_other_order(data, shuffle)).encode()
+
+
+def _other_order(value: Any, shuffle: random.Random) -> Any:
+    """Mappings in another order; lists stay, since the order of mirrors and search registries counts."""
+    if isinstance(value, list):
+        return [_other_order(item, shuffle) for item in value]
+    if not isinstance(value, dict):
+        return value
+    keys = list(value)
+    shuffle.shuffle(keys)
+    return {key: _other_order(value[key], shuffle) for key in keys}
 
 
 @given(resource_sets())
@@ -240,3 +316,36 @@ def test_over_mcos_templates_a_host_gets_mcos_files(resources: list[Resource]) -
         ours, theirs = node(host, base), node(openshift, {})
         assert ours.registries == theirs.registries
         assert ours.policy() == theirs.policy()
+
+
+@settings(max_examples=300)
+@given(resource_sets())
+def test_registries_conf_is_what_mcos_rules_say_word_for_word(resources: list[Resource]) -> None:
+    inputs = collect(resources)
+    rendered = render(resources, RenderOptions(base="host"))
+    errors = {problem.name for problem in rendered.problems if problem.severity == "error"}
+    if errors - {"wildcard-mirror-nested-scope"}:
+        return
+    insecure, blocked = ([entry.text for entry in found or ()] for found in (inputs.insecure, inputs.blocked))
+    by_digest, by_tag = (
+        [
+            (row.source.text, [m.text for m in row.mirrors], row.policy == NEVER_CONTACT)
+            for row in inputs.rows
+            if row.by_tag == tag
+        ]
+        for tag in (False, True)
+    )
+    try:
+        wanted = literal_rules.tables(insecure, blocked, by_digest, by_tag)
+    except literal_rules.BelowWildcard:
+        assert errors
+        return
+    assert not errors
+    files = {file.path: file.content for file in rendered.files}
+    written = tomllib.loads(files.get(REGISTRIES_CONF, b"").decode()).get("registry", [])
+    assert {table.get("prefix") or table["location"]: _said(table) for table in written} == wanted
+
+
+def _said(table: Mapping[str, Any]) -> dict[str, Any]:
+    mirrors = [[m["location"], m["pull-from-mirror"], m.get("insecure", False)] for m in table.get("mirror", ())]
+    return {**{flag: table.get(flag, False) for flag in ("blocked", "insecure")}, "mirrors": mirrors}

@@ -1,4 +1,4 @@
-"""docs/reference/resources.md has every field of NodePool and Node with values, default and whether it is supported."""
+"""docs/reference/resources has every field of NodePool and Node with values, default and whether it is supported."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import yaml
 
 from reconciler.registries.kinds import RESOURCE_KINDS
 from reconciler.rollout.fields import BadValue, Field, Schema
-from reconciler.rollout.pools import NODE_SCHEMA, POOL_SCHEMA
+from reconciler.rollout.pools import API_VERSION, INVENTORY_KINDS, NODE_SCHEMA, POOL_SCHEMA
 
 pytestmark = pytest.mark.docs
 
-TEXT = (Path(__file__).parents[2] / "docs/reference/resources.md").read_text()
+PAGES = Path(__file__).parents[2] / "docs/reference/resources"
 
 
-def rows(section: str) -> Mapping[str, tuple[str, str, str]]:
-    """Field → its values, default and "now", of a section's table."""
-    part = TEXT.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    cells = [line.strip("|").split("|") for line in part.splitlines() if line.startswith("| `")]
+def rows(kind: str) -> Mapping[str, tuple[str, str, str]]:
+    """Field → its values, default and "now", of a page's table."""
+    text = (PAGES / f"{kind.lower()}.md").read_text()
+    cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
     return {name.strip(" `"): (values, default.strip(" `"), now.strip()) for name, values, default, now, _ in cells}
 
 
@@ -51,9 +51,9 @@ def read(field: Field, text: str) -> Any:
         return written
 
 
-@pytest.mark.parametrize(("section", "schema"), [("NodePool", POOL_SCHEMA), ("Node", NODE_SCHEMA)])
-def test_every_field_is_described_as_it_is(section: str, schema: Schema) -> None:
-    described = rows(section)
+@pytest.mark.parametrize(("kind", "schema"), [("NodePool", POOL_SCHEMA), ("Node", NODE_SCHEMA)])
+def test_every_field_is_described_as_it_is(kind: str, schema: Schema) -> None:
+    described = rows(kind)
     assert list(described) == [name for name, _ in fields(schema)]
     for name, field in fields(schema):
         values, default, now = described[name]
@@ -64,6 +64,6 @@ def test_every_field_is_described_as_it_is(section: str, schema: Schema) -> None
 
 
 def test_every_kind_is_described_with_its_version() -> None:
-    for kind, version in RESOURCE_KINDS.items():
-        line = next(line for line in TEXT.splitlines() if f"`{kind}`" in line and f"`{version}`" in line)
-        assert line
+    lines = PAGES.with_suffix(".md").read_text().splitlines()
+    for kind, version in {**RESOURCE_KINDS, **dict.fromkeys(INVENTORY_KINDS, API_VERSION)}.items():
+        assert any(f"[`{kind}`](" in line and f"`{version}`" in line for line in lines), kind

@@ -15,7 +15,7 @@ from reconciler.registries import parse
 from reconciler.registries.model import Location, Problem
 from reconciler.registries.parse import MAX_DEPTH, parse_file
 from reconciler.registries.validate import RESOURCE_KINDS, validate_document, validate_set
-from reconciler.registries.warnings import WARNINGS
+from reconciler.registries.warnings import SILENCE, WARNINGS
 
 FOLDER = Path(__file__).parents[1] / "cases" / "validate"
 CASES = {
@@ -57,6 +57,27 @@ def test_problems(name: str) -> None:
 def test_every_warning_has_a_case() -> None:
     shown = {p["name"] for case in CASES.values() for p in case["problems"] if p.get("severity") == "warning"}
     assert shown - {"silence-without-effect"} == set(WARNINGS) - CERTIFICATE_WARNINGS - RENDER_WARNINGS
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if any(p.get("severity") for p in CASES[n]["problems"])])
+def test_each_warning_is_silenced_by_its_name_with_a_reason(name: str) -> None:
+    """On the object that it is about, alone: every other problem stays."""
+    before = found(CASES[name])
+    for warning in {(p.name, p.object) for p in before if p.name in WARNINGS}:
+        for reason, heard in (("a lab registry, OPS-7", False), (" ", True)):
+            documents = list(yaml.safe_load_all(CASES[name]["input"]))
+            for document in documents:
+                if f"site:{document['kind']}/{document['metadata']['name']}" == warning[1]:
+                    annotations = document["metadata"].setdefault("annotations", {})
+                    annotations[f"{SILENCE}{warning[0]}"] = reason
+            after = found({**CASES[name], "input": yaml.safe_dump_all(documents)})
+            kept = [p for p in _told(before) if heard or p[:2] != warning]
+            assert [p for p in _told(after) if p[0] != "silence-without-effect"] == kept
+
+
+def _told(problems: list[Problem]) -> list[tuple[str, str, str]]:
+    told = [(p.name, p.object, p.message) for p in problems if p.name != "silence-without-effect"]
+    return sorted(told)
 
 
 def test_every_error_says_what_to_do() -> None:
