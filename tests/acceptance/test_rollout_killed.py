@@ -18,7 +18,7 @@ from reconciler.faults import FAULT_POINTS
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.drainers import CommandDrainer
 from reconciler.transport.sandbox import SandboxNode, wait_for
-from tests.machines import Watcher, at, machines, ssh_nodes, transport
+from tests.machines import Watcher, at, machines, renew, ssh_nodes, transport
 from tests.program import Program
 from tests.world import IMAGE, Repository, World, make_real_world
 
@@ -82,7 +82,7 @@ class Budget:
 @pytest.fixture
 async def world(nodes: list[SandboxNode], engine: AsyncEngine, tmp_path: Path) -> AsyncIterator[World]:
     for node in nodes:
-        (node.runtime.control / "actions").unlink(missing_ok=True)
+        renew(node)
     router = transport(nodes)
     world = await make_real_world(tmp_path, router, engine)
     world.context = replace(world.context, drainers={"command": CommandDrainer(router, [])})
@@ -156,7 +156,7 @@ async def test_two_services_are_killed_in_turn(
 async def test_the_database_is_killed_in_the_middle(nodes: list[SandboxNode], tmp_path: Path) -> None:
     """`kill -9` of the postmaster of the embedded PostgreSQL, twice in one rollout; `serve` starts it again."""
     for node in nodes:
-        (node.runtime.control / "actions").unlink(missing_ok=True)
+        renew(node)
     repository = Repository(tmp_path / "config")
     repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **ssh_nodes(nodes)})
     program = Program(tmp_path / "home", "", f"file://{repository.directory}", nodes[0].identity)
