@@ -16,7 +16,8 @@ from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
-from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
+from reconciler.stages.differences import file_differences
+from reconciler.stages.observe import is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
@@ -325,38 +326,8 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
         if sight.observation is None:
             items.append({"node": sight.name, "path": "", "error": sight.out})
         elif (wanted := wanted_files(snapshot, sight)) is not None:
-            items.extend(await _node_diff(context, sight, wanted))
-    return items
-
-
-async def _node_diff(context: Context, sight: Sight, wanted: str) -> list[dict[str, Any]]:
-    assert sight.observation is not None  # noqa: S101  the caller looked
-    target = decode_file_set((await context.load([wanted]))[wanted]).by_path
-    base = sight.state.get("base_files") or {}
-    after = {path: entry.sha256 for path, entry in target.items()}
-    after |= {e.path: base.get(e.path) or "" for e in sight.applied.entries if e.path not in target}
-    items = []
-    for path, digest in sorted(after.items()):
-        file = sight.observation.files.get(path)
-        before = file.sha256 if file and file.kind == "file" else ""
-        if before == digest:
-            continue
-        if is_unread(sight, file):
-            items.append({"node": sight.name, "path": path, "error": not_read(path)})
-            continue
-        old = b""
-        if file is not None and file.kind == "file":
-            old = file.content if file.content is not None else (await context.load([before]))[before]
-        new = (await context.load([digest]))[digest] if digest else b""
-        items.append(
-            {
-                "node": sight.name,
-                "path": path,
-                "kind": "changed" if before and digest else "added" if digest else "removed",
-                "from": old.decode(errors="replace"),
-                "to": new.decode(errors="replace"),
-            }
-        )
+            found = await file_differences(context, sight, wanted)
+            items.extend({"node": sight.name, **difference} for difference in found)
     return items
 
 

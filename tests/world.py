@@ -189,6 +189,9 @@ class ScriptedSource:
             return found[end - (limit or 1) : end]
         return found[names.index(since) + 1 : end] if since in names else None
 
+    async def revision(self, name: str) -> str:
+        return next(commit.sha for commit, _ in self.history if commit.sha.startswith(name))
+
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         files = next(files for found, files in self.history if found.sha == commit)
         blobs = {name: dedent(text).encode() for name, text in sorted(files.items())}

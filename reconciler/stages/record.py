@@ -84,7 +84,7 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
         snapshot = await context.snapshot()
         if (snapshot.one(FLEETS, context.name) or {}).get("head") != recorded:
             raise WrongExpectation("another replica recorded commits meanwhile", remedy="this is retried")
-        await _record_commit(context, snapshot, commit)
+        await record_commit(context, snapshot, commit)
         recorded = commit.sha
     return len(commits)
 
@@ -111,7 +111,7 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
         return 0
     commits = await context.source.commits(None, head)
     for commit in commits or ():
-        await _record_commit(context, snapshot, commit)
+        await record_commit(context, snapshot, commit)
     return 1
 
 
@@ -120,7 +120,8 @@ def judged_with(context: Context) -> str:
     return digest({"validation": context.fleet.validation, "tool": context.tool_version, "renderer": RENDERER_VERSION})
 
 
-async def _record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
+async def record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
+    """Judge a commit and append its group: what it changes, or why it is not taken."""
     observed = _observed(commit, judged_with(context))
     try:
         judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
