@@ -23,6 +23,7 @@ from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
 from reconciler.cli.options import fleet
+from reconciler.cli.plan import plan
 from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
@@ -44,6 +45,7 @@ VERBS: tuple[click.Command, ...] = (
     history,
     show,
     diff,
+    plan,
     validate,
     render,
     lint,

@@ -57,7 +57,7 @@ def _is_change(item: Mapping[str, Any]) -> bool:
 
 
 def content_data(events: Sequence[StoredEvent]) -> dict[str, Any]:
-    """What the commits foreseen bring: verdict (accepted, rejected, partly rejected, or none), problems, differences."""
+    """What the commits foreseen bring. `verdict`: accepted, rejected, partly rejected, or None without a commit."""
     rejected = [event.body for event in events if isinstance(event.body, CommitRejected)]
     accepted = [event.body for event in events if isinstance(event.body, CommitAccepted)]
     verdict = "rejected" if rejected and not accepted else "partly rejected" if rejected else ""

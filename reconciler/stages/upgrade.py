@@ -1,4 +1,4 @@
-"""What a newer renderer would make of what is recorded: shown, and left alone until the next real change (DESIGN §7)."""
+"""What a newer renderer would make of what is recorded; it touches nobody until the next real change (DESIGN §7)."""
 
 from __future__ import annotations
 
