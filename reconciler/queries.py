@@ -11,14 +11,15 @@ from reconciler.errors import UsageError
 from reconciler.events.catalogue import DriftDetected
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
-from reconciler.ports import EventFilter
+from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import file_differences
 from reconciler.stages.observe import is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
+from reconciler.stages.view import locks
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -35,7 +36,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "source": source,
         "signatures": "not checked",
         "guard": "NOT ARMED",
-        "pools": [_pool_item(pool) for pool in found.pools],
+        "pools": [_pool_item(context, snapshot, pool) for pool in found.pools],
         "nodes": {
             "total": len(found.nodes),
             "converged": sum(node.files == "Converged" for node in found.nodes),
@@ -108,10 +109,11 @@ async def list_pools(context: Context) -> list[dict[str, Any]]:
     snapshot = await context.snapshot()
     found = fleet_status(context.name, snapshot.rows)
     since = await _first_times(context, "PoolConfigured", "pool")
-    return [{**_pool_item(pool), "createdAt": _plain(since.get(pool.name))} for pool in found.pools]
+    return [{**_pool_item(context, snapshot, pool), "createdAt": _plain(since.get(pool.name))} for pool in found.pools]
 
 
-def _pool_item(pool: PoolStatus) -> dict[str, Any]:
+def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[str, Any]:
+    row = snapshot.table(POOLS)[context.name, pool.name]
     return {
         "name": pool.name,
         "mode": pool.mode,
@@ -123,7 +125,7 @@ def _pool_item(pool: PoolStatus) -> dict[str, Any]:
         "readyMachineCount": pool.ready,
         "updatedMachineCount": pool.updated,
         "degradedMachineCount": pool.degraded,
-        "paused": False,
+        "paused": bool(locks(row, context.clock.now())),
         "held": list(pool.held),
         "guard": "NOT ARMED",
         "commit": pool.commit,

@@ -13,6 +13,7 @@ from reconciler.cli.cat import cat
 from reconciler.cli.config import config
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
+from reconciler.cli.describe import describe
 from reconciler.cli.diff import diff
 from reconciler.cli.doctor import doctor
 from reconciler.cli.failures import report
@@ -22,6 +23,7 @@ from reconciler.cli.hold import hold
 from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
+from reconciler.cli.node import node, verify_node
 from reconciler.cli.options import fleet
 from reconciler.cli.plan import plan
 from reconciler.cli.rollback import rollback
@@ -32,6 +34,7 @@ from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
 from reconciler.cli.version import version
+from reconciler.cli.wait import wait
 from reconciler.cli.why import why
 
 VERBS: tuple[click.Command, ...] = (
@@ -41,11 +44,15 @@ VERBS: tuple[click.Command, ...] = (
     sync,
     status,
     get,
+    describe,
     cat,
     history,
     show,
     diff,
     plan,
+    wait,
+    node,
+    verify_node,
     validate,
     render,
     lint,

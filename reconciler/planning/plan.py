@@ -153,12 +153,14 @@ class _Nowhere:
         raise SourceError(_NO_REPOSITORY)
 
     async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
+        del since, head, limit
         raise SourceError(_NO_REPOSITORY)
 
     async def revision(self, name: str) -> str:
         raise UsageError(_NO_REPOSITORY, where=name, remedy="check it out and give its directory with --from")
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
+        del commit
         raise SourceError(_NO_REPOSITORY)
 
 
