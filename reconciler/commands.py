@@ -40,7 +40,7 @@ async def sync(
         waits = _waits(done)
         if deadline is not None and context.clock.now() >= deadline:
             raise TimedOut("the fleet did not converge in time", where=waits, remedy="the next sync goes on from here")
-        context.progress(Progress("waiting", waits))
+        context.progress(Progress("waiting", waits, passing=True))
         await asyncio.sleep(POLL)
 
 
@@ -140,8 +140,8 @@ async def _subject(context: Context, event: StoredEvent) -> str:
     return str(getattr(found[0].body, "subject", "")) if found else ""
 
 
-async def lift_hold(context: Context, hold: str, *, reason: str) -> dict[str, Any]:
-    """End a hold: Git's newer contents come into force again."""
+async def lift_hold(context: Context, hold: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """End a hold: Git's newer contents come into force again. With `dry_run` nothing is recorded."""
 
     async def attempt() -> dict[str, Any]:
         now = await context.snapshot()
@@ -150,8 +150,9 @@ async def lift_hold(context: Context, hold: str, *, reason: str) -> dict[str, An
             raise UsageError(f"there is no hold {hold}", where="hold", remedy="see `reconciler hold list`")
         entries = tuple(int(entry["id"]) for entry in row["entries"])
         body = HoldLifted(hold, _pools_of_hold(now, row), entries, "resumed", None, reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"hold": hold, "entries": list(entries), "pools": list(body.pools)}
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"hold": hold, "entries": list(entries), "pools": list(body.pools), "dryRun": dry_run}
 
     return await anew(attempt)
 
@@ -165,7 +166,7 @@ def _pools_of_hold(now: Snapshot, row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(pools))
 
 
-async def approve(context: Context, subject: str | None, *, reason: str) -> dict[str, Any]:
+async def approve(context: Context, subject: str | None, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """Approve the commit that waits because it takes away so much. Raises UsageError when nothing waits."""
 
     async def attempt() -> dict[str, Any]:
@@ -177,13 +178,14 @@ async def approve(context: Context, subject: str | None, *, reason: str) -> dict
             raise UsageError(what, remedy="see `reconciler status`")
         commit = str(waiting["commit"])
         body = ChangeApproved(commit, commit, reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"approved": commit, "removes": list(waiting["removes"])}
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"approved": commit, "removes": list(waiting["removes"]), "dryRun": dry_run}
 
     return await anew(attempt)
 
 
-async def accept(context: Context, *, reason: str) -> dict[str, Any]:
+async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """Accept a rewritten branch: its head is recorded as one group at the next sync."""
 
     async def attempt() -> dict[str, Any]:
@@ -192,8 +194,9 @@ async def accept(context: Context, *, reason: str) -> dict[str, Any]:
         if not row.get("rewritten"):
             raise UsageError("the branch was not rewritten: nothing to accept", remedy="see `reconciler status`")
         body = HistoryAccepted(str(row["head"]), str(row["rewritten"]), reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"accepted": body.commit, "oldHead": body.old_head}
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"accepted": body.commit, "oldHead": body.old_head, "dryRun": dry_run}
 
     return await anew(attempt)
 

@@ -30,7 +30,8 @@ async def node_log(context: Context, node: str, wanted: EventFilter, *, diff: bo
     after = min(step.position for step in steps)
     told: dict[str, list[StoredEvent]] = {}
     for event in await context.log.read(EventFilter(context.name, after=after, node=node)):
-        told.setdefault(str(getattr(event.body, "step", "")), []).append(event)
+        if event.type != "StepStarted":
+            told.setdefault(str(getattr(event.body, "step", "")), []).append(event)
     causes: dict[uuid.UUID, dict[str, Any]] = {}
     items = []
     for event in steps:

@@ -45,7 +45,7 @@ async def wait_for(context: Context, awaited: Awaited, within: float) -> list[st
             return list(found)
         if context.clock.now() >= deadline:
             raise TimedOut("the time ran out", where=missing or "nothing is there to wait for", remedy="see `describe`")
-        context.progress(Progress("waiting", missing))
+        context.progress(Progress("waiting", missing, passing=True))
         await context.clock.sleep(POLL)
 
 

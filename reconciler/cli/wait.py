@@ -48,6 +48,7 @@ async def _wait(session: Session, text: str, pool: str | None, node: str | None,
 def _awaited(text: str, pool: str | None, node: str | None) -> Awaited:
     """Raises UsageError for what is neither a condition nor a commit."""
     from reconciler import waits  # as above
+    from reconciler.projections.conditions import NODE_CONDITIONS, POOL_CONDITIONS
 
     kind, _, rest = text.partition("=")
     if kind == "commit" and rest and node is None:
@@ -58,5 +59,5 @@ def _awaited(text: str, pool: str | None, node: str | None) -> Awaited:
     if kind != "condition" or not name or (equals and value.lower() not in ("true", "false")):
         what = "a commit is completed by pools, not by a node" if kind == "commit" and rest else f"{text!r} is no such"
         raise UsageError(what, where="--for", remedy=FORM)
-    known = {condition.lower(): condition for condition in (*waits.POOL_CONDITIONS, *waits.NODE_CONDITIONS)}
+    known = {condition.lower(): condition for condition in (*POOL_CONDITIONS, *NODE_CONDITIONS)}
     return waits.Awaited(known.get(name.lower(), name), value.lower() != "false", pool=pool, node=node)

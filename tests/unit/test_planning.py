@@ -14,8 +14,7 @@ from reconciler.events.catalogue import RolloutStarted, WaveStarted
 from reconciler.planning import Asked, export_fleet, plan, plan_export, read_export, renderer_changes
 from reconciler.ports import EventFilter
 from reconciler.registries.model import REGISTRIES_CONF
-from reconciler.registries.render import RENDERER_VERSION
-from reconciler.stages import project, upgrade
+from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.transport.memory import MemoryTransport
 from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes
 
@@ -176,16 +175,15 @@ async def test_a_newer_renderer_is_listed_and_touches_nobody(
     world: MemoryWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert await renderer_changes(world.context) == []
-    real = project.render
 
     def newer(*arguments: Any) -> Any:
-        outcome = real(*arguments)
+        outcome = render(*arguments)
         *rest, last = outcome.files
         assert last.path == REGISTRIES_CONF
         return replace(outcome, files=(*rest, replace(last, content=b"# newer\n" + last.content)))
 
-    monkeypatch.setattr(project, "render", newer)
-    monkeypatch.setattr(upgrade, "RENDERER_VERSION", "next")
+    monkeypatch.setattr("reconciler.stages.project.render", newer)
+    monkeypatch.setattr("reconciler.stages.upgrade.RENDERER_VERSION", "next")
     (item,) = await renderer_changes(world.context)
     assert (item["pool"], item["recordedWith"], item["renderer"]) == ("worker", RENDERER_VERSION, "next")
     assert item["nodes"] == sorted(NAMES)
