@@ -23,6 +23,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
 def test_from_a_proposal_to_its_plan_in_ci_and_its_log(fleet: Doors, tmp_path: Path) -> None:
     fleet.run("sync", "--wait")
     fleet.run("plan", "--detailed-exitcode", code=0)
+    assert fleet.items("plan", "--upgrade") == []
     before = fleet.data("status")["position"]
     export = tmp_path / "fleet.json"
     fleet.run("plan", "--export", str(export))

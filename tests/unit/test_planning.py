@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler import control
+from reconciler.cli.plan_text import markdown, print_upgrade
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import RolloutStarted, WaveStarted
 from reconciler.planning import Asked, export_fleet, plan, plan_export, read_export, renderer_changes
@@ -172,7 +173,7 @@ async def test_images_whose_verdict_turns_are_named(world: MemoryWorld, transpor
 
 
 async def test_a_newer_renderer_is_listed_and_touches_nobody(
-    world: MemoryWorld, monkeypatch: pytest.MonkeyPatch
+    world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await renderer_changes(world.context) == []
 
@@ -189,4 +190,35 @@ async def test_a_newer_renderer_is_listed_and_touches_nobody(
     assert item["nodes"] == sorted(NAMES)
     (difference,) = item["diff"]
     assert difference["to"] == "# newer\n" + difference["from"]
+    print_upgrade("table", [item])
+    printed = capsys.readouterr().out
+    assert "10 nodes" in printed
+    assert f"{RENDERER_VERSION} → next" in printed
+    assert "+# newer" in printed
     assert only(await plan(world.context, Asked()))["behind"] == 0
+
+
+def markdown_of(diff: list[dict[str, str]]) -> str:
+    """The comment of a plan that changes one node so."""
+    empty: dict[str, Any] = dict.fromkeys(("reasons", "waves", "waits", "unknown", "repairs", "returns", "images"), ())
+    change = {"start": "s", "nodes": ["worker-1"], "diff": diff}
+    pool = empty | {"name": "worker", "mode": "enforce", "digest": "d" * 64, "nodes": 1, "behind": 1, "blocked": ""}
+    pool |= {"disruption": "none", "effective": "none", "changes": [change]}
+    data: dict[str, Any] = dict.fromkeys(("removes", "problems", "warnings"), ())
+    data |= dict.fromkeys(("rewritten", "sourceUnreachable", "ref"))
+    data |= {"fleet": "default", "position": 7, "nodesFrom": "log", "directory": "x", "verdict": "accepted"}
+    data["content"] = [{"type": "ResourceAdded", "subject": "Image/cluster", "summary": "by @all | <b>"}]
+    return markdown({**data, "pools": [pool], "changes": True})
+
+
+def test_nothing_in_a_comment_ends_its_code_block_or_calls_somebody() -> None:
+    text = markdown_of([{"path": "/etc/a", "kind": "added", "from": "", "to": "x\n````\n@all\n"}])
+    assert "`````diff" in text
+    assert text.count("`````") == 2
+    assert r"by \@all \| \<b\>" in text
+
+
+def test_a_comment_that_would_be_too_long_leaves_diffs_out_and_says_so() -> None:
+    text = markdown_of([{"path": "/etc/a", "kind": "added", "from": "", "to": "line\n" * 20_000}])
+    assert len(text) < 65_536
+    assert "1 diff left out" in text
