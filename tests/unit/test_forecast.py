@@ -4,29 +4,61 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from reconciler.events.catalogue import WaveStarted
-from reconciler.rollout.forecast import waves_to_come
+from reconciler.rollout.forecast import STAGES, waves_to_come
 from reconciler.rollout.plan import plan_pool
 from reconciler.rollout.views import PoolView, RolloutView, Wave
-from tests.unit.test_plan import NOW, PLANNER, views
+from tests.unit.test_plan import NOW, PLANNER, _node, _pool
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> PoolView:
+    """A pool whose nodes mostly can be begun; delays of every kind."""
+    state: dict[str, Any] = draw(
+        st.sampled_from([{}, {}, {}, {}, {"applied": "new"}, {"out": "unreachable"}, {"tried": True}, {"target": None}])
+    )
+    nodes = [_node({"name": f"w{number}", **(state if number % 4 == 3 else {})}) for number in range(draw(SIZES))]
+    spec = {
+        "canary": {"nodes": draw(st.integers(0, 3)), "soak": draw(st.sampled_from([0, 300]))},
+        "maxParallel": draw(st.sampled_from([1, 3, "100%"])),
+        "approval": draw(st.sampled_from(["none", "afterCanary", "always"])),
+    }
+    completed = draw(st.sampled_from([{}, {"b": "new"}]))
+    locks = draw(st.sampled_from([(), ("by somebody",)]))
+    return PoolView(_pool(spec), nodes, 7, completed=completed, locks=locks)
+
+
+SIZES = st.integers(0, 12)
 
 
 @settings(max_examples=150)
-@given(views())
-def test_the_forecast_has_each_node_that_can_be_begun_once_and_canaries_first(view: PoolView) -> None:
+@given(pools())
+def test_each_node_that_can_be_begun_is_in_one_wave_and_canaries_go_first(view: PoolView) -> None:
     waves = waves_to_come(view, NOW)
     names = [name for wave in waves for name in sorted(wave.nodes)]
-    assert len(set(names)) == len(names)
+    free = [n.name for n in view.nodes if n.behind and not n.out and not n.tried]
+    assert sorted(names) == sorted(free)
     kinds = [wave.kind for wave in waves]
     assert kinds == sorted(kinds)  # canary before wave
-    if view.pool.enforces and not (view.rollout and view.rollout.state == "halted"):
-        free = {n.name for n in view.nodes if n.behind and not n.out and not n.tried and not n.content_failed}
-        assert set(names) == free
-    if not view.pool.enforces:
-        assert not waves
+    canaries = sum(len(wave.nodes) for wave in waves if wave.kind == "canary")
+    assert canaries == (0 if view.completed else min(view.pool.spec["canary"]["nodes"], len(free)))
+
+
+@pytest.mark.parametrize("state", ["halted", "aborted"])
+def test_a_pool_that_only_observes_or_was_stopped_has_no_waves(state: str) -> None:
+    nodes = [_node({"name": "w1"})]
+    assert waves_to_come(PoolView(_pool({}), nodes, 7), NOW)
+    assert waves_to_come(PoolView(_pool({"mode": "observe"}), nodes, 7), NOW) == ()
+    stopped = RolloutView("r-1", state, {"b": "new"}, NOW)
+    assert waves_to_come(PoolView(_pool({}), nodes, 7, stopped), NOW) == ()
+    other = replace(stopped, targets={"b": "older"})
+    assert waves_to_come(PoolView(_pool({}), nodes, 7, other), NOW)
 
 
 def played(view: PoolView) -> list[Wave]:
@@ -46,22 +78,20 @@ def played(view: PoolView) -> list[Wave]:
                 rollout = replace(rollout, waves=(*rollout.waves, found[-1]))
             elif event.type == "RolloutCompleted":
                 return found
-            view = replace(view, rollout=rollout)
-        now += timedelta(hours=1)
+            view = replace(view, rollout=replace(rollout, approved=STAGES) if rollout else None)
         done = {step.node for step in plan.steps}
         view = replace(
             view,
             nodes=[replace(n, applied=n.target, converged_at=now) if n.name in done else n for n in view.nodes],
         )
+        now += timedelta(hours=1)  # whatever soaks has soaked
         if not plan.events and not plan.steps:
             return found
     raise AssertionError("the planner does not come to an end")
 
 
 @settings(max_examples=100)
-@given(views())
+@given(pools())
 def test_the_forecast_is_what_the_planner_does(view: PoolView) -> None:
-    nodes = [node for node in view.nodes if not (node.out or node.tried or node.step or node.content_failed)]
-    view = replace(view, nodes=[replace(node, drifted=False, failed=None) for node in nodes], rollout=None)
-    if view.pool.enforces:
-        assert list(waves_to_come(view, NOW)) == played(view)
+    view = replace(view, locks=())
+    assert list(waves_to_come(view, NOW)) == played(view)
