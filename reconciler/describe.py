@@ -6,7 +6,7 @@ Every answer is JSON-able data in Kubernetes' shape (metadata, spec, status); do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,13 @@ from reconciler.stages.view import locks
 
 RECENT = 10
 """Events shown with a description."""
+
+RECEIPT = {
+    "result": "result", "generation": "generation", "unit": "unit", "active": "active", "loaded": "loaded",
+    "action": "action", "healthy_before": "healthyBefore", "boot_id": "bootId", "manifest": "manifest",
+    "reason": "reason", "detail": "detail",
+}  # fmt: skip
+"""What is shown of a receipt: its field → the name here."""
 
 
 async def list_rollouts(context: Context, pool: str | None = None) -> list[dict[str, Any]]:
@@ -103,7 +110,7 @@ async def describe_rollout(context: Context, name: str) -> dict[str, Any]:
             "approvals": [dict(approval) for approval in row["approved"] or ()],
             "waitsForApproval": waits is not None and waits["rollout"] == row["rollout"],
         },
-        "events": await _recent(context, pool=row["pool"]),
+        "events": await _recent(context, pool=row["pool"], since=row["started_at"], until=row["ended_at"]),
     }
 
 
@@ -134,7 +141,7 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
         "status": {
             "conditions": [_condition(condition) for condition in node_conditions(node)],
             "files": {"wanted": node.wanted, "applied": node.applied, "base": state.get("base")},
-            "receipt": dict(state.get("receipt") or {}),
+            "receipt": {label: (state.get("receipt") or {}).get(name) for name, label in RECEIPT.items()},
             "machineId": node.machine_id,
             "runtimeVersion": seen.runtime if seen else "",
             "lastSeen": _plain(seen.at) if seen else None,
@@ -157,7 +164,8 @@ async def describe_pool(context: Context, name: str) -> dict[str, Any]:
     pool = next(pool for pool in found.pools if pool.name == name)
     rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
     waits, stage = waiting_rollout(snapshot, row)
-    opening = next_opening(row["spec"]["windows"], now)
+    shut = closed(row["spec"]["windows"], now)
+    opening = next_opening(row["spec"]["windows"], now) if shut else None
     return {
         "kind": "NodePool",
         "metadata": {"name": name, "source": f"{row['file']}:{row['line']}"},
@@ -174,7 +182,7 @@ async def describe_pool(context: Context, name: str) -> dict[str, Any]:
             "rollout": _rollout_item(snapshot, rollout) if rollout else None,
             "waitsForApproval": stage if waits else "",
             "locks": [dict(lock) for lock in row["locks"] or ()],
-            "windows": {"closed": closed(row["spec"]["windows"], now), "nextOpening": _plain(opening)},
+            "windows": {"closed": shut, "nextOpening": _plain(opening)},
             "refused": [{"files": files, **why} for files, why in sorted((row["refused"] or {}).items())],
             "completed": row["completed"],
             "holds": [_hold(snapshot, hold) for hold in pool.held],
@@ -209,9 +217,17 @@ def _condition(condition: Condition) -> dict[str, Any]:
     return {**data, "status": str(condition.status), "lastTransitionTime": _plain(condition.since)}
 
 
-async def _recent(context: Context, *, node: str | None = None, pool: str | None = None) -> Sequence[dict[str, Any]]:
-    wanted = EventFilter(context.name, node=node, pool=pool, limit=RECENT, newest_first=True)
-    found = await history(context, wanted)
+async def _recent(
+    context: Context,
+    *,
+    node: str | None = None,
+    pool: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Sequence[dict[str, Any]]:
+    """The latest events about a node or pool, the newest last."""
+    about = EventFilter(context.name, node=node, pool=pool, since_time=since, until_time=until)
+    found = await history(context, replace(about, limit=RECENT, newest_first=True))
     return found[::-1]
 
 

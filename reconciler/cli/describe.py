@@ -98,7 +98,8 @@ def description(data: Item) -> Iterator[str]:
 
 def _field(name: str, value: object, indent: int, width: int) -> Iterator[str]:
     """A label and its value; what has parts of its own stands below, indented."""
-    label = f"{' ' * indent}{name[:1].upper()}{name[1:]}:"
+    shown_name = name[:1].upper() + name[1:] if name.isalpha() else name  # labels and digests stay as they are
+    label = f"{' ' * indent}{shown_name}:"
     if isinstance(value, Mapping) and value:
         yield label
         for key, item in value.items():
@@ -108,6 +109,9 @@ def _field(name: str, value: object, indent: int, width: int) -> Iterator[str]:
         for item in value:
             for number, line in enumerate(line for key in item for line in _field(str(key), item[key], 0, width)):
                 yield f"{' ' * (indent + 2)}{'- ' if number == 0 else '  '}{line}"
+    elif isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 1:
+        yield label
+        yield from (f"{' ' * (indent + 2)}- {text_of(item)}" for item in value)
     else:
         shown = NONE if value in (None, "", [], {}, ()) else text_of(value)
         yield f"{label:<{width}} {shown}"

@@ -138,7 +138,7 @@ def _order(pool: Item) -> str:
         name = "canary" if wave["kind"] == "canary" else f"wave {wave['wave']}"
         parts.append(f"{name} {_nodes(wave['nodes'])}")
         if wave["kind"] == "canary" and "canary" not in kinds[number + 1 :]:
-            parts.append(f"soak {order['canary']['soak']} s")
+            parts += [f"soak {order['canary']['soak']} s"] * bool(order["canary"]["soak"])
             parts += ["approval"] * (order["approval"] == "afterCanary")
     return "; ".join(parts)
 
@@ -167,9 +167,9 @@ def _coloured(line: str) -> str:
 
 def markdown(data: Item) -> str:
     """The plan as a comment. Diffs that would make it longer than a forge takes are left out, and that is said."""
-    lines = [f"### reconciler plan: {_inline(_subject(data))}", ""]
-    for trouble in _troubles(data):
-        lines += [f"> {_inline(line)}" for line in trouble.splitlines()]
+    lines = [f"### reconciler plan: {_inline(_subject(data))}"]
+    for number, trouble in enumerate(_troubles(data)):
+        lines += [""] * (number == 0) + [f"> {_inline(line)}" for line in trouble.splitlines()]
     if data["content"]:
         lines.append("")
     lines += [f"- `{_sign(item)}` {_inline(item['subject'])}: {_inline(item['summary'])}" for item in data["content"]]

@@ -38,7 +38,7 @@ def test_from_a_proposal_to_its_plan_in_ci_and_its_log(fleet: Doors, tmp_path: P
     asked = ("plan", "--from", str(proposal), "--images", str(images))
     text = fleet.run(*asked, "--detailed-exitcode", code=2).stdout
     assert "Pool worker (enforce): 2 of 2 nodes to change, class drain, action reload, plan " in text
-    assert "order:    canary worker-1; soak 0 s; wave 2 worker-2" in text
+    assert "order:    canary worker-1; wave 2 worker-2" in text
     assert "image:    worse.example.com/app:1: pullable → not pullable on worker-1, worker-2" in text
     assert '+location = "worse.example.com"' in text
     live = fleet.data(*asked)

@@ -64,6 +64,9 @@ async def test_a_rollout_is_described_by_pool_and_by_id(world: MemoryWorld) -> N
         ("worker-1", 1, "Converged"),
         ("worker-2", 2, "Converged"),
     ]
+    first = await describe_rollout(world.context, (await list_rollouts(world.context))[-1]["name"])
+    assert first["events"][-1]["type"] == "RolloutCompleted"
+    assert first["events"][-1]["position"] < data["events"][0]["position"]
     with pytest.raises(UsageError, match="no rollout feedbeef"):
         await describe_rollout(world.context, "feedbeef")
 
@@ -90,6 +93,7 @@ async def test_a_lock_and_a_hold_are_shown(world: MemoryWorld) -> None:
     text = "\n".join(description(data))
     assert "christmas" in text
     assert "Conditions:" in text
+    assert "      node-role.kubernetes.io/worker: <none>" in text
     assert "PoolPaused" in text
 
 

@@ -16,6 +16,7 @@ from reconciler.planning import Asked, export_fleet, plan, plan_export, read_exp
 from reconciler.ports import EventFilter
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.registries.render import RENDERER_VERSION, render
+from reconciler.stages.context import Progress
 from reconciler.transport.memory import MemoryTransport
 from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes
 
@@ -222,3 +223,13 @@ def test_a_comment_that_would_be_too_long_leaves_diffs_out_and_says_so() -> None
     text = markdown_of([{"path": "/etc/a", "kind": "added", "from": "", "to": "line\n" * 20_000}])
     assert len(text) < 65_536
     assert "1 diff left out" in text
+
+
+async def test_who_waits_is_told_which_wave_it_is(world: MemoryWorld) -> None:
+    told: list[Progress] = []
+    world.context.progress = told.append
+    world.repository.commit({"image.yaml": MORE}, "Block another")
+    await world.sync()
+    waves = list(dict.fromkeys(news.wave for news in told if news.stage == "pool worker"))
+    assert waves == ["canary", "wave 2", "wave 3", "wave 4", "wave 5"]
+    assert [(news.done, news.total) for news in told if news.stage == "pool worker"][-1] == (10, 10)
