@@ -50,8 +50,8 @@ NOTHING, FAILED, CHANGES = 0, 1, 2
 def plan(session: Session, /, detailed_exitcode: bool, output: str, **asked: Any) -> int:
     """Show what the next pass would do, or what content would do that is not merged yet. Nothing is changed.
 
-    Nodes are asked (read-only), as a pass would; a node that only the content names is not. Rejected content ends
-    with 1.
+    Nodes are asked (read-only), as a pass would; a node that only the content names is not. Content that a
+    pool rejects ends with 1.
     """
     try:
         if asked["export"]:
@@ -65,7 +65,7 @@ def plan(session: Session, /, detailed_exitcode: bool, output: str, **asked: Any
         report(error)  # 2 says "changes": no error may end with it
         return FAILED
     print_plan(output, data)
-    if data["verdict"] == "rejected":
+    if data["problems"]:
         return FAILED
     return CHANGES if detailed_exitcode and data["changes"] else NOTHING
 

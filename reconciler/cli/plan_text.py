@@ -83,7 +83,7 @@ def _text(data: Item) -> Iterator[str]:
         for change in pool["changes"]:
             yield f"  from {short(change['start'])}: {_nodes(change['nodes'])}"
             yield from (_coloured(line) for line in _diff_lines(change["diff"], "now", "planned"))
-    if not data["changes"]:
+    if not data["changes"] and not any(pool["behind"] for pool in data["pools"]):
         yield "nothing to change"
 
 
@@ -101,7 +101,7 @@ def _troubles(data: Item) -> Iterator[str]:
         yield f"{data['verdict']}:"
         yield from (problem_text(problem) for problem in data["problems"])
     if data["removes"]:
-        yield f"would wait for `reconciler approve`, since it removes {'; '.join(data['removes'])}"
+        yield f"waits for `reconciler approve`, since the commit removes {'; '.join(data['removes'])}"
     yield from (f"warning: {problem_text(warning)}" for warning in data["warnings"])
 
 
@@ -122,6 +122,8 @@ def _facts(pool: Item) -> Iterator[tuple[str, str]]:
         yield "repair", f"{repair['node']}: {', '.join(repair['paths'])}"
     if pool["returns"]:
         yield "returns", f"{_nodes(pool['returns'])} to the files last completed"
+    if pool["rejected"]:
+        yield "rejected", f"commit {short(pool['rejected'])}: the pool keeps {short(pool['commit']) or 'what it has'}"
     if pool["blocked"]:
         yield "blocked", pool["blocked"]
     for image in pool["images"]:

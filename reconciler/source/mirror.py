@@ -46,22 +46,23 @@ class Mirror:
         return self._local_head(deadline)
 
     def revision(self, deadline: Deadline, name: str) -> str:
-        """See ports.Source.revision. What is fetched is kept below refs/plan, beside the branch."""
+        """See ports.Source.revision. What was fetched last stays below refs/plan."""
         self._prepare(deadline)
         if _COMMIT.fullmatch(name):
             if not self._commit_id(deadline, name):
                 self.refresh(deadline)  # it may be newer than the mirror
             if found := self._commit_id(deadline, name):
                 return found
-        asked = (name,) if name.startswith("refs/") else (f"refs/heads/{name}",)
-        listing = self._git.ask_remote(deadline, "ls-remote", self.remote.url, *asked).decode()
-        found = next((sha for sha, _, ref in (x.partition("\t") for x in listing.splitlines()) if ref == asked[0]), "")
+        wanted = name if name.startswith("refs/") else f"refs/heads/{name}"
+        listing = self._git.ask_remote(deadline, "ls-remote", self.remote.url, wanted).decode()
+        named = (line.partition("\t") for line in listing.splitlines())
+        found = next((sha for sha, _, ref in named if ref == wanted), "")
         if not found:
             remedy = f"name a branch, a full ref, or a commit of {self.branch}"
             raise UsageError(f"there is no branch or commit {name!r}", where=self.remote.url, remedy=remedy)
         if not self._has_commit(deadline, found):
             with self._locked(deadline) as lock:
-                self._fetch(deadline, lock, f"+{asked[0]}:refs/plan/{asked[0].removeprefix('refs/')}")
+                self._fetch(deadline, lock, f"+{wanted}:refs/plan/latest")
         return self._commit_id(deadline, found)
 
     def _commit_id(self, deadline: Deadline, name: str) -> str:

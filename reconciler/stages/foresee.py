@@ -39,7 +39,7 @@ class PoolForesight:
 @dataclass(frozen=True)
 class Foresight:
     """The fleet as the plan sees it: its rows after recording and rendering, and each pool. `removes`: what the commit
-    takes away, so much that it would wait for approval (the rest is told as if that were given)."""
+    takes away, so much that it waits for approval; what is not merged yet is told as if that were given."""
 
     snapshot: Snapshot
     pools: tuple[PoolForesight, ...]
@@ -56,7 +56,8 @@ async def foresee_pass(context: Context, *, live: bool) -> Foresight:
     await project(context)
     if live:
         await look_closer(context, sights)
-    return await _plan(context, sights)
+    waiting = ((await context.snapshot()).one(FLEETS, context.name) or {}).get("waiting") or {}
+    return await _plan(context, sights, waiting.get("removes") or ())
 
 
 async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> Foresight:
@@ -143,12 +144,9 @@ def _files(state: Mapping[str, Any], applied: FileSet) -> Iterable[ObservedFile]
     for entry in applied.entries:
         yield ObservedFile(entry.path, "file", entry.sha256, entry.mode)
     for item in state.get("drift") or ():
-        seen = item["observed"]
-        yield (
-            ObservedFile(item["path"], "file", seen, item["mode"])
-            if len(seen) == 64
-            else ObservedFile(item["path"], seen)
-        )
+        is_file = len(item["observed"]) == 64
+        kind, sha256 = ("file", item["observed"]) if is_file else (item["observed"], "")
+        yield ObservedFile(item["path"], kind, sha256, item["mode"])
 
 
 async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence[str] = ()) -> Foresight:
@@ -162,7 +160,10 @@ async def _plan_pool(context: Context, snapshot: Snapshot, sights: Mapping[str, 
     """As a pass plans it."""
     view = await view_pool(Look(context, sights, Changes(context), set()), snapshot, name)
     plan = plan_pool(view, Planner(context.name, context.owner, EPOCH), context.clock.now())
-    mine = {node.name: sights[node.name] for node in view.nodes}
+    mine = {
+        node.name: replace(sights[node.name], state=snapshot.one(NODE_STATES, context.name, node.name) or {})
+        for node in view.nodes
+    }
     unknown = {
         node.name: sights[node.name].out or "nothing is rendered for it" for node in view.nodes if node.target is None
     }

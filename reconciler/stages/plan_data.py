@@ -53,7 +53,8 @@ async def plan_data(
 
 
 def _is_change(item: Mapping[str, Any]) -> bool:
-    return bool(item["behind"] or item["repairs"] or item["returns"])
+    """A pool that only observes shows what differs, and changes nothing."""
+    return item["mode"] == "enforce" and bool(item["behind"] or item["repairs"] or item["returns"])
 
 
 def content_data(events: Sequence[StoredEvent]) -> dict[str, Any]:

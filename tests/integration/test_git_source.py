@@ -103,6 +103,12 @@ async def test_a_branch_a_ref_and_a_commit_are_found_by_name(repository: GitRepo
     repository.git("checkout", "-q", "main")
     newer = repository.commit("newer", a="2")
     assert await source.revision("topic/x") == on_topic
+    repository.git("branch", "-q", "-M", "topic/x", "topic")
+    repository.git("checkout", "-q", "topic")
+    on_topic = repository.commit("further on the topic", b="2")
+    repository.git("checkout", "-q", "main")
+    assert await source.revision("topic") == on_topic
+    repository.git("update-ref", "refs/pull/7/merge", on_topic)
     assert await source.revision("refs/pull/7/merge") == on_topic
     assert [file.path for file in await source.manifests(on_topic)] == ["a.yaml", "b.yaml"]
     assert await source.revision(base[:9]) == base

@@ -18,6 +18,7 @@ from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.stages.context import Progress
 from reconciler.transport.memory import MemoryTransport
+from reconciler.transport.memory_node import Entry
 from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes
 
 NAMES = [f"worker-{number}" for number in range(1, 11)]
@@ -143,6 +144,10 @@ async def test_what_would_wait_for_approval_is_shown_with_its_effect(world: Memo
     assert data["removes"]
     assert only(data)["behind"] == 10
 
+    world.repository.commit({}, "Take the Image away")
+    pending = await plan(world.context, Asked())
+    assert (pending["removes"], only(pending)["behind"]) == (data["removes"], 0)
+
 
 async def test_nodes_that_only_the_content_names_are_not_asked(world: MemoryWorld, transport: MemoryTransport) -> None:
     directory = world.repository.directory
@@ -162,6 +167,29 @@ async def test_a_pause_holds_all_and_the_order_is_told_all_the_same(world: Memor
     (wait,) = pool["waits"]
     assert "frozen" in wait["reason"]
     assert len(wait["nodes"]) == sum(len(wave["nodes"]) for wave in pool["waves"]) == 10
+
+
+async def test_drift_that_nobody_saw_yet_is_a_repair(world: MemoryWorld, transport: MemoryTransport) -> None:
+    before = await world.head()
+    transport.nodes["worker-2"].files[REGISTRIES_CONF] = Entry(b"# by hand\n")
+    data = await plan(world.context, Asked())
+    assert only(data)["repairs"] == [{"node": "worker-2", "paths": [REGISTRIES_CONF]}]
+    assert (data["changes"], await world.head()) == (True, before)
+    assert only(await plan(world.context, Asked(live=False)))["repairs"] == []
+
+
+async def test_a_pool_that_only_observes_shows_what_differs_and_changes_nothing(
+    tmp_path: Path, transport: MemoryTransport, clock: ManualClock
+) -> None:
+    world = make_world(tmp_path, transport, clock)
+    observing = POOL.replace("mode: enforce", "mode: observe")
+    world.repository.commit({"pool.yaml": observing, "image.yaml": BLOCKED, **memory_nodes(NAMES[:2])}, "Begin")
+    await world.sync()
+    data = await plan(world.context, Asked())
+    pool = only(data)
+    assert (data["changes"], pool["behind"], pool["waves"], pool["begins"]) == (False, 2, [], [])
+    assert pool["waits"] == [{"reason": "pool is in observe mode", "nodes": NAMES[:2]}]
+    assert pool["changes"][0]["diff"]
 
 
 async def test_images_whose_verdict_turns_are_named(world: MemoryWorld, transport: MemoryTransport) -> None:
@@ -204,6 +232,7 @@ def markdown_of(diff: list[dict[str, str]]) -> str:
     empty: dict[str, Any] = dict.fromkeys(("reasons", "waves", "waits", "unknown", "repairs", "returns", "images"), ())
     change = {"start": "s", "nodes": ["worker-1"], "diff": diff}
     pool = empty | {"name": "worker", "mode": "enforce", "digest": "d" * 64, "nodes": 1, "behind": 1, "blocked": ""}
+    pool["rejected"] = None
     pool |= {"disruption": "none", "effective": "none", "changes": [change]}
     data: dict[str, Any] = dict.fromkeys(("removes", "problems", "warnings"), ())
     data |= dict.fromkeys(("rewritten", "sourceUnreachable", "ref"))
