@@ -46,7 +46,7 @@ def _rollout_pool_and_nodes(event: StoredEvent) -> Iterator[Touched]:
 
 
 def _pool(event: StoredEvent) -> Iterator[Touched]:
-    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # every event here has it
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # every event here has one
 
 
 def _next(event: StoredEvent, rows: Working) -> str:

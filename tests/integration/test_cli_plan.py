@@ -71,6 +71,13 @@ def test_from_a_proposal_to_its_plan_in_ci_and_its_log(fleet: Doors, tmp_path: P
     fleet.file(fleet.nodes[0]).write_text("# by hand\n")
     assert "differs" in fleet.run("verify-node", "worker-1", code=3).stdout
 
+    fleet.run("rollback", "--to", "previous", "--reason", "bad", "--yes", "--no-wait")
+    (hold,) = fleet.items("get", "holds")
+    dry = fleet.run("hold", "lift", hold["name"], "--reason", "good again", "--dry-run").stdout
+    assert dry == f"hold {hold['name']} lifted, pools worker (dry run)\n"
+    assert fleet.items("get", "holds") == [hold]
+    assert "nothing waits" in fleet.run("approve", "--reason", "good", "--dry-run", code=2).stderr
+
 
 def test_options_that_say_different_things_and_files_that_are_not_there(fleet: Doors, tmp_path: Path) -> None:
     for arguments in (
