@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.cycle import Pass, run_pass
@@ -17,16 +16,12 @@ from reconciler.events.catalogue import (
     Event,
     HistoryAccepted,
     HoldLifted,
-    OverrideGranted,
     RolledBack,
 )
-from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream, pool_stream
+from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream
 from reconciler.ports import EventFilter, Snapshot
-from reconciler.projections.desired import Desired
-from reconciler.projections.guard_state import GuardState
-from reconciler.projections.status import FleetStatus, files_to_come, fleet_status
+from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS
-from reconciler.registries.model import digest
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.rollback import Rollback, scope_of, work_out
@@ -52,7 +47,7 @@ async def sync(
         waits = _waits(done)
         if deadline is not None and context.clock.now() >= deadline:
             raise TimedOut("the fleet did not converge in time", where=waits, remedy="the next sync goes on from here")
-        context.progress(Progress("waiting", waits))
+        context.progress(Progress("waiting", waits, passing=True))
         await asyncio.sleep(POLL)
 
 
@@ -152,8 +147,8 @@ async def _subject(context: Context, event: StoredEvent) -> str:
     return str(getattr(found[0].body, "subject", "")) if found else ""
 
 
-async def lift_hold(context: Context, hold: str, *, reason: str) -> dict[str, Any]:
-    """End a hold: Git's newer contents come into force again."""
+async def lift_hold(context: Context, hold: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """End a hold: Git's newer contents come into force again. With `dry_run` nothing is recorded."""
 
     async def attempt() -> dict[str, Any]:
         now = await context.snapshot()
@@ -162,8 +157,9 @@ async def lift_hold(context: Context, hold: str, *, reason: str) -> dict[str, An
             raise UsageError(f"there is no hold {hold}", where="hold", remedy="see `reconciler hold list`")
         entries = tuple(int(entry["id"]) for entry in row["entries"])
         body = HoldLifted(hold, _pools_of_hold(now, row), entries, "resumed", None, reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"hold": hold, "entries": list(entries), "pools": list(body.pools)}
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"hold": hold, "entries": list(entries), "pools": list(body.pools), "dryRun": dry_run}
 
     return await anew(attempt)
 
@@ -177,7 +173,7 @@ def _pools_of_hold(now: Snapshot, row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(pools))
 
 
-async def approve(context: Context, subject: str | None, *, reason: str) -> dict[str, Any]:
+async def approve(context: Context, subject: str | None, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """Approve the commit that waits because it takes away so much. Raises UsageError when nothing waits."""
 
     async def attempt() -> dict[str, Any]:
@@ -189,69 +185,14 @@ async def approve(context: Context, subject: str | None, *, reason: str) -> dict
             raise UsageError(what, remedy="see `reconciler status`")
         commit = str(waiting["commit"])
         body = ChangeApproved(commit, commit, reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"approved": commit, "removes": list(waiting["removes"])}
-
-    return await anew(attempt)
-
-
-async def approve_pool(context: Context, pool: str, *, reason: str) -> dict[str, Any]:
-    """Approve what waits in a pool because no image is known there. Raises UsageError when nothing waits."""
-
-    async def attempt() -> dict[str, Any]:
-        now = await context.snapshot()
-        guard, coming = _guard(context, now, pool)
-        waiting = guard.waiting(coming)
-        if not waiting:
-            raise UsageError(f"nothing in pool {pool} waits for approval", remedy="see `reconciler status`")
-        files = tuple(sorted({str(change["files"]) for change in waiting}))
-        body = ChangeApproved(digest(files), None, reason, pool, files)
-        streams = [_stream(context), pool_stream(context.name, pool)]
-        await context.append(context.events(now, [body]), now, streams)
-        weakens = dict.fromkeys(what for change in waiting for what in change["weakens"])
-        return {"approved": body.subject, "pool": pool, "files": list(files), "weakens": list(weakens)}
-
-    return await anew(attempt)
-
-
-async def override(context: Context, *, pool: str, glob: str, reason: str, dry_run: bool = False) -> dict[str, Any]:
-    """Give up images of a pool that the guard protects, for exactly the content that waits now.
-
-    Raises UsageError when the guard blocks nothing there, or no image that `glob` matches.
-    """
-
-    async def attempt() -> dict[str, Any]:
-        now = await context.snapshot()
-        guard, coming = _guard(context, now, pool)
-        blocking = guard.blocking(coming)
-        listed = [str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]]
-        lost, unlisted = set(listed), sum(change["blocking"] for change in blocking) - len(listed)
-        if not blocking:
-            raise UsageError(f"the guard blocks nothing in pool {pool}", remedy="see `reconciler status`")
-        matched = sorted(image for image in lost if fnmatchcase(image, glob))
-        if not matched and not unlisted:
-            what = f"{glob} matches none of the images that the guard blocks pool {pool} for"
-            raise UsageError(what, where="--image", remedy=f"they are: {_some(sorted(lost))}")
-        files = tuple(sorted({str(change["files"]) for change in blocking}))
-        body = OverrideGranted(pool, files, glob, reason)
         if not dry_run:
-            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
-        shown = {"givenUp": matched, "stillBlocking": sorted(lost - set(matched)), "unlisted": unlisted}
-        return {"pool": pool, "image": glob, "files": list(files), **shown}
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"approved": commit, "removes": list(waiting["removes"]), "dryRun": dry_run}
 
     return await anew(attempt)
 
 
-def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[str]]:
-    """How the guard stands for a pool, and the file sets that its nodes are to get."""
-    desired = Desired(context.name, now.rows)
-    if pool not in desired.pools:
-        raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
-    coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
-    return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
-
-
-async def accept(context: Context, *, reason: str) -> dict[str, Any]:
+async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """Accept a rewritten branch: its head is recorded as one group at the next sync."""
 
     async def attempt() -> dict[str, Any]:
@@ -260,8 +201,9 @@ async def accept(context: Context, *, reason: str) -> dict[str, Any]:
         if not row.get("rewritten"):
             raise UsageError("the branch was not rewritten: nothing to accept", remedy="see `reconciler status`")
         body = HistoryAccepted(str(row["head"]), str(row["rewritten"]), reason)
-        await context.append(context.events(now, [body]), now, [_stream(context)])
-        return {"accepted": body.commit, "oldHead": body.old_head}
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [_stream(context)])
+        return {"accepted": body.commit, "oldHead": body.old_head, "dryRun": dry_run}
 
     return await anew(attempt)
 

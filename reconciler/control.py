@@ -7,13 +7,16 @@ follows from them is the cycle's work.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import (
+    ChangeApproved,
     Event,
+    OverrideGranted,
     PoolPaused,
     PoolResumed,
     RolloutAborted,
@@ -21,9 +24,13 @@ from reconciler.events.catalogue import (
     RolloutRetried,
     WindowOverridden,
 )
-from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream
+from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream, stream_of
 from reconciler.ports import Snapshot
+from reconciler.projections.desired import Desired
+from reconciler.projections.guard_state import GuardState
+from reconciler.projections.status import files_to_come, fleet_status
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, ROLLOUTS, Row
+from reconciler.registries.model import digest
 from reconciler.stages.context import Context, anew
 
 STOPPED = ("halted", "aborted")
@@ -31,7 +38,7 @@ STATUS = "see `reconciler get pools`"
 WINDOW_OVERRIDE = timedelta(hours=1)
 """How long a person's `--now` lets nodes be begun outside of the windows."""
 
-Asked = tuple[Event, dict[str, Any]]
+Asked = tuple[Sequence[Event], dict[str, Any]]
 
 
 async def pause(
@@ -46,7 +53,7 @@ async def pause(
         key = f"lock\n{context.name}\n{pool}\n{now.version(pool_stream(context.name, pool))}"
         lock = "p-" + uuid.uuid5(EVENT_NAMESPACE, key).hex[:8]
         end = f"{until:%Y-%m-%dT%H:%M:%S+00:00}" if until else None
-        return PoolPaused(pool, lock, reason, end), {"pool": pool, "lock": lock, "until": end}
+        return [PoolPaused(pool, lock, reason, end)], {"pool": pool, "lock": lock, "until": end}
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 
@@ -61,7 +68,7 @@ async def resume(
         chosen = _lock(row["locks"] or (), lock, context.actor.subject, pool)
         left = [other["lock"] for other in row["locks"] if other is not chosen]
         done = {"pool": pool, "lock": chosen["lock"], "owner": chosen["owner"], "left": left}
-        return PoolResumed(pool, chosen["lock"], reason), done
+        return [PoolResumed(pool, chosen["lock"], reason)], done
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 
@@ -78,23 +85,31 @@ def _lock(locks: Any, wanted: str | None, me: str, pool: str) -> Mapping[str, An
     raise UsageError(what, where="--lock", remedy=f"name one of: {named}")
 
 
-async def approve_rollout(
+async def approve_pool(
     context: Context, pool: str, *, reason: str, plan: str | None = None, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Let the pool's rollout begin, or go on after its canaries. With `plan` only if that is its digest (or begins so).
+    """Approve what waits in a pool: its rollout, before it begins or after its canaries; and a change that may lock
+    images out where no image is known. With `plan` a rollout only if that is its digest (or begins so).
 
-    Raises UsageError when no rollout waits there.
+    Raises UsageError when nothing waits there.
     """
 
     def ask(now: Snapshot, row: Row) -> Asked:
+        guard, coming = _guard(context, now, pool)
+        changes = guard.waiting(coming)
         rollout, stage = waiting_rollout(now, row)
-        if rollout is None:
-            raise UsageError(f"no rollout of pool {pool} waits for approval", remedy=STATUS)
-        if plan is not None and not str(rollout["plan"]).startswith(plan):
-            what = f"the plan that waits is {rollout['plan'][:12]}, not {plan}"
-            raise UsageError(what, where="--plan", remedy="look at it with `reconciler plan`, then approve that one")
-        body = RolloutApproved(pool, rollout["rollout"], stage, rollout["plan"], reason)
-        return body, {"pool": pool, "rollout": rollout["rollout"], "stage": stage, "plan": rollout["plan"]}
+        if rollout is None and not changes:
+            raise UsageError(f"nothing in pool {pool} waits for approval", remedy=STATUS)
+        if plan is not None and not (rollout and str(rollout["plan"]).startswith(plan)):
+            waits = f"the plan that waits is {rollout['plan'][:12]}" if rollout else "no plan waits"
+            raise UsageError(f"{waits}, not {plan}", where="--plan", remedy="look at `reconciler plan`")
+        files = tuple(sorted({str(change["files"]) for change in changes}))
+        weakens = dict.fromkeys(what for change in changes for what in change["weakens"])
+        bodies: list[Event] = [ChangeApproved(digest(files), None, reason, pool, files)] if files else []
+        if rollout is not None:
+            bodies.append(RolloutApproved(pool, rollout["rollout"], stage, rollout["plan"], reason))
+        done = {"pool": pool, "files": list(files), "weakens": list(weakens), "stage": stage}
+        return bodies, {**done, "rollout": rollout and rollout["rollout"], "plan": rollout and rollout["plan"]}
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 
@@ -112,6 +127,34 @@ def waiting_rollout(now: Snapshot, row: Row) -> tuple[Row | None, str]:
     return rollout, stage
 
 
+async def override(context: Context, *, pool: str, glob: str, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """Give up images of a pool that the guard protects, for exactly the content that waits now.
+
+    Raises UsageError when the guard blocks nothing there, or no image that `glob` matches.
+    """
+
+    async def attempt() -> dict[str, Any]:
+        now = await context.snapshot()
+        guard, coming = _guard(context, now, pool)
+        blocking = guard.blocking(coming)
+        listed = [str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]]
+        lost, unlisted = set(listed), sum(change["blocking"] for change in blocking) - len(listed)
+        if not blocking:
+            raise UsageError(f"the guard blocks nothing in pool {pool}", remedy=STATUS)
+        matched = sorted(image for image in lost if fnmatchcase(image, glob))
+        if not matched and not unlisted:
+            what = f"{glob} matches none of the images that the guard blocks pool {pool} for"
+            raise UsageError(what, where="--image", remedy=f"such as {', '.join(sorted(lost)[:3])}")
+        files = tuple(sorted({str(change["files"]) for change in blocking}))
+        body = OverrideGranted(pool, files, glob, reason)
+        if not dry_run:
+            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
+        shown = {"givenUp": matched, "stillBlocking": sorted(lost - set(matched)), "unlisted": unlisted}
+        return {"pool": pool, "image": glob, "files": list(files), **shown}
+
+    return await anew(attempt)
+
+
 async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """End the pool's rollout where it is: nodes in hand are finished, no other is begun with this content."""
 
@@ -120,7 +163,7 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
         if rollout is None or rollout["state"] not in ("progressing", "halted"):
             raise UsageError(f"no rollout of pool {pool} is under way", remedy=STATUS)
         body = RolloutAborted(pool, rollout["rollout"], reason)
-        return body, {"pool": pool, "rollout": rollout["rollout"]}
+        return [body], {"pool": pool, "rollout": rollout["rollout"]}
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 
@@ -136,7 +179,7 @@ async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
             raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
         again = rollout["rollout"] if rollout and (stopped or (nodes and rollout["state"] == "completed")) else None
         done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
-        return RolloutRetried(pool, again, nodes, files, reason), done
+        return [RolloutRetried(pool, again, nodes, files, reason)], done
 
     return await _ask(context, pool, ask, dry_run=dry_run)
 
@@ -147,9 +190,21 @@ async def override_windows(context: Context, pool: str, *, reason: str) -> dict[
     def ask(now: Snapshot, row: Row) -> Asked:
         del now
         until = f"{context.clock.now() + WINDOW_OVERRIDE:%Y-%m-%dT%H:%M:%S+00:00}"
-        return WindowOverridden(pool, until, reason), {"pool": pool, "until": until if row["spec"]["windows"] else None}
+        return [WindowOverridden(pool, until, reason)], {
+            "pool": pool,
+            "until": until if row["spec"]["windows"] else None,
+        }
 
     return await _ask(context, pool, ask)
+
+
+def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[str]]:
+    """How the guard stands for a pool, and the file sets that its nodes are to get."""
+    desired = Desired(context.name, now.rows)
+    if pool not in desired.pools:
+        raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
+    coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
+    return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
 
 
 def _rollout(now: Snapshot, row: Row) -> Row | None:
@@ -173,9 +228,10 @@ async def _ask(
         if row is None or not row["spec"]:
             known = ", ".join(sorted(key[1] for key, other in now.table(POOLS).items() if other["spec"]))
             raise UsageError(f"there is no pool {pool}", where="pool", remedy=f"pools: {known or 'none'}")
-        body, done = ask(now, row)
+        bodies, done = ask(now, row)
         if not dry_run:
-            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
+            streams = {stream_of(context.name, body) for body in bodies} | {pool_stream(context.name, pool)}
+            await context.append(context.events(now, bodies), now, streams)
         return {**done, "dryRun": dry_run}
 
     return await anew(attempt)

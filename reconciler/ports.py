@@ -102,6 +102,11 @@ class Source(Protocol):
         """
         ...
 
+    async def revision(self, name: str) -> str:
+        """The commit id that a branch of the remote, a full ref (`refs/pull/7/merge`) or a commit (7 digits or more)
+        names, fetched when it is not there. Raises UsageError for one that there is not."""
+        ...
+
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         """The considered files at a commit, sorted by path. A missing path raises InputRejected."""
         ...

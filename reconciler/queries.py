@@ -11,15 +11,17 @@ from reconciler.errors import UsageError
 from reconciler.events.catalogue import DriftDetected
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
-from reconciler.ports import EventFilter
+from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES
+from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, POOLS
 from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
-from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
+from reconciler.stages.observe import is_unread, look, not_read, wanted_files
 from reconciler.stages.points import resolve_position
 from reconciler.stages.signatures import signatures_text
+from reconciler.stages.view import locks
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -39,7 +41,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         "verify": context.fleet.verify,
         "accepted": {"commit": row.get("accepted"), "signature": row.get("accepted_signature")},
         "guard": _guard(found.pools),
-        "pools": [_pool_item(pool) for pool in found.pools],
+        "pools": [_pool_item(context, snapshot, pool) for pool in found.pools],
         "nodes": {
             "total": len(found.nodes),
             "converged": sum(node.files == "Converged" for node in found.nodes),
@@ -119,10 +121,11 @@ async def list_pools(context: Context) -> list[dict[str, Any]]:
     snapshot = await context.snapshot()
     found = fleet_status(context.name, snapshot.rows)
     since = await _first_times(context, "PoolConfigured", "pool")
-    return [{**_pool_item(pool), "createdAt": _plain(since.get(pool.name))} for pool in found.pools]
+    return [{**_pool_item(context, snapshot, pool), "createdAt": _plain(since.get(pool.name))} for pool in found.pools]
 
 
-def _pool_item(pool: PoolStatus) -> dict[str, Any]:
+def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[str, Any]:
+    row = snapshot.table(POOLS)[context.name, pool.name]
     return {
         "name": pool.name,
         "mode": pool.mode,
@@ -134,7 +137,7 @@ def _pool_item(pool: PoolStatus) -> dict[str, Any]:
         "readyMachineCount": pool.ready,
         "updatedMachineCount": pool.updated,
         "degradedMachineCount": pool.degraded,
-        "paused": False,
+        "paused": bool(locks(row, context.clock.now())),
         "held": list(pool.held),
         "guard": pool.guard,
         "commit": pool.commit,
@@ -337,38 +340,8 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
         if sight.observation is None:
             items.append({"node": sight.name, "path": "", "error": sight.out})
         elif (wanted := wanted_files(snapshot, sight)) is not None:
-            items.extend(await _node_diff(context, sight, wanted))
-    return items
-
-
-async def _node_diff(context: Context, sight: Sight, wanted: str) -> list[dict[str, Any]]:
-    assert sight.observation is not None  # noqa: S101  the caller looked
-    target = decode_file_set((await context.load([wanted]))[wanted]).by_path
-    base = sight.state.get("base_files") or {}
-    after = {path: entry.sha256 for path, entry in target.items()}
-    after |= {e.path: base.get(e.path) or "" for e in sight.applied.entries if e.path not in target}
-    items = []
-    for path, digest in sorted(after.items()):
-        file = sight.observation.files.get(path)
-        before = file.sha256 if file and file.kind == "file" else ""
-        if before == digest:
-            continue
-        if is_unread(sight, file):
-            items.append({"node": sight.name, "path": path, "error": not_read(path)})
-            continue
-        old = b""
-        if file is not None and file.kind == "file":
-            old = file.content if file.content is not None else (await context.load([before]))[before]
-        new = (await context.load([digest]))[digest] if digest else b""
-        items.append(
-            {
-                "node": sight.name,
-                "path": path,
-                "kind": "changed" if before and digest else "added" if digest else "removed",
-                "from": old.decode(errors="replace"),
-                "to": new.decode(errors="replace"),
-            }
-        )
+            found = await file_differences(context, sight, wanted)
+            items.extend({"node": sight.name, **difference} for difference in found)
     return items
 
 

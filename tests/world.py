@@ -213,6 +213,9 @@ class ScriptedSource:
             return Signature(commit.sha, "unsigned", **about)
         return Signature(commit.sha, "good", "ssh", commit.committer_email, "SHA256:scripted", **about)
 
+    async def revision(self, name: str) -> str:
+        return next(commit.sha for commit, _ in self.history if commit.sha.startswith(name))
+
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         files = next(files for found, files in self.history if found.sha == commit)
         blobs = {name: dedent(text).encode() for name, text in sorted(files.items())}

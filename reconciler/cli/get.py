@@ -64,13 +64,31 @@ RESOURCE_COLUMNS = (
     Column("CONTENT", lambda item: short(item["content"]), wide=True),
 )
 
+ROLLOUT_COLUMNS = (
+    Column("POOL", lambda item: item["pool"]),
+    Column("ROLLOUT", lambda item: item["name"][:8]),
+    Column("STATE", lambda item: item["state"]),
+    Column("KIND", lambda item: item["kind"]),
+    Column("WAVE", lambda item: item["wave"]),
+    Column("NODES", lambda item: item["nodes"]),
+    Column("CONVERGED", lambda item: item["converged"]),
+    Column("FAILED", lambda item: item["failed"]),
+    Column("DEFERRED", lambda item: item["deferred"]),
+    Column("CLASS", lambda item: item["disruption"]),
+    Column("ACTION", lambda item: item["effective"]),
+    Column("AGE", lambda item: age(item["startedAt"])),
+    Column("COMMIT", lambda item: short(item["commit"])),
+    Column("PLAN", lambda item: short(item["plan"]), wide=True),
+    Column("OUTCOME", lambda item: item["outcome"], wide=True),
+)
+
 watching = flag("-w", "--watch", help="Then print what changes, until Ctrl-C.")
 
 
 @click.group()
 @fleet
 def get() -> None:
-    """List nodes, pools, resources, holds or events."""
+    """List nodes, pools, rollouts, resources, holds or events."""
 
 
 @get.command()
@@ -106,6 +124,22 @@ def pools(session: Session, names: Sequence[str], watch: bool, output: str) -> N
         return _named(await queries.list_pools(context), names)
 
     run(_list(session, wanted, output, POOL_COLUMNS, "pool", watched=watch))
+
+
+@get.command()
+@option("--pool", metavar="NAME", show_default="all", help="Only of this pool.")
+@watching
+@output(*FORMS)
+@fleet
+@click.pass_obj
+def rollouts(session: Session, pool: str | None, watch: bool, output: str) -> None:
+    """List rollouts, the newest first. CONVERGED, FAILED and DEFERRED count nodes of its waves as they are now."""
+    from reconciler import describe  # as above
+
+    async def wanted(context: Context) -> Sequence[Item]:
+        return await describe.list_rollouts(context, pool)
+
+    run(_list(session, wanted, output, ROLLOUT_COLUMNS, "rollout", watched=watch))
 
 
 @get.command()

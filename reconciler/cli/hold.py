@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
-from reconciler.cli.options import fleet, output, reason, waiting
+from reconciler.cli.options import dry_run, fleet, output, reason, waiting
 from reconciler.cli.output import FORMS, Column, age, print_list, print_object, short, table
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
@@ -67,12 +68,17 @@ def show(session: Session, id: str, output: str) -> None:
 @click.argument("id", metavar="ID")
 @reason("Why; it is recorded.")
 @yes
+@dry_run
 @waiting
 @output("table", "json", "yaml")
 @fleet
 @click.pass_obj
-def lift(session: Session, id: str, reason: str, yes: bool, wait: bool, timeout: float, output: str) -> int:
+def lift(
+    session: Session, id: str, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str
+) -> int:
     """End a hold: what Git says now comes into force again."""
+    if dry_run:
+        return run(_preview(session, id, reason, output))
     confirm(f"lift hold {id}, so that Git's newer contents come into force", yes=yes)
     return run(_lift(session, id, reason, output, timeout if wait else None))
 
@@ -84,14 +90,26 @@ async def _holds(session: Session) -> list[dict[str, Any]]:
         return await queries.list_holds(context)
 
 
+async def _preview(session: Session, id: str, reason: str, form: str) -> int:
+    from reconciler import commands  # as above
+
+    async with session.context() as context:
+        _say(id, await commands.lift_hold(context, id, reason=reason, dry_run=True), form)
+        return 0
+
+
+def _say(id: str, lifted: Mapping[str, Any], form: str) -> None:
+    if form == "table":
+        dry = " (dry run)" if lifted["dryRun"] else ""
+        click.echo(f"hold {id} lifted, pools {', '.join(lifted['pools'])}{dry}")
+    else:
+        print_object(form, {"kind": "LiftedHold", **lifted})
+
+
 async def _lift(session: Session, id: str, reason: str, form: str, within: float | None) -> int:
     from reconciler import commands  # as above
 
     with progress() as report:
         async with session.context(report) as context:
-            lifted = await commands.lift_hold(context, id, reason=reason)
-            if form == "table":
-                click.echo(f"hold {id} lifted, pools {', '.join(lifted['pools'])}")
-            else:
-                print_object(form, {"kind": "LiftedHold", **lifted})
+            _say(id, await commands.lift_hold(context, id, reason=reason), form)
             return await bring_to_nodes(context, within)

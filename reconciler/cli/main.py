@@ -14,6 +14,7 @@ from reconciler.cli.completion import completion
 from reconciler.cli.config import config
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
+from reconciler.cli.describe import describe
 from reconciler.cli.diff import diff
 from reconciler.cli.doctor import doctor
 from reconciler.cli.failures import report
@@ -25,8 +26,10 @@ from reconciler.cli.import_ import import_
 from reconciler.cli.init import init
 from reconciler.cli.lint import lint
 from reconciler.cli.log import log
+from reconciler.cli.node import node, verify_node
 from reconciler.cli.options import fleet
 from reconciler.cli.override import override
+from reconciler.cli.plan import plan
 from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
@@ -35,6 +38,7 @@ from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
 from reconciler.cli.version import version
+from reconciler.cli.wait import wait
 from reconciler.cli.why import why
 
 VERBS: tuple[click.Command, ...] = (
@@ -44,10 +48,15 @@ VERBS: tuple[click.Command, ...] = (
     sync,
     status,
     get,
+    describe,
     cat,
     history,
     show,
     diff,
+    plan,
+    wait,
+    node,
+    verify_node,
     validate,
     render,
     lint,

@@ -50,11 +50,11 @@ def override(
 async def _override(
     session: Session, pool: str, image: str, reason: str, form: str, dry_run: bool, within: float | None
 ) -> int:  # fmt: skip
-    from reconciler import commands  # not before it is needed: rendering's libraries take a while to load
+    from reconciler import control  # not before it is needed: rendering's libraries take a while to load
 
     with progress() as report:
         async with session.context(report) as context:
-            done = await commands.override(context, pool=pool, glob=image, reason=reason, dry_run=dry_run)
+            done = await control.override(context, pool=pool, glob=image, reason=reason, dry_run=dry_run)
             if form == "table":
                 for line in _lines(done, dry_run=dry_run):
                     click.echo(line)

@@ -22,15 +22,23 @@ def progress() -> Iterator[Report]:
     """A function that shows what it is told: one bar per stage or pool, with its last message."""
     # Imported here, since `--help` need not wait for it.
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     ctx = click.get_current_context(silent=True)
     console = Console(stderr=True, no_color=True if ctx and ctx.color is False else None)
     if not console.is_terminal:
         yield _lines(console)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[message]}"), console=console, transient=True) as bars:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.fields[wave]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),  # from the rate so far
+        TextColumn("{task.fields[message]}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
         yield _bars(bars)
 
 
@@ -45,16 +53,17 @@ def _lines(console: Console) -> Report:
 
 
 def _bars(bars: Progress) -> Report:
-    """A bar where there is something to count, a line above the bars where not."""
+    """A bar where there is something to count, a row that is replaced for what passes, lines above for the rest."""
     tasks: dict[str, TaskID] = {}
 
     def report(news: stages.Progress) -> None:
-        if not news.total:
+        if not news.total and not news.passing:
             bars.console.print(f"{news.stage}: {news.message}", markup=False, highlight=False)
             return
         if news.stage not in tasks:
-            tasks[news.stage] = bars.add_task(news.stage, total=news.total, message="")
-        bars.update(tasks[news.stage], completed=news.done, total=news.total, message=news.message)
+            tasks[news.stage] = bars.add_task(news.stage, total=news.total or None, message="", wave="")
+        task = tasks[news.stage]
+        bars.update(task, completed=news.done, total=news.total or None, message=news.message, wave=news.wave)
 
     return _news(report)
 

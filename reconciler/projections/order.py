@@ -13,11 +13,12 @@ Rows = Mapping[str, Mapping[Key, Row]]
 def ahead(fleet: str, rows: Rows, pool: str) -> str:
     """What the pools of `after` still lack, in words; empty where all have completed the pool's content."""
     row = rows[POOLS.name][fleet, pool]
-    lacks = (_lacks(fleet, rows, other, row["commit"]) for other in row["spec"]["after"])
-    return next((why for why in lacks if why), "")
+    found = (lacks(fleet, rows, other, row["commit"]) for other in row["spec"]["after"])
+    return next((why for why in found if why), "")
 
 
-def _lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
+def lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
+    """What a pool lacks to have completed the content of `commit`, in words; empty where it has."""
     row = rows[POOLS.name].get((fleet, pool))
     if row is None or not row["spec"]:
         return f"waits for pool {pool}, which is not there"

@@ -160,7 +160,6 @@ class _PoolPlan:
         disruption = max((change.disruption for change in changes), key=DISRUPTION_ORDER.index, default="none")
         effective = max((change.effective for change in changes), key=EFFECTIVE_ORDER.index, default="none")
         key = f"rollout\n{self.planner.fleet}\n{self.pool.name}\n{self.view.version}\n{self.digest}"
-        known = all(self._is_completed(node) for node in ready)
         started = RolloutStarted(
             pool=self.pool.name,
             rollout=str(uuid.uuid5(EVENT_NAMESPACE, key)),
@@ -171,7 +170,7 @@ class _PoolPlan:
             effective=effective,
             reasons=tuple(sorted({reason for change in changes for reason in change.reasons})),
             commit=self.view.commit,
-            kind="catch-up" if known else "rollout",
+            kind=rollout_kind(self.view, ready),
         )
         self.events.append(started)
         return RolloutView(started.rollout, "progressing", self.targets, self.now, started.kind)
@@ -263,6 +262,12 @@ class _PoolPlan:
             epoch=self.planner.epoch,
             effective=change.effective if change else "none",
         )
+
+
+def rollout_kind(view: PoolView, ready: Sequence[NodeView]) -> str:
+    """`catch-up` where the nodes get what a completed rollout brought to others, else `rollout`."""
+    known = all(view.completed.get(node.key) == node.target for node in ready)
+    return "catch-up" if known else "rollout"
 
 
 def plan_digest(nodes: Sequence[NodeView], targets: Mapping[str, str]) -> str:

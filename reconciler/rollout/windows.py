@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 from reconciler.rollout.fields import BadValue, Field, duration, list_of, one_of, text
+
+LOOK_AHEAD = 400
+"""Times of each window's schedule that are looked at for the next opening."""
 
 FIRST = datetime(1970, 1, 2, tzinfo=UTC)
 """A schedule is asked from here to find out whether it can be read."""
@@ -53,6 +57,23 @@ windows = list_of(
     _check,
 )
 """Reads spec.windows; durations become seconds."""
+
+
+def next_opening(spec: Sequence[Mapping[str, Any]], now: datetime) -> datetime | None:
+    """When nodes may next be begun: now where they may; None where, as far as is looked ahead, never.
+
+    Looks at each time at which an allow window opens or a deny window ends, 400 of each.
+    """
+    if not closed(spec, now):
+        return now
+    moments = []
+    for window in spec:
+        length = timedelta(seconds=window["duration"] if window["kind"] == "deny" else 0)
+        begun = [_begun(window, now)] if window["kind"] == "deny" else []
+        moments += [moment + length for moment in (*begun, *islice(_times(window, now), LOOK_AHEAD))]
+    return next(
+        (moment for moment in sorted(m.astimezone(UTC) for m in moments if m > now) if not closed(spec, moment)), None
+    )
 
 
 def closed(spec: Sequence[Mapping[str, Any]], now: datetime) -> str:

@@ -41,6 +41,12 @@ class GitSource:
         """See ports.Source. With `since`, `limit` keeps the oldest."""
         return await asyncio.to_thread(self._mirror.commits, self._deadline(), since, head, limit)
 
+    async def revision(self, name: str) -> str:
+        """See ports.Source."""
+        if not name or _BAD_BRANCH.search(name):
+            raise UsageError(f"{name!r} cannot be the name of a branch or commit", where="revision")
+        return await asyncio.to_thread(self._mirror.revision, self._deadline(), name)
+
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         """See ports.Source. `.reconcilerignore` files that cannot be read are in the answer, refused."""
         return await asyncio.to_thread(self._manifests, self._deadline(), commit)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reconciler.errors import SourceError
+from reconciler.errors import SourceError, UsageError
 from reconciler.ports import Commit
 from reconciler.source.command import Deadline, GitCommand, Remote
 from reconciler.source.failures import mirror_error, timed_out
 
 _FIELDS = ("%H", "%P", "%an", "%ae", "%at", "%cn", "%ce", "%ct", "%B")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _LOCK_POLL = 0.05
 """Seconds between two looks at a lock that another process holds."""
 
@@ -40,8 +42,33 @@ class Mirror:
             return wanted
         with self._locked(deadline) as lock:
             if self._local_head(deadline) != wanted:
-                self._fetch(deadline, lock)
+                self._fetch(deadline, lock, f"+{self._ref}:{self._ref}")
         return self._local_head(deadline)
+
+    def revision(self, deadline: Deadline, name: str) -> str:
+        """See ports.Source.revision. What was fetched last stays below refs/plan."""
+        self._prepare(deadline)
+        if _COMMIT.fullmatch(name):
+            if not self._commit_id(deadline, name):
+                self.refresh(deadline)  # it may be newer than the mirror
+            if found := self._commit_id(deadline, name):
+                return found
+        wanted = name if name.startswith("refs/") else f"refs/heads/{name}"
+        listing = self._git.ask_remote(deadline, "ls-remote", self.remote.url, wanted).decode()
+        named = (line.partition("\t") for line in listing.splitlines())
+        found = next((sha for sha, _, ref in named if ref == wanted), "")
+        if not found:
+            remedy = f"name a branch, a full ref, or a commit of {self.branch}"
+            raise UsageError(f"there is no branch or commit {name!r}", where=self.remote.url, remedy=remedy)
+        if not self._has_commit(deadline, found):
+            with self._locked(deadline) as lock:
+                self._fetch(deadline, lock, f"+{wanted}:refs/plan/latest")
+        return self._commit_id(deadline, found)
+
+    def _commit_id(self, deadline: Deadline, name: str) -> str:
+        """The full id of the commit that `name` names in the mirror, or nothing."""
+        answer = self._git.try_run(deadline, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        return answer.out.decode().strip() if answer.status == 0 else ""
 
     def _prepare(self, deadline: Deadline) -> None:
         if (self._directory / "objects" / "info").is_dir():  # what git init makes last
@@ -70,13 +97,11 @@ class Mirror:
 
     def _local_head(self, deadline: Deadline) -> str:
         """The mirror's commit, `` if it has none whose objects are there."""
-        answer = self._git.try_run(deadline, "rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
-        return answer.out.decode().strip() if answer.status == 0 else ""
+        return self._commit_id(deadline, self._ref)
 
-    def _fetch(self, deadline: Deadline, lock: int) -> None:
+    def _fetch(self, deadline: Deadline, lock: int, refspec: str) -> None:
         for stale in self._stale_locks():
             stale.unlink(missing_ok=True)
-        refspec = f"+{self._ref}:{self._ref}"
         arguments = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
         self._git.ask_remote(deadline, *arguments, self.remote.url, refspec, keep=(lock,))
 
@@ -129,7 +154,7 @@ class Mirror:
         return answer.status == 0
 
     def _has_commit(self, deadline: Deadline, sha: str) -> bool:
-        return self._git.try_run(deadline, "rev-parse", "--verify", "--quiet", f"{sha}^{{commit}}").status == 0
+        return bool(self._commit_id(deadline, sha))
 
     def _require_commit(self, deadline: Deadline, sha: str) -> None:
         if not self._has_commit(deadline, sha):

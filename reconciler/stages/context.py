@@ -42,12 +42,18 @@ class FleetSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a pass is, for people who wait: `done` of `total` nodes, and what was just found or done."""
+    """Where a pass is, for people who wait: `done` of `total` nodes, and what was just found or done.
+
+    `wave` is the rollout's latest, such as `canary` or `wave 3`; `passing`: the message says what is waited for, and
+    the next one of the stage replaces it.
+    """
 
     stage: str
     message: str
     done: int = 0
     total: int = 0
+    wave: str = ""
+    passing: bool = False
 
 
 def _silent(progress: Progress) -> None:

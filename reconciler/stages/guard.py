@@ -31,6 +31,8 @@ from reconciler.stages.ways import Way, Ways
 ACCEPT = "reconciler.dev/accept-unpullable"
 """Annotation: globs of images that the resource's change may lock out, separated by blanks or commas."""
 
+Answers = tuple[Mapping[str, NodeImages], dict[str, str]]
+
 MOST_LISTED = 50
 """Images of a change that an event lists; the others are counted."""
 
@@ -48,8 +50,11 @@ class Pending:
     accepted: tuple[str, ...] = ()
 
 
-async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool = False) -> int:
-    """Append GuardJudged for every pool with something to judge; returns for how many. `recheck`: judge anew."""
+async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool = False, ask_nodes: bool = True) -> int:
+    """Append GuardJudged for every pool with something to judge; returns for how many. `recheck`: judge anew.
+
+    Without `ask_nodes` only the images that pools name count.
+    """
     snapshot = await context.snapshot()
     desired, sets, judged = Desired(context.name, snapshot.rows), await file_sets(context, snapshot), 0
     for pool in desired.pools.values():
@@ -60,7 +65,8 @@ async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool 
             pending.accepted = await _accepted(context, desired, pool, pending)
         if not found or not (recheck or _to_judge(state, found, mine)):
             continue
-        body = await _judge(context, snapshot, state, found, mine)
+        told = await _ask(context, pool, mine) if ask_nodes else ({}, {})
+        body = _judge(snapshot, state, found, mine, told)
         row = snapshot.one(GUARDS, context.name, pool.name) or {}
         if any(row.get(name) != value for name, value in plain(body.as_data()).items() if name != "pool"):
             cause = (snapshot.one(POOLS, context.name, pool.name) or {}).get("cause")
@@ -107,11 +113,11 @@ def _to_judge(state: GuardState, found: Sequence[Pending], sights: Mapping[str, 
     return not same or not state.answered(name for name, sight in sights.items() if not sight.out)
 
 
-async def _judge(
-    context: Context, snapshot: Snapshot, state: GuardState, found: Sequence[Pending], sights: Mapping[str, Sight]
+def _judge(
+    snapshot: Snapshot, state: GuardState, found: Sequence[Pending], sights: Mapping[str, Sight], answers: Answers
 ) -> GuardJudged:
-    """Ask every node of the pool that answers, and judge every way with what they told."""
-    told, untold = await _ask(context, state.pool, sights)
+    """Judge every way with what the nodes of the pool told."""
+    told, untold = answers
     spec = state.pool.spec
     running = {image for answer in told.values() for image in answer.images}
     arms = {*spec["requiredImages"], *filter(None, (spec["releaseImage"],)), *running}
@@ -135,14 +141,13 @@ async def _judge(
     return GuardJudged(state.pool.name, count, heard, untold, unheard, settings, tuple(changes))
 
 
-async def _ask(
-    context: Context, pool: Pool, sights: Mapping[str, Sight]
-) -> tuple[dict[str, NodeImages], dict[str, str]]:
+async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Answers:
     """What the nodes that answer need; and who answered, but could not tell. A lost link is asked again."""
     names = sorted(name for name, sight in sights.items() if not sight.out)
     request = ImagesRequest(context.log.log_id, pool.runtime)
     answers = await context.runner.images([(sights[name].target, request) for name in names])
-    told, untold = {}, {}
+    told: dict[str, NodeImages] = {}
+    untold: dict[str, str] = {}
     for name, answer in zip(names, answers, strict=True):
         if isinstance(answer, NodeImages):
             told[name] = answer

@@ -91,7 +91,7 @@ async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
         sights[name].out = again.out
         if again.observation:
             sights[name].observation = again.observation
-            sights[name].out = _not_ours(again, again.observation, context.log.log_id)
+            sights[name].out = not_ours(again, again.observation, context.log.log_id)
             await context.keep(f.content for f in again.observation.files.values() if f.content is not None)
 
 
@@ -227,7 +227,7 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
         sight.state, sight.applied, sight.unproven = {}, FileSet(()), FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
     sight.out = f"is the same machine as node {twin}: remove one of the two Nodes" if twin else ""
-    sight.out = sight.out or _not_ours(sight, seen, log_id)
+    sight.out = sight.out or not_ours(sight, seen, log_id)
     if sight.out:
         sight.bodies.extend(_unreachable(sight, refused=True))
     elif sight.state.get("unreachable"):
@@ -241,7 +241,7 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
         sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
 
 
-def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
+def not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     """Why a node that answers must not be written, or nothing."""
     if seen.owner is not None and seen.owner.log_id != log_id:
         return f"belongs to another log ({seen.owner.log_id}): release it there first"

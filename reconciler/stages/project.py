@@ -71,10 +71,7 @@ async def _project_unit(
 ) -> FilesRendered | str | None:
     """The files of the unit, or why there are none; None where what is recorded still holds."""
     pool = desired.pools[unit.pool]
-    versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
-    resources = await context.load_resources(versions)
-    chosen = [resources[version] for version in versions]
-    inputs = render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+    chosen, inputs = await inputs_of(context, desired, unit)
     row = snapshot.one(RENDERS, context.name, unit.pool, unit.node, unit.base)
     if row is not None and row["inputs"] == inputs:
         return None
@@ -83,17 +80,27 @@ async def _project_unit(
         names = ("renderer", "files", "origins")
         renderer, files, origins = (str(recorded[name]) for name in names)
     else:
-        outcome = await _render(context, pool, chosen, unit)
+        outcome = await render_unit(context, pool, chosen, unit)
         if not outcome.ok:
             return "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
         renderer = RENDERER_VERSION
-        files, origins = await _keep(context, outcome)
+        files, origins = await keep_rendered(context, outcome)
     old = str(row["files"]) if row else ""
     disruption = await _disruption(context, pool, unit, old, files)
     return FilesRendered(unit.pool, unit.node, unit.base, inputs, renderer, files, origins, disruption)
 
 
-async def _render(context: Context, pool: Pool, resources: list[Resource], unit: Unit) -> Rendered:
+async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[list[Resource], str]:
+    """The resources that a unit is rendered from, and the digest of all that decides its bytes."""
+    pool = desired.pools[unit.pool]
+    versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
+    resources = await context.load_resources(versions)
+    chosen = [resources[version] for version in versions]
+    return chosen, render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+
+
+async def render_unit(context: Context, pool: Pool, resources: list[Resource], unit: Unit) -> Rendered:
+    """What today's renderer makes of a unit."""
     return render(resources, await options_over(context, pool, unit.base_files))
 
 
@@ -117,7 +124,7 @@ def _blocked(snapshot: Snapshot, pool: str, reasons: Mapping[str, Unit], *, clea
     return [PlanBlocked(pool, reason, f"base {', '.join(bases)}" if bases else "")]
 
 
-async def _keep(context: Context, outcome: Rendered) -> tuple[str, str]:
+async def keep_rendered(context: Context, outcome: Rendered) -> tuple[str, str]:
     """Store the files, their set and their provenance; the digests of the set and of the provenance."""
     entries = tuple(FileEntry(file.path, file.mode, file.sha256) for file in outcome.files)
     origins = {

@@ -88,7 +88,7 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
         snapshot = await context.snapshot()
         if (snapshot.one(FLEETS, context.name) or {}).get("head") != recorded:
             raise WrongExpectation("another replica recorded commits meanwhile", remedy="this is retried")
-        await _record_commit(context, snapshot, commit)
+        await record_commit(context, snapshot, commit)
         recorded = commit.sha
     return len(commits)
 
@@ -117,7 +117,7 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
         return 0
     commits = await context.source.commits(None, head)
     for commit in commits or ():
-        await _record_commit(context, snapshot, commit)
+        await record_commit(context, snapshot, commit)
     return 1
 
 
@@ -135,7 +135,8 @@ async def judged_with(context: Context) -> str:
     )
 
 
-async def _record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
+async def record_commit(context: Context, snapshot: Snapshot, commit: Commit) -> None:
+    """Judge a commit and append its group: what it changes, or why it is not taken."""
     settings = await judged_with(context)
     checked = await check_signatures(context, snapshot, commit.sha)
     difference = await _judged(context, snapshot, commit, checked)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from reconciler.errors import WrongExpectation
-from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver
+from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver, WaveStarted
 from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
@@ -79,6 +79,7 @@ class _PoolRoll:
         self.done = Rolled(name)
         self.running: set[asyncio.Task[Ended]] = set()
         self.outdated = False
+        self.wave = ""
 
     async def run(self) -> Rolled:
         try:
@@ -105,6 +106,7 @@ class _PoolRoll:
             self.done.moving = True
             await asyncio.sleep(0)
             return True
+        self.wave = _latest_wave(view, plan)
         self.look.tried.update(one.step.node for one in begun)
         wanted = {node.name: node.back or node.target for node in view.nodes}
         # A step that was taken over may bring what nobody wants any more; the node's turn comes in the next pass.
@@ -130,7 +132,8 @@ class _PoolRoll:
             self.done.acted += 1
             self.done.settled += not end.failed
             message = f"{node}: {end.failed}" if end.failed else f"{node} {end.said} ({end.step.purpose})"
-            self.context.progress(Progress(f"pool {self.name}", message, self.done.settled, self.done.total))
+            stage = f"pool {self.name}"
+            self.context.progress(Progress(stage, message, self.done.settled, self.done.total, self.wave))
         fault_point("between-nodes")
 
     async def _record(self, ends: Sequence[Ended]) -> None:
@@ -208,6 +211,17 @@ def _phase(snapshot: Snapshot, step: StepStarted) -> str:
     """How far a step that is taken over had come; a new one has only begun."""
     state = snapshot.one(NODE_STATES, snapshot.fleet, step.node) or {}
     return str(state["phase"]) if state.get("step") == step.step else "begun"
+
+
+def _latest_wave(view: PoolView, plan: Plan) -> str:
+    """The wave that the pool's nodes are in, in words; empty where there is none."""
+    begun = [wave for wave in plan.events if isinstance(wave, WaveStarted)]
+    if begun:
+        return "canary" if begun[-1].kind == "canary" else f"wave {begun[-1].wave}"
+    rollout = view.rollout
+    if rollout is None or rollout.state != "progressing" or not rollout.waves:
+        return ""
+    return "canary" if rollout.waves[-1].kind == "canary" else f"wave {len(rollout.waves)}"
 
 
 def _moving(view: PoolView, plan: Plan) -> bool:

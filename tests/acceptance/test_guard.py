@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import commands, queries
+from reconciler import commands, control, queries
 from reconciler.cycle import run_pass
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import GuardJudged
@@ -61,9 +61,9 @@ class Fleet:
         for name in ("w1", "w2"):
             self.transport.node(name).faults.unreachable = name in step.get("unreachable", ())
         if "override" in step:
-            await commands.override(self.world.context, pool="worker", reason="test", **step["override"])
+            await control.override(self.world.context, pool="worker", reason="test", **step["override"])
         if "approve" in step:
-            await commands.approve_pool(self.world.context, "worker", reason=step["approve"])
+            await control.approve_pool(self.world.context, "worker", reason=step["approve"])
         if "rollback" in step:
             await commands.rollback(self.world.context, to=step["rollback"], reason="test")
         before, asked = await self.world.head(), self.transport.node("w1").asked
@@ -122,9 +122,7 @@ async def test_many_images_are_listed_in_part_and_given_up_as_a_whole(fleet: Fle
     await blocked(fleet, [f"docker.io/team/app-{number:03}:1" for number in range(70)])
     (change,) = (await last_judgement(fleet)).changes
     assert (change["blocking"], len(change["turned"]), change["more"]) == (70, 50, 20)
-    done = await commands.override(
-        fleet.world.context, pool="worker", glob="docker.io/*-069:1", reason="", dry_run=True
-    )
+    done = await control.override(fleet.world.context, pool="worker", glob="docker.io/*-069:1", reason="", dry_run=True)
     assert (done["givenUp"], done["unlisted"]) == ([], 20)
     await fleet.do({"override": {"glob": "docker.io/team/*"}, "expect": {"exit": 0, "w1": "docker.io"}})
 
@@ -133,19 +131,19 @@ async def test_an_override_says_what_it_would_do_and_refuses_what_it_cannot(flee
     context = fleet.world.context
     await blocked(fleet, ["docker.io/a/app:1", "docker.io/b/app:1"])
     head = await fleet.world.head()
-    done = await commands.override(context, pool="worker", glob="docker.io/a/*", reason="", dry_run=True)
+    done = await control.override(context, pool="worker", glob="docker.io/a/*", reason="", dry_run=True)
     assert (done["givenUp"], done["stillBlocking"]) == (["docker.io/a/app:1"], ["docker.io/b/app:1"])
     with pytest.raises(UsageError, match="there is no pool nobody"):
-        await commands.override(context, pool="nobody", glob="*", reason="x")
+        await control.override(context, pool="nobody", glob="*", reason="x")
     with pytest.raises(UsageError, match=r"quay.io/\* matches none"):
-        await commands.override(context, pool="worker", glob="quay.io/*", reason="x")
+        await control.override(context, pool="worker", glob="quay.io/*", reason="x")
     with pytest.raises(UsageError, match="nothing in pool worker waits for approval"):
-        await commands.approve_pool(context, "worker", reason="x")
+        await control.approve_pool(context, "worker", reason="x")
     assert await fleet.world.head() == head
-    await commands.override(context, pool="worker", glob="*", reason="x")
+    await control.override(context, pool="worker", glob="*", reason="x")
     assert (await fleet.world.sync()).exit_code == 0
     with pytest.raises(UsageError, match="the guard blocks nothing in pool worker"):
-        await commands.override(context, pool="worker", glob="*", reason="x")
+        await control.override(context, pool="worker", glob="*", reason="x")
 
 
 async def test_two_replicas_judge_once(fleet: Fleet) -> None:
@@ -236,7 +234,7 @@ async def test_a_real_node_tells_what_it_runs(node: SandboxNode, tmp_path: Path)
     assert status.guard == "2 images"
     assert "docker.io/library/nginx:1 by tag could no longer be pulled" in status.blocked
     assert node.actions() == []
-    await commands.override(world.context, pool="worker", glob="docker.io/*", reason="moved")
+    await control.override(world.context, pool="worker", glob="docker.io/*", reason="moved")
     assert (await world.sync()).exit_code == 0
     assert "docker.io" in (node.root / REGISTRIES_CONF.lstrip("/")).read_text()
     await transport.close()

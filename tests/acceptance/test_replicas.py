@@ -52,6 +52,9 @@ class Overtaken:
         await record(self._other, head)
         return found
 
+    async def revision(self, name: str) -> str:
+        return await self._source.revision(name)
+
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         return await self._source.manifests(commit)
 

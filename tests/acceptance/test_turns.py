@@ -190,7 +190,7 @@ async def test_an_aborted_rollout_stays_where_it_is_until_it_is_retried(fleet: F
     assert await fleet.waits() == dict.fromkeys(("w2", "w3", "w4"), "rollout aborted")
     await control.retry(fleet.world.context, "worker", reason="today")
     assert (await fleet.waits())["w2"].startswith("waits for approval")
-    done = await control.approve_rollout(fleet.world.context, "worker", reason="the canary is well")
+    done = await control.approve_pool(fleet.world.context, "worker", reason="the canary is well")
     assert done["stage"] == "canary"
     assert (await fleet.world.sync()).exit_code == 0
 
@@ -202,10 +202,10 @@ async def test_a_plan_is_approved_by_its_digest(fleet: Fleet) -> None:
     await fleet.world.run()
     assert set(fleet.blocked().values()) == {"untrusted"}
     with pytest.raises(UsageError, match="not 0000000"):
-        await control.approve_rollout(fleet.world.context, "worker", reason="x", plan="0000000")
-    await control.approve_rollout(fleet.world.context, "worker", reason="x")
-    with pytest.raises(UsageError, match="no rollout of pool worker waits"):
-        await control.approve_rollout(fleet.world.context, "worker", reason="x")
+        await control.approve_pool(fleet.world.context, "worker", reason="x", plan="0000000")
+    await control.approve_pool(fleet.world.context, "worker", reason="x")
+    with pytest.raises(UsageError, match="nothing in pool worker waits"):
+        await control.approve_pool(fleet.world.context, "worker", reason="x")
     assert (await fleet.world.sync()).exit_code == 0
 
 

@@ -93,6 +93,32 @@ async def test_commits_are_first_parent_and_oldest_first(repository: GitReposito
     assert [c.sha for c in await source.commits(on_topic, head) or []] == [base, direct, merge][1:]
 
 
+async def test_a_branch_a_ref_and_a_commit_are_found_by_name(repository: GitRepository) -> None:
+    base = repository.commit("base", a="1")
+    source = source_of(repository)
+    await source.head()
+    repository.git("checkout", "-q", "-b", "topic/x")
+    on_topic = repository.commit("on the topic", b="1")
+    repository.git("update-ref", "refs/pull/7/merge", on_topic)
+    repository.git("checkout", "-q", "main")
+    newer = repository.commit("newer", a="2")
+    assert await source.revision("topic/x") == on_topic
+    repository.git("branch", "-q", "-M", "topic/x", "topic")
+    repository.git("checkout", "-q", "topic")
+    on_topic = repository.commit("further on the topic", b="2")
+    repository.git("checkout", "-q", "main")
+    assert await source.revision("topic") == on_topic
+    repository.git("update-ref", "refs/pull/7/merge", on_topic)
+    assert await source.revision("refs/pull/7/merge") == on_topic
+    assert [file.path for file in await source.manifests(on_topic)] == ["a.yaml", "b.yaml"]
+    assert await source.revision(base[:9]) == base
+    assert await source.revision(newer) == newer  # not in the mirror until asked for
+    assert await source.head() == newer
+    for name in ("nowhere", "feedbeef", "--upload-pack=x", ""):
+        with pytest.raises(UsageError):
+            await source.revision(name)
+
+
 async def test_first_sync_takes_the_head_or_the_last_commits(repository: GitRepository) -> None:
     shas = [repository.commit(f"number {n}", a=str(n)) for n in range(5)]
     source = source_of(repository)

@@ -49,11 +49,17 @@ def test_on_a_terminal_each_stage_has_a_bar() -> None:
     report(Progress("pool infra", "infra-1 converged", 1, 1))
     report(Progress("pool worker", "worker-2 converged", 2, 3))
     report(Progress("record", "abc1234 Begin (CommitAccepted)"))
+    report(Progress("waiting", "pool worker: canary soaks", passing=True))
+    report(Progress("waiting", "pool worker: waits for its wave", passing=True))
+    report(Progress("pool db", "db-1 converged", 1, 4, wave="wave 2"))
     tasks = {task.description: (task.completed, task.total, task.fields["message"]) for task in bars.tasks}
     assert tasks == {
         "pool worker": (2, 3, "worker-2 converged"),
         "pool infra": (1, 1, "infra-1 converged"),
+        "waiting": (0, None, "pool worker: waits for its wave"),
+        "pool db": (1, 4, "db-1 converged"),
     }
+    assert [task.fields["wave"] for task in bars.tasks if task.description == "pool db"] == ["wave 2"]
     assert "record: abc1234 Begin (CommitAccepted)" in screen.getvalue()
 
 
