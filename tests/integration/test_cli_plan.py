@@ -47,6 +47,8 @@ def test_from_a_proposal_to_its_plan_in_ci_and_its_log(fleet: Doors, tmp_path: P
     ci = CliRunner().invoke(main, [*asked, "--inventory-from", str(export), "-o", "json"])
     assert ci.exit_code == 0, ci.output
     told = json.loads(ci.stdout)
+    assert [pool.pop("guard") for pool in live["pools"]] == ["1 image"]
+    assert [pool.pop("guard") for pool in told["pools"]] == ["1 image, 2 nodes did not tell"]
     assert {**told, "nodesFrom": "nodes"} == live
     comment = CliRunner().invoke(main, [*asked, "--inventory-from", str(export), "-o", "markdown"]).stdout
     assert comment.startswith("### reconciler plan: ")

@@ -231,7 +231,15 @@ def markdown_of(diff: list[dict[str, str]]) -> str:
     """The comment of a plan that changes one node so."""
     empty: dict[str, Any] = dict.fromkeys(("reasons", "waves", "waits", "unknown", "repairs", "returns", "images"), ())
     change = {"start": "s", "nodes": ["worker-1"], "diff": diff}
-    pool = empty | {"name": "worker", "mode": "enforce", "digest": "d" * 64, "nodes": 1, "behind": 1, "blocked": ""}
+    pool = empty | {
+        "name": "worker",
+        "mode": "enforce",
+        "digest": "d" * 64,
+        "nodes": 1,
+        "behind": 1,
+        "blocked": "",
+        "guard": "1 image",
+    }
     pool["rejected"] = None
     pool |= {"disruption": "none", "effective": "none", "changes": [change]}
     data: dict[str, Any] = dict.fromkeys(("removes", "problems", "warnings"), ())
