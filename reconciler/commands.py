@@ -119,6 +119,7 @@ def _rollback_data(hold: str | None, found: Rollback) -> dict[str, Any]:
         "replaces": list(found.replaces),
         "renderedAnew": list(found.rendered_anew),
         "nodes": list(found.nodes),
+        "pools": list(found.scope.pools),
     }
 
 

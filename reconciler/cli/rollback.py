@@ -36,6 +36,7 @@ POINT_COLUMNS = (
 @option("--node", metavar="NAME", show_default="all", help="Only this node.")
 @option("--resource", metavar="ID", show_default="all", help="Only this resource: [PATH:]KIND/NAME.")
 @option("--reason", metavar="TEXT", show_default="required with --to", help="Why; it is recorded.")
+@flag("--now", help="Begin nodes outside of their pools' windows, too, for an hour; it is recorded.")
 @flag("--dry-run", help="Show what would be rolled back, and record nothing.")
 @yes
 @waiting
@@ -43,8 +44,8 @@ POINT_COLUMNS = (
 @fleet
 @click.pass_obj
 def rollback(
-    session: Session, /, to: str | None, dry_run: bool, yes: bool, wait: bool, timeout: float, output: str,
-    **asked: Any,
+    session: Session, /, to: str | None, now: bool, dry_run: bool, yes: bool, wait: bool, timeout: float,
+    output: str, **asked: Any,
 ) -> int:  # fmt: skip
     """Take the fleet, a pool, a node or a resource back to an earlier state, and hold it there against newer commits.
 
@@ -59,7 +60,7 @@ def rollback(
     if dry_run:
         _print(output, run(_preview(session, asked)))
         return 0
-    return run(_rollback(session, asked, output, yes=yes, within=timeout if wait else None))
+    return run(_rollback(session, asked, output, yes=yes, now=now, within=timeout if wait else None))
 
 
 async def _points(session: Session, pool: str | None) -> list[dict[str, Any]]:
@@ -76,8 +77,10 @@ async def _preview(session: Session, asked: Mapping[str, Any]) -> dict[str, Any]
         return await commands.rollback(context, **asked, dry_run=True)
 
 
-async def _rollback(session: Session, asked: Mapping[str, Any], form: str, *, yes: bool, within: float | None) -> int:
-    from reconciler import commands  # as above
+async def _rollback(
+    session: Session, asked: Mapping[str, Any], form: str, *, yes: bool, now: bool, within: float | None
+) -> int:
+    from reconciler import commands, control  # as above
 
     async with session.context() as context:
         planned = await commands.rollback(context, **asked, dry_run=True)
@@ -85,7 +88,10 @@ async def _rollback(session: Session, asked: Mapping[str, Any], form: str, *, ye
             for line in _lines(planned):
                 click.echo(line, err=True)
         confirm(f"roll back to #{planned['position']}", yes=yes)
-        _print(form, await commands.rollback(context, **asked))
+        done = await commands.rollback(context, **asked)
+        for pool in done["pools"] if now else ():
+            await control.override_windows(context, pool, reason=asked["reason"])
+        _print(form, done)
         with progress() as report:
             context.progress = report
             return await bring_to_nodes(context, within)
