@@ -55,6 +55,10 @@ def merge(stage: Stage) -> None:
     stage.shell(f"echo '    - {MIRROR}' >> {stage.fleet}/mirrors.yaml")
     stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Use a second mirror of the payload'")
     stage.shell(f"git -C {stage.fleet} switch --quiet main")
+    stage.say("\nBefore the merge: what would it do, to which nodes, in which order?")
+    plan = stage.reconciler("plan --ref second-mirror")
+    stage.check(f'+location = "{MIRROR}"' in plan, "the plan shows the second mirror")
+    stage.check(f"canary {stage.nodes[0].name}" in plan, "the plan says who goes first")
     message = "Merge pull request #1 from alice/second-mirror"
     stage.shell(f"git -C {stage.fleet} merge --quiet --no-ff --message '{message}' second-mirror")
     stage.reconciler("sync --wait")
@@ -69,13 +73,16 @@ def look_back(stage: Stage) -> None:
     lines = stage.reconciler(f"history --limit {7 + 5 * len(stage.nodes)}")
     stage.check("pull request #1" in lines, "the history names the pull request")
     stage.check(lines.count("NodeConverged") == len(stage.nodes), "the history has each node's receipt")
+    log = stage.reconciler(f"node log {stage.nodes[0].name} --limit 1")
+    stage.check("#1" in log, "the node's own log names the pull request")
 
 
 def ask_why(stage: Stage) -> None:
     stage.begin("Why can an image not be pulled?")
-    stage.say("Asked of the repository alone: no node, no database. Exit code 1: it cannot be pulled.")
-    answer = stage.reconciler(f"why untrusted.com/app:1 --from {stage.fleet}", ends=1)
+    stage.say("Asked of the fleet; with --from DIR, of any folder of manifests. Exit code 1: it cannot be pulled.")
+    answer = stage.reconciler("why untrusted.com/app:1", ends=1)
     stage.check("spec.registrySources.allowedRegistries" in answer, "the answer names the deciding field")
+    stage.check("Begin with the example fleet" in answer or "commit" in answer, "the answer names the commit")
 
 
 def refuse(stage: Stage) -> None:
@@ -86,6 +93,20 @@ def refuse(stage: Stage) -> None:
     stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Block untrusted.com'")
     said = stage.reconciler("sync", ends=4)
     stage.check(re.search(r"image\.yaml:\d+", said) is not None, "the message names file and line")
+    stage.check(stage.fingerprint() == before, "nothing was changed on any node")
+    stage.say("\nNo node was touched. The author takes it back:")
+    stage.shell(f"git -C {stage.fleet} revert --no-edit HEAD")
+    stage.reconciler("sync")
+
+
+def protect(stage: Stage) -> None:
+    stage.begin("A change that would lock out an image that is needed")
+    before = stage.fingerprint()
+    stage.say("The pool requires example.com/app; this commit no longer allows example.com. Exit code 3: it waits.")
+    stage.shell(f"sed -i '/^    - example.com$/d' {stage.fleet}/image.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Allow fewer registries'")
+    said = stage.reconciler("sync", ends=3)
+    stage.check("example.com/app" in said, "the guard names the image")
     stage.check(stage.fingerprint() == before, "nothing was changed on any node")
     stage.say("\nNo node was touched. The author takes it back:")
     stage.shell(f"git -C {stage.fleet} revert --no-edit HEAD")
@@ -160,6 +181,7 @@ STEPS: Sequence[Callable[[Stage], None]] = (
     look_back,
     ask_why,
     refuse,
+    protect,
     repair,
     roll_back_without_git,
     explain,
@@ -172,6 +194,8 @@ SHOWN: Mapping[str, str] = {
     "enforce": "a commit reaches the nodes: one first, then the rest, each runtime reloaded once",
     "history": "each pull request with its effect, down to the receipt of every node",
     "why": "for any image: the verdict, the deciding line and field, and what would have to change",
+    "plan": "before a merge: which files change on which nodes, in which order, and who waits for what",
+    "guard": "a change that would lock out an image that is needed stops, and names it",
     "refusal": "a bad commit changes nothing, and says where it is wrong",
     "repair": "a file changed by hand is put back, before and after kept",
     "rollback": "without Git, byte for byte, held until a person ends it",
