@@ -18,6 +18,9 @@ FAULT_POINTS = {
     "after-append": "an append group is in the log; nothing follows from it yet",
     "between-nodes": "a node is done and recorded; the next is not begun",
     "after-step-started": "StepStarted is in the log; the node was not asked yet",
+    "after-cordon": "the node is cordoned, which is in the log; it is not drained yet",
+    "after-drain": "the node is drained, which is in the log; it was not asked to apply yet",
+    "before-uncordon": "the drained node has acted; it is cordoned still, and nothing of it is in the log",
     "before-receipt-recorded": "the node has acted; its receipt is not in the log",
 }
 

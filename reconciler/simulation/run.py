@@ -1,0 +1,149 @@
+"""Pass after pass in virtual time until nothing more will happen by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from reconciler import commands, control
+from reconciler.cycle import Pass, run_pass
+from reconciler.ports import Snapshot
+from reconciler.projections.tables import FLEETS, POOLS, ROLLOUTS
+from reconciler.rollout.plan import Planner, plan_pool
+from reconciler.simulation.faults import Fault
+from reconciler.simulation.world import OWNER, World
+from reconciler.stages.changes import Changes
+from reconciler.stages.context import EPOCH
+from reconciler.stages.view import Look, view_pool
+
+PRECISION = 60
+"""The longer nothing happens, the rarer it is looked whether something would; a wait is exact to 1/60 of it."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`every`: seconds from pass to pass. `longest`: seconds after which it is over. `approve`: people say yes."""
+
+    every: float = 60
+    longest: float = 24 * 3600
+    approve: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """`begun` and `position`: where the simulation began. `seconds`: from there to the last event. `waits`: per pool,
+    why nodes wait at the end. `late`: time ran out while more was to come."""
+
+    begun: datetime
+    position: int
+    seconds: float
+    waits: Mapping[str, Mapping[str, str]]
+    late: bool
+
+
+@dataclass(frozen=True)
+class _Standstill:
+    """ports.Clock that stands at one moment."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
+
+    async def sleep(self, seconds: float) -> None:
+        """At a moment nothing is waited for."""
+
+
+async def run(world: World, faults: Sequence[Fault], names: Sequence[str], terms: Terms) -> End:
+    """Make passes from now on, the faults coming and going on nodes of `names`, until no further one would act."""
+    log, clock, context = world.log, world.clock, world.context
+    begun, position, start = clock.now(), log.position, clock.elapsed
+    switches = [asyncio.create_task(_switch(world, fault, fault.chosen(names))) for fault in faults]
+    last, wake = start, start
+    try:
+        while wake is not None and wake <= start + terms.longest:
+            await clock.sleep(wake - clock.elapsed)
+            before = log.position
+            done = await run_pass(context)
+            if terms.approve:
+                await _approve(world)
+            if log.position != before:
+                last = clock.elapsed
+            ahead = [start + moment for moment in _moments(faults) if start + moment > clock.elapsed]
+            wake = await _wake(world, done, terms, ahead, moved=log.position != before)
+    finally:
+        for switch in switches:
+            switch.cancel()
+        await asyncio.gather(*switches, return_exceptions=True)
+    waits = {rolled.pool: dict(rolled.waits) for rolled in done.pools if rolled.waits}
+    return End(begun, position, last - start, waits, wake is not None)
+
+
+def _moments(faults: Sequence[Fault]) -> Iterator[int]:
+    """When a fault comes or goes, in seconds after the beginning."""
+    for fault in faults:
+        yield fault.after
+        if fault.lasts is not None:
+            yield fault.after + fault.lasts
+
+
+async def _switch(world: World, fault: Fault, nodes: Sequence[str]) -> None:
+    await world.clock.sleep(fault.after)
+    for name in nodes:
+        world.trouble(name, fault.kind, on=True)
+    if fault.lasts is not None:
+        await world.clock.sleep(fault.lasts)
+        for name in nodes:
+            world.trouble(name, fault.kind, on=False)
+
+
+async def _approve(world: World) -> None:
+    """What people are asked for, they grant."""
+    snapshot = await world.context.snapshot()
+    if (snapshot.one(FLEETS, snapshot.fleet) or {}).get("waiting"):
+        await commands.approve(world.context, None, reason=OWNER)
+    for (_, pool), row in snapshot.table(POOLS).items():
+        if row["spec"] and control.waiting_rollout(snapshot, row)[0] is not None:
+            await control.approve_rollout(world.context, pool, reason=OWNER)
+
+
+async def _wake(world: World, done: Pass, terms: Terms, ahead: Sequence[float], *, moved: bool) -> float | None:
+    """When the next pass is worth its while (seconds of the clock); None: never."""
+    now, snapshot = world.clock.elapsed, await world.context.snapshot()
+    if not ahead and _is_over(world, snapshot, done):
+        return None
+    if moved:
+        return now + terms.every
+    later = now + terms.every
+    while later <= min([now + terms.longest, *ahead]):
+        if await _would_act(world, done, snapshot, later):
+            return later
+        later += max(terms.every, (later - now) / PRECISION)
+    return min(ahead, default=None)
+
+
+def _is_over(world: World, snapshot: Snapshot, done: Pass) -> bool:
+    """Every rollout is complete, and whoever waits is in trouble that does not end."""
+    for rolled in done.pools:
+        row = snapshot.table(POOLS)[snapshot.fleet, rolled.pool]
+        rollout = snapshot.one(ROLLOUTS, snapshot.fleet, rolled.pool, row["rollout"] or "")
+        if rollout is not None and rollout["state"] == "progressing":
+            return False
+        if not rolled.waits.keys() <= world.troubled.keys():
+            return False
+    return True
+
+
+async def _would_act(world: World, done: Pass, snapshot: Snapshot, elapsed: float) -> bool:
+    """Whether the planner would do something then, if nothing changes until then."""
+    clock = _Standstill(world.clock.start + timedelta(seconds=elapsed))
+    context = replace(world.context, clock=clock)
+    for rolled in done.pools:
+        if rolled.waits:
+            look = Look(context, done.sights, Changes(context), set())
+            plan = plan_pool(await view_pool(look, snapshot, rolled.pool), Planner("", OWNER, EPOCH), clock.now())
+            if plan.events or plan.steps:
+                return True
+    return False
