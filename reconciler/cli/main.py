@@ -27,6 +27,7 @@ from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
+from reconciler.cli.simulate import simulate
 from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
@@ -47,6 +48,7 @@ VERBS: tuple[click.Command, ...] = (
     validate,
     render,
     lint,
+    simulate,
     why,
     rollback,
     hold,

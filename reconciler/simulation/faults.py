@@ -73,5 +73,3 @@ def some_unreachable(names: Sequence[str], percent: int, seed: int) -> list[Faul
     """That share of the nodes, at least one, drawn by `seed`, answers from beginning to end to nobody."""
     count = max(1, len(names) * percent // 100) if percent and names else 0
     return [Fault(name, "unreachable") for name in Random(seed).sample(sorted(names), count)]  # noqa: S311
-
-

@@ -38,7 +38,8 @@ async def report(world: World, end: End) -> dict[str, Any]:
     for node in status.nodes:
         if (node.files != "Converged" or not node.ready) and node.pool is not None:
             place = "failed" if node.files == "Failed" else "deferred" if world.troubled[node.name] else "waiting"
-            left[place].append({"name": node.name, "pool": node.pool, "reason": reasons.get(node.name, node.reason)})
+            reason = node.reason if place == "failed" else reasons.get(node.name, node.reason)
+            left[place].append({"name": node.name, "pool": node.pool, "reason": reason})
     pools = [_pool(world, snapshot, pool, left) for pool in status.pools]
     return {
         "ends": _ends(status, pools, left, late=end.late),

@@ -56,17 +56,21 @@ class _Standstill:
         """At a moment nothing is waited for."""
 
 
-async def run(world: World, faults: Sequence[Fault], names: Sequence[str], terms: Terms) -> End:
-    """Make passes from now on, the faults coming and going on nodes of `names`, until no further one would act."""
+async def run(world: World, faults: Sequence[Fault], names: Sequence[str], terms: Terms, *, source: bool = True) -> End:
+    """Make passes from now on, the faults coming and going on nodes of `names`, until no further one would act.
+
+    Without `source` the repository is left alone.
+    """
     log, clock, context = world.log, world.clock, world.context
     begun, position, start = clock.now(), log.position, clock.elapsed
     switches = [asyncio.create_task(_switch(world, fault, fault.chosen(names))) for fault in faults]
-    last, wake = start, start
+    last = start
+    wake: float | None = start
     try:
         while wake is not None and wake <= start + terms.longest:
             await clock.sleep(wake - clock.elapsed)
             before = log.position
-            done = await run_pass(context)
+            done = await run_pass(context, source=source)
             if terms.approve:
                 await _approve(world)
             if log.position != before:

@@ -34,6 +34,11 @@ class Script:
     terms: Terms = field(default_factory=Terms)
 
 
+def pace_of(**seconds: float) -> Pace:
+    """How long things take on the nodes; see Pace."""
+    return Pace(**seconds)
+
+
 def simulate_directory(
     after: Path, before: Path | None, mode: Literal["default", "strict"], start: datetime, script: Script
 ) -> dict[str, Any]:
@@ -58,22 +63,16 @@ def simulate_directory(
     return run_virtual(live())
 
 
-def simulate_fleet(
-    stands: Standing, files: Sequence[ManifestFile] | None, start: datetime, script: Script
-) -> dict[str, Any]:
-    """Go on from where a fleet stands, with a commit of these files on top (None: with what is under way there).
-
-    Raises InputRejected, UsageError.
-    """
+def simulate_fleet(stands: Standing, start: datetime, script: Script) -> dict[str, Any]:
+    """Go on from where a fleet stands, with the commit that comes next there. Raises InputRejected, UsageError."""
+    files = stands.files
     pools = _pools(files, stands.fleet.validation, start) if files is not None else {}
 
     async def live() -> dict[str, Any]:
         world = continued(stands, pools, script.pace, start)
         head = (stands.snapshot.one(FLEETS, stands.fleet.name) or {}).get("head")
-        commit = commit_of(files or (), head, start, "Simulated")
-        if files is not None:
-            world.source.history.append((commit, files))
-        return await _live(world, tuple(pools), script)
+        world.source.history.append((commit_of(files or (), head, start, "Simulated"), files or ()))
+        return await _live(world, tuple(pools), script, source=files is not None)
 
     return run_virtual(live())
 
@@ -86,7 +85,7 @@ def _pools(files: Sequence[ManifestFile], mode: Literal["default", "strict"], no
     return {name: node.pool for name, node in judgement.inventory.nodes.items()}
 
 
-async def _live(world: World, coming: tuple[str, ...], script: Script) -> dict[str, Any]:
+async def _live(world: World, coming: tuple[str, ...], script: Script, *, source: bool = True) -> dict[str, Any]:
     names = sorted({*coming, *(key[1] for key in (await world.context.snapshot()).table(NODES))})
     faults = [*script.faults, *some_unreachable(names, script.unreachable, script.seed)]
-    return await report(world, await run(world, faults, names, script.terms))
+    return await report(world, await run(world, faults, names, script.terms, source=source))

@@ -11,9 +11,9 @@ from datetime import datetime
 from reconciler import __version__
 from reconciler.events.catalogue import Event, NodeConverged, RolloutCompleted, RolloutStarted, StepStarted
 from reconciler.events.envelope import Actor
-from reconciler.ports import ApplyRequest, Commit, FileContent, ManifestFile, Owner, Snapshot
+from reconciler.ports import ApplyRequest, Commit, FileContent, ManifestFile, Owner, Snapshot, Source
 from reconciler.projections.fold import LogFold
-from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, RESOURCES, Row
+from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, NODES, POOLS, RENDERS, RESOURCES, Row
 from reconciler.rollout.pools import Pool
 from reconciler.source.memory import MemorySource
 from reconciler.stages.context import EPOCH, Context, FleetSettings, decode_file_set
@@ -63,12 +63,16 @@ class World:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a real fleet stands: its read tables, the log's id, and the contents that they name."""
+    """Where a real fleet stands: its read tables, the log's id, and the contents that they name.
+
+    `files` are those of the repository's head, or None where the log has that commit already.
+    """
 
     fleet: FleetSettings
     snapshot: Snapshot
     log_id: str
     contents: Mapping[str, bytes]
+    files: Sequence[ManifestFile] | None
 
 
 def make_world(
@@ -109,13 +113,15 @@ def commit_of(files: Sequence[ManifestFile], parent: str | None, at: datetime, m
 # --- A fleet that stands where a real one does ----------------------------------------------------------------------
 
 
-async def standing(context: Context) -> Standing:
-    """Read where a fleet stands from its log."""
+async def standing(context: Context, source: Source) -> Standing:
+    """Read where a fleet stands from its log, and what comes next from `source`. Raises SourceError."""
     snapshot = await context.snapshot()
     sets = await context.blobs.get(sorted(_file_sets(snapshot)))
     entries = {entry.sha256 for blob in sets.values() for entry in decode_file_set(blob).entries}
     contents = {**sets, **await context.blobs.get(sorted(entries | _contents(snapshot)))}
-    return Standing(context.fleet, snapshot, context.log.log_id, contents)
+    head, recorded = await source.head(), (snapshot.one(FLEETS, context.name) or {}).get("head")
+    files = await source.manifests(head) if head != recorded else None
+    return Standing(context.fleet, snapshot, context.log.log_id, contents, files)
 
 
 def _file_sets(snapshot: Snapshot) -> set[str]:
@@ -212,9 +218,7 @@ async def _converge_pool(world: World, pool: str, commit: str | None, nodes: Seq
 
 
 def _step(pool: str, node: str, rollout: str, files: str, base: str) -> StepStarted:
-    return StepStarted(
-        pool, node, rollout, f"before-{node}", "rollout", files, base, "", (), (), "none", OWNER, EPOCH
-    )
+    return StepStarted(pool, node, rollout, f"before-{node}", "rollout", files, base, "", (), (), "none", OWNER, EPOCH)
 
 
 async def _request(context: Context, step: StepStarted, fence: int) -> ApplyRequest:
