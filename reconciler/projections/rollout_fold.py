@@ -46,7 +46,7 @@ def _rollout_pool_and_nodes(event: StoredEvent) -> Iterator[Touched]:
 
 
 def _pool(event: StoredEvent) -> Iterator[Touched]:
-    yield POOLS, _key(event)[:2]
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # every event here has it
 
 
 def _next(event: StoredEvent, rows: Working) -> str:

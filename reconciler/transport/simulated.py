@@ -50,7 +50,7 @@ class Availability:
         self.now: Counter[tuple[str, str]] = Counter()
         self.most: Counter[tuple[str, str]] = Counter()
         self._pools = pools
-        self._watch = watch
+        self.watch = watch
 
     def mark(self, node: str, reason: Reason, *, on: bool) -> None:
         """The reason holds of the node from now on, or no more."""
@@ -61,7 +61,7 @@ class Availability:
             for scope in {"", self._pools.get(node) or ""}:
                 self.now[scope, kind] += 1 if kind not in before else -1
                 self.most[scope, kind] = max(self.most[scope, kind], self.now[scope, kind])
-        self._watch()
+        self.watch()
 
 
 def _counted(reasons: set[Reason]) -> set[str]:
