@@ -19,7 +19,7 @@ from reconciler.errors import UsageError, WrongExpectation
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, ManifestFile, Snapshot
 from reconciler.projections.status import fleet_status
-from reconciler.projections.tables import FLEETS, NODE_STATES, ROLLOUTS, Table
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Table
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.simulation.world import World, commit_of, make_world
 from reconciler.stages.context import Context, FleetSettings
@@ -36,6 +36,8 @@ FAULTS_END, LONGEST = 90 * 60, 4 * 24 * 3600
 """When everything that fails is mended, and when the fleet must have come to rest for good."""
 
 ENDED = ("completed", "superseded")
+
+BY_HAND = b"# by hand\n"
 
 CONTENTS: tuple[Mapping[str, Any], ...] = (
     {"blockedRegistries": ["a.corp"]},
@@ -204,9 +206,11 @@ class Stage:
         self._at(0, self._start, "last", None)
         while not await self.is_done():
             assert self.world.clock.elapsed < LONGEST, await self.describe()
-            for number in range(len(self.scenario.pools)):
-                for ask in ("resume", "approve", "retry"):
-                    await self.ask(ask, f"p{number}")
+            for (_, pool), row in (await self.world.context.snapshot()).table(POOLS).items():
+                for lock in row["locks"] or ():
+                    await control.resume(self.world.context, pool, lock=lock["lock"], reason="x")
+                await self.ask("approve", pool)
+                await self.ask("retry", pool)
             await asyncio.sleep(1800)
         await asyncio.sleep(2 * EVERY)  # and what is done stays so
 
@@ -271,7 +275,7 @@ class Stage:
         if kind.startswith("lose-"):
             node.faults.lose = kind.removeprefix("lose-")
         elif kind == "drift":
-            node.files[REGISTRIES_CONF] = Entry(b"# by hand\n")
+            node.files[REGISTRIES_CONF] = Entry(BY_HAND)
         else:
             self.world.trouble(name, kind, on=True)
             await asyncio.sleep(lasts)
