@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -153,11 +153,11 @@ def reached(point: str) -> None:
         replica.reached(point)
 
 
-def _new_task(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:
+def _new_task(loop: asyncio.AbstractEventLoop, work: Any, **kwargs: Any) -> asyncio.Task[Any]:
     """A task that dies with the replica that it belongs to, unless it is what a node does."""
     task = asyncio.Task(work, loop=loop, **kwargs)
     replica = RUNNING.get()
-    if replica is not None and not work.__qualname__.startswith("SimulatedTransport._last"):
+    if replica is not None and getattr(work, "__qualname__", "") != "SimulatedTransport._last":
         replica.tasks.add(task)
         task.add_done_callback(replica.tasks.discard)
     return task

@@ -18,7 +18,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.status import FleetStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import POOLS, ROLLOUTS
+from reconciler.projections.tables import NODE_STATES, POOLS, ROLLOUTS
 from reconciler.simulation.run import End
 from reconciler.simulation.world import World
 
@@ -39,7 +39,9 @@ async def report(world: World, end: End) -> dict[str, Any]:
         if (node.files != "Converged" or not node.ready) and node.pool is not None:
             place = "failed" if node.files == "Failed" else "deferred" if world.troubled[node.name] else "waiting"
             reason = node.reason if place == "failed" else reasons.get(node.name, node.reason)
-            left[place].append({"name": node.name, "pool": node.pool, "reason": reason})
+            left[place].append(
+                {"name": node.name, "pool": node.pool, "reason": reason or _deferral(snapshot, node.name)}
+            )
     pools = [_pool(world, snapshot, pool, left) for pool in status.pools]
     return {
         "ends": _ends(status, pools, left, late=end.late),
@@ -58,6 +60,12 @@ async def report(world: World, end: End) -> dict[str, Any]:
         ],
         **left,
     }
+
+
+def _deferral(snapshot: Snapshot, node: str) -> str:
+    """Why a node came to nothing last, or that there was no time to begin it."""
+    deferred = (snapshot.one(NODE_STATES, snapshot.fleet, node) or {}).get("deferred") or {}
+    return str(deferred.get("reason", "there was no time left for it"))
 
 
 def _ends(

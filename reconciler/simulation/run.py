@@ -19,7 +19,8 @@ from reconciler.stages.context import EPOCH
 from reconciler.stages.view import Look, view_pool
 
 PRECISION = 60
-"""The longer nothing happens, the rarer it is looked whether something would; a wait is exact to 1/60 of it."""
+"""The longer nothing happens, the rarer it is looked whether something would; a wait is exact to 1/60 of it, and
+no window is missed."""
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,27 @@ async def run(world: World, faults: Sequence[Fault], names: Sequence[str], terms
     log, clock, context = world.log, world.clock, world.context
     begun, position, start = clock.now(), log.position, clock.elapsed
     switches = [asyncio.create_task(_switch(world, fault, fault.chosen(names))) for fault in faults]
-    last = start
+    waits, late = dict[str, Mapping[str, str]](), False
     wake: float | None = start
     try:
-        while wake is not None and wake <= start + terms.longest:
-            await clock.sleep(wake - clock.elapsed)
-            before = log.position
-            done = await run_pass(context, source=source)
-            if terms.approve:
-                await _approve(world)
-            if log.position != before:
-                last = clock.elapsed
-            ahead = [start + moment for moment in _moments(faults) if start + moment > clock.elapsed]
-            wake = await _wake(world, done, terms, ahead, moved=log.position != before)
+        async with asyncio.timeout(terms.longest):
+            while wake is not None:
+                await clock.sleep(wake - clock.elapsed)
+                before, waits = log.position, {}
+                done = await run_pass(context, source=source)
+                if terms.approve:
+                    await _approve(world)
+                waits = {rolled.pool: dict(rolled.waits) for rolled in done.pools if rolled.waits}
+                ahead = [start + moment for moment in _moments(faults) if start + moment > clock.elapsed]
+                wake = await _wake(world, done, terms, ahead, moved=log.position != before)
+    except TimeoutError:
+        late = True
     finally:
         for switch in switches:
             switch.cancel()
         await asyncio.gather(*switches, return_exceptions=True)
-    waits = {rolled.pool: dict(rolled.waits) for rolled in done.pools if rolled.waits}
-    return End(begun, position, last - start, waits, wake is not None)
+    last = (log.moment(log.position) or begun) if log.position > position else begun
+    return End(begun, position, (last - begun).total_seconds(), waits, late)
 
 
 def _moments(faults: Sequence[Fault]) -> Iterator[int]:
@@ -120,11 +123,13 @@ async def _wake(world: World, done: Pass, terms: Terms, ahead: Sequence[float], 
         return None
     if moved:
         return now + terms.every
+    specs = [row["spec"] for row in snapshot.table(POOLS).values() if row["spec"]]
+    shortest = min((window["duration"] for spec in specs for window in spec["windows"]), default=terms.longest)
     later = now + terms.every
     while later <= min([now + terms.longest, *ahead]):
         if await _would_act(world, done, snapshot, later):
             return later
-        later += max(terms.every, (later - now) / PRECISION)
+        later += max(terms.every, min(shortest, (later - now) / PRECISION))
     return min(ahead, default=None)
 
 

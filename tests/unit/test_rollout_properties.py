@@ -17,9 +17,9 @@ from reconciler.events.catalogue import FilesRendered, StepStarted
 from reconciler.events.envelope import StoredEvent
 from reconciler.projections.tables import NODE_STATES
 from reconciler.registries.model import Document, Location
+from reconciler.rollout.fields import read_fields
 from reconciler.rollout.machine import NEW, ROLLOUT, TURN, UNCORDON, follow
 from reconciler.rollout.plan import Planner, plan_pool
-from reconciler.rollout.fields import read_fields
 from reconciler.rollout.pools import POOL_SCHEMA, Pool
 from reconciler.rollout.windows import closed
 from reconciler.simulation.world import World
