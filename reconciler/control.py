@@ -23,7 +23,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, ROLLOUTS, Row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
 from reconciler.stages.context import Context, anew
 
 STOPPED = ("halted", "aborted")
@@ -126,14 +126,19 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
 
 
 async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
-    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten."""
+    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten.
+
+    So they are where refused content is wanted again after another one.
+    """
 
     def ask(now: Snapshot, row: Row) -> Asked:
         rollout = _rollout(now, row)
-        nodes = tuple(sorted(_failed(now, pool)))
-        if rollout is None or rollout["state"] == "superseded" or not (rollout["state"] in STOPPED or nodes):
+        nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
+        wanted = {render["files"] for key, render in now.table(RENDERS).items() if key[1] == pool}
+        came_back = rollout is not None and rollout["state"] == "superseded" and not wanted.isdisjoint(files)
+        stopped = rollout is not None and rollout["state"] != "superseded" and (rollout["state"] in STOPPED or nodes)
+        if rollout is None or not (came_back or stopped):
             raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
-        files = tuple(sorted(row["refused"] or ()))
         done = {"pool": pool, "rollout": rollout["rollout"], "nodes": list(nodes), "files": list(files)}
         return RolloutRetried(pool, rollout["rollout"], nodes, files, reason), done
 

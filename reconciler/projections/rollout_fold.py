@@ -100,7 +100,8 @@ def rollout_aborted(event: StoredEvent, body: RolloutAborted, rows: Working) -> 
 
 
 def rollout_retried(event: StoredEvent, body: RolloutRetried, rows: Working) -> None:
-    rows.put(ROLLOUTS, _key(event), state=_next(event, rows), outcome=None, ended_at=None)
+    if (state := _next(event, rows)) == "progressing":
+        rows.put(ROLLOUTS, _key(event), state=state, outcome=None, ended_at=None)
     pool = rows.get(POOLS, event.fleet, body.pool) or {}
     refused = {name: why for name, why in (pool.get("refused") or {}).items() if name not in body.files}
     rows.put(POOLS, (event.fleet, body.pool), refused=refused or None, rollout=body.rollout)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from reconciler.errors import NodeError, NodeUnreachable
 from reconciler.ports import Job, Observation, ObserveRequest, Receipt, Target, Transport
@@ -23,19 +24,19 @@ class InlineRunner:
     async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]:
         """Each node's observation, or its error, in the order asked."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.observe(target, request)) for target, request in wanted)
+            *(self._one(target, partial(self._transport.observe, target, request)) for target, request in wanted)
         )
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
         """Each node's receipt, or its error, in the order given."""
         return await asyncio.gather(
-            *(self._one(job.target, self._transport.apply(job.target, job.request)) for job in jobs)
+            *(self._one(job.target, partial(self._transport.apply, job.target, job.request)) for job in jobs)
         )
 
-    async def _one(self, target: Target, verb: Awaitable[T]) -> T | NodeError:
+    async def _one(self, target: Target, verb: Callable[[], Coroutine[Any, Any, T]]) -> T | NodeError:
         async with self._slots:
             try:
-                return await asyncio.wait_for(verb, self._timeout)
+                return await asyncio.wait_for(verb(), self._timeout)
             except NodeError as error:
                 return error
             except TimeoutError:

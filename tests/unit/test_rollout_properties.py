@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler import cycle, faults
@@ -199,9 +199,10 @@ class Judge:
         ours = {path for files in sets.values() for path in files}
         for (_, name), state in snapshot.table(NODE_STATES).items():
             node = stage.world.transport.node(name)
-            if node.journal is not None or state["step"] or state["drift"]:
-                continue  # it is in the middle of a step, or somebody wrote there by hand
-            has = {path: entry.state for path, entry in node.files.items() if path in ours and entry.content != BY_HAND}
+            by_hand = any(entry.content == BY_HAND for entry in node.files.values())
+            if by_hand or node.journal is not None or state["step"]:
+                continue  # somebody wrote there, or it is in the middle of a step
+            has = {path: entry.state for path, entry in node.files.items() if path in ours}
             wanted = [{p: (e.sha256, e.mode) for p, e in sets[files].items()} for files in sets]
             proven = {p: (e.sha256, e.mode) for p, e in sets[state["files"]].items()} if state["files"] else {}
             assert has == proven or (state["unproven"] and has in [{}, *wanted]), f"{name} has a mixture"
@@ -243,7 +244,8 @@ class _Past:
             return
         for other in pool.spec["after"]:
             ahead = self.started.get(self.open.get(other, ""))
-            assert ahead is None or ahead.commit != rollout.commit, f"#{event.position} overtakes {other}"
+            waits = ahead is not None and ahead.kind == "rollout" and ahead.commit == rollout.commit
+            assert not waits, f"#{event.position} overtakes {other}"
         approval = pool.spec["approval"]
         assert approval != "always" or "start" in self.approved[step.rollout]
         canary = pool.spec["canary"]
@@ -261,7 +263,17 @@ def judged(scenario: Scenario) -> None:
     play(scenario, judge.check, judge.watch)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+REFUSED_AND_BACK = Scenario(
+    [({"canary": {"nodes": 0, "soak": "0s"}}, 3)], commits=[(0, 1), (17, 3), (842, 1)], faults=[(0, "reload", 0, 996)]
+)
+"""Content is refused, gives way to another one, and is wanted again: a person may let it be tried."""
+
+PAUSED = Scenario([({}, 2)], commits=[(0, 0), (600, 1)], asks=[(500, "pause", 0), (900, "resume", 0)])
+
+
+@example(REFUSED_AND_BACK)
+@example(PAUSED)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios())
 def test_rollouts(scenario: Scenario) -> None:
     judged(scenario)
