@@ -119,18 +119,19 @@ class Judge:
         self.scenario = scenario
         self.pools = pools_of(scenario)
         self.exceeded: list[str] = []
-        self.steady = not any(kind == "unreachable" for _, kind, _, _ in scenario.faults)
+        self.steady = not any(kind == "unreachable" and time for _, kind, time, _ in scenario.faults)
+        """Nobody goes away while another is taken down, which no plan could foresee."""
 
     def watch(self, world: World) -> None:
         """At any moment: no more nodes are down, or touched, than the owner allows."""
         now = world.availability.now
         for name, (pool, count) in self.pools.items():
+            at = f"{world.clock.now():%H:%M:%S} {name}:"
             limits = {"down": pool.max_unavailable(count), "touched": pool.max_parallel(count)}
+            self.exceeded += [f"{at} {now[name, k]} {k}" for k, most in limits.items() if now[name, k] > most]
             total = pool.max_unavailable_total(count)
-            if total is not None and self.steady:
-                limits["unavailable"] = total
-            at = f"{world.clock.now():%H:%M:%S}"
-            self.exceeded += [f"{at} {name}: {now[name, k]} {k}" for k, most in limits.items() if now[name, k] > most]
+            if self.steady and total is not None and now[name, "down"] and now[name, "unavailable"] > total:
+                self.exceeded.append(f"{at} {now[name, 'unavailable']} unavailable")
 
     async def check(self, stage: Stage) -> None:
         assert self.exceeded == []
@@ -268,10 +269,17 @@ REFUSED_AND_BACK = Scenario(
 )
 """Content is refused, gives way to another one, and is wanted again: a person may let it be tried."""
 
+AWAY = Scenario(
+    [({"canary": {"nodes": 0}, "maxUnavailable": "100%", "maxUnavailableTotal": 2, "drain": DRAIN}, 5)],
+    commits=[(0, 1)],
+    faults=[(0, "unreachable", 0, 7200)],
+    pace=Pace(drain=30),
+)
 PAUSED = Scenario([({}, 2)], commits=[(0, 0), (600, 1)], asks=[(500, "pause", 0), (900, "resume", 0)])
 
 
 @example(REFUSED_AND_BACK)
+@example(AWAY)
 @example(PAUSED)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios())
