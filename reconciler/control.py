@@ -128,16 +128,15 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
 async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
     """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten.
 
-    So they are where refused content is wanted again after another one.
+    So they are where content is wanted that was refused before.
     """
 
     def ask(now: Snapshot, row: Row) -> Asked:
         rollout = _rollout(now, row)
         nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
         wanted = {render["files"] for key, render in now.table(RENDERS).items() if key[1] == pool}
-        came_back = rollout is not None and rollout["state"] == "superseded" and not wanted.isdisjoint(files)
         stopped = rollout is not None and rollout["state"] != "superseded" and (rollout["state"] in STOPPED or nodes)
-        if rollout is None or not (came_back or stopped):
+        if rollout is None or not (stopped or not wanted.isdisjoint(files)):
             raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
         done = {"pool": pool, "rollout": rollout["rollout"], "nodes": list(nodes), "files": list(files)}
         return RolloutRetried(pool, rollout["rollout"], nodes, files, reason), done

@@ -75,7 +75,7 @@ class Percent(click.ParamType[int]):
 @option("--ref", metavar="BRANCH", show_default="the fleet's branch",
         help="Without --from: a branch of the fleet's repository.")  # fmt: skip
 @option("--fail", multiple=True, metavar="NODE:FAULT", show_default="none",
-        help="Lasting trouble: reload, health, disk-full, drain or unreachable. NODE may be a pattern.")  # fmt: skip
+        help="Lasting trouble: reload, health, disk-full, drain, uncordon, unreachable.")  # fmt: skip
 @option("--faults", type=DIRECTORY, metavar="FILE", show_default="none",
         help="A YAML list of {nodes, fault, after, for}: trouble that comes and goes.")  # fmt: skip
 @option("--unreachable", type=Percent(), default="0%", help="Share of the nodes that do not answer.")

@@ -18,6 +18,7 @@ KINDS = {
     "health": "the runtime is not active after the change",
     "disk-full": "no file can be written",
     "drain": "the node does not get empty",
+    "uncordon": "no work can be put on the node again",
     "unreachable": "the node does not answer",
 }
 

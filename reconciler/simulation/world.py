@@ -58,7 +58,8 @@ class World:
         elif kind == "disk-full":
             faults.disk_full = on
         else:
-            (self.drainer.stuck.add if on else self.drainer.stuck.discard)(name)
+            nodes = self.drainer.stuck if kind == "drain" else self.drainer.kept
+            (nodes.add if on else nodes.discard)(name)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,11 @@ class SimulatedTransport(MemoryTransport):
         return await super().observe(target, request)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
+        repeated = request.step in self.node(target.name).receipts
         receipt = await super().apply(target, request)
+        if repeated:  # the node only says again what it did then
+            await self._clock.sleep(self._pace.answer)
+            return receipt
         restarts = any(action.startswith("restart:") for action in request.actions)
         acted = bool(receipt.action)
         reason: Reason = "restarting" if restarts and acted else "touched"
@@ -105,10 +109,12 @@ class SimulatedTransport(MemoryTransport):
 
 
 class SimulatedDrainer:
-    """ports.Drainer: a node is empty `seconds` after draining began. Nodes in `stuck` never get empty."""
+    """ports.Drainer: a node is empty `seconds` after draining began. Nodes in `stuck` never get empty, and those in
+    `kept` cannot be given work again."""
 
     def __init__(self, clock: Clock, seconds: float, availability: Availability) -> None:
         self.stuck: set[str] = set()
+        self.kept: set[str] = set()
         self._clock = clock
         self._seconds = seconds
         self._availability = availability
@@ -128,6 +134,8 @@ class SimulatedDrainer:
         return DrainAnswer("done")
 
     async def uncordon(self, task: DrainTask) -> DrainAnswer:
+        if task.target.name in self.kept:
+            return DrainAnswer("again", "no work can be put there again (scripted)")
         self._empty.pop(task.target.name, None)
         self._availability.mark(task.target.name, "cordoned", on=False)
         return DrainAnswer("done")

@@ -83,7 +83,7 @@ def specs(number: int) -> st.SearchStrategy[Mapping[str, Any]]:
 def scenarios(draw: st.DrawFn, most_nodes: int = 5, most: int = 4) -> Scenario:
     pools = [(draw(specs(n)), draw(st.integers(1, most_nodes))) for n in range(draw(st.integers(1, 2)))]
     times, nodes = st.integers(0, FAULTS_END - 600), st.integers(0, 9)
-    kinds = ["reload", "health", "disk-full", "drain", "unreachable", "drift"]
+    kinds = ["reload", "health", "disk-full", "drain", "uncordon", "unreachable", "drift"]
     kinds += [f"lose-{moment}" for moment in ("before", "placing", "placed", "done")]
     asks = ["approve", "approve", "pause", "resume", "abort", "retry"]
     death = st.none() | st.tuples(st.sampled_from(sorted(faults.FAULT_POINTS)), st.integers(1, 4))
