@@ -275,11 +275,15 @@ AWAY = Scenario(
     faults=[(0, "unreachable", 0, 7200)],
     pace=Pace(drain=30),
 )
+KEPT = Scenario([({"canary": {"nodes": 0}, "drain": DRAIN}, 2)], commits=[(0, 1)], faults=[(0, "uncordon", 0, 600)])
+"""A node that cannot be uncordoned in its turn must get another one."""
+
 PAUSED = Scenario([({}, 2)], commits=[(0, 0), (600, 1)], asks=[(500, "pause", 0), (900, "resume", 0)])
 
 
 @example(REFUSED_AND_BACK)
 @example(AWAY)
+@example(KEPT)
 @example(PAUSED)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(scenarios())
