@@ -29,7 +29,7 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.status import files_to_come, fleet_status
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, ROLLOUTS, Row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
 from reconciler.registries.model import digest
 from reconciler.stages.context import Context, anew
 
@@ -169,15 +169,20 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
 
 
 async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
-    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten."""
+    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten.
+
+    So they are where content is wanted that was refused before.
+    """
 
     def ask(now: Snapshot, row: Row) -> Asked:
         rollout = _rollout(now, row)
         nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
+        wanted = {render["files"] for key, render in now.table(RENDERS).items() if key[1] == pool}
         stopped = rollout is not None and rollout["state"] in STOPPED
-        if not (stopped or nodes or files):
+        failed = rollout is not None and rollout["state"] == "completed" and nodes
+        if not (stopped or failed or not wanted.isdisjoint(files)):
             raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
-        again = rollout["rollout"] if rollout and (stopped or (nodes and rollout["state"] == "completed")) else None
+        again = rollout["rollout"] if rollout and (stopped or failed) else None
         done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
         return [RolloutRetried(pool, again, nodes, files, reason)], done
 

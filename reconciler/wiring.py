@@ -77,6 +77,19 @@ class Application:
             self._contexts[fleet] = self._make_context(fleet)
         return self._contexts[fleet]
 
+    def source(self, fleet: str, branch: str | None = None) -> GitSource:
+        """A configured fleet's repository, at its branch or another."""
+        chosen = self.settings.fleets[fleet]
+        mirror = self.settings.data_dir / "mirrors" / f"{fleet}.git"
+        return GitSource(
+            chosen.url,
+            branch or chosen.branch,
+            chosen.path,
+            mirror,
+            chosen.timeout.total_seconds(),
+            key_files(self.settings, fleet),
+        )
+
     async def revive_database(self) -> None:
         """Start the embedded PostgreSQL again when it is gone; a given database is left alone. Raises StoreError."""
         if self.embedded is not None:
@@ -91,17 +104,9 @@ class Application:
         if fleet not in known:
             raise UsageError(f"there is no fleet {fleet}", where="--fleet", remedy=f"configured: {', '.join(known)}")
         chosen = known[fleet]
-        mirror = self.settings.data_dir / "mirrors" / f"{fleet}.git"
         return Context(
             FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
-            GitSource(
-                chosen.url,
-                chosen.branch,
-                chosen.path,
-                mirror,
-                chosen.timeout.total_seconds(),
-                key_files(self.settings, fleet),
-            ),
+            self.source(fleet),
             self.log,
             self.blobs,
             self.reads,

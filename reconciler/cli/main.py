@@ -34,6 +34,7 @@ from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
+from reconciler.cli.simulate import simulate
 from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
@@ -60,6 +61,7 @@ VERBS: tuple[click.Command, ...] = (
     validate,
     render,
     lint,
+    simulate,
     why,
     import_,
     hostkeys,

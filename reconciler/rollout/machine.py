@@ -28,8 +28,10 @@ ROLLOUT: Mapping[tuple[str, str], str] = {
     ("aborted", "RolloutSuperseded"): "superseded",
     ("aborted", "RolloutRetried"): "progressing",
     ("completed", "RolloutRetried"): "progressing",
+    ("superseded", "RolloutRetried"): "superseded",
 }
-"""(state, event) → next state of a rollout. superseded is final; completed is, unless failed nodes are retried."""
+"""(state, event) → next state of a rollout. superseded is final: retried, it only gives refused content that came back
+another chance, in a new rollout. completed is final, too, unless failed nodes are retried."""
 
 UNCORDON = "StepStarted(uncordon)"
 """How StepStarted is named here when the turn is only to uncordon."""

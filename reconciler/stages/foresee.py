@@ -15,14 +15,12 @@ from reconciler.ports import ABSENT, Commit, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
-from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, FileSet
 from reconciler.stages.guard import guard
 from reconciler.stages.observe import Sight, file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
 from reconciler.stages.view import Look, view_pool
-from reconciler.stages.ways import Ways
 
 NEW_HERE = "not looked at yet: it is first asked when this content is recorded"
 NEVER_SEEN = "never looked at"
@@ -162,7 +160,7 @@ async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence
 
 async def _plan_pool(context: Context, snapshot: Snapshot, sights: Mapping[str, Sight], name: str) -> PoolForesight:
     """As a pass plans it."""
-    view = await view_pool(Look(context, sights, Changes(context), Ways(context), set()), snapshot, name)
+    view = await view_pool(Look(context, sights), snapshot, name)
     plan = plan_pool(view, Planner(context.name, context.owner, EPOCH), context.clock.now())
     mine = {
         node.name: replace(sights[node.name], state=snapshot.one(NODE_STATES, context.name, node.name) or {})

@@ -22,12 +22,10 @@ from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
-from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, Progress, anew
 from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
-from reconciler.stages.ways import Ways
 
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
@@ -74,7 +72,7 @@ class _PoolRoll:
 
     def __init__(self, context: Context, name: str, sights: Mapping[str, Sight]) -> None:
         self.context, self.name, self.sights = context, name, sights
-        self.look = Look(context, sights, Changes(context), Ways(context), set())
+        self.look = Look(context, sights)
         self.planner = Planner(context.name, context.owner, EPOCH)
         self.done = Rolled(name)
         self.running: set[asyncio.Task[Ended]] = set()

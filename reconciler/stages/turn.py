@@ -1,7 +1,7 @@
 """One node's turn: cordon and drain where its pool does so, apply, uncordon; and what that means in events.
 
-Every part may be repeated: a turn that is taken over goes on after the last part that is in the log, and the node
-answers a step that it has finished with its stored receipt.
+Every part may be repeated. A turn that is taken over cordons and drains again, for its owner may have uncordoned the
+node just before it ended; the node answers a step that it has finished with its stored receipt.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class Ended:
     confirmation: Receipt | NodeError | None = None
     checks: tuple[str, ...] = ()
     uncordon: DrainAnswer | None = None
+    sent: bool = False
+    """Although it was not asked now, the node may have been before."""
 
     @property
     def failed(self) -> str:
@@ -88,7 +90,7 @@ class Ended:
         uncordoned: list[Event] = [NodeUncordoned(step.node, step.pool, step.step)] if self._is_uncordoned else []
         if self.blocked:
             blocked = DrainBlocked(step.node, step.pool, step.step, self.blocked)
-            return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked)]
+            return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked, self.sent)]
         if self.answer is None:
             return uncordoned or [NodeDeferred(step.node, step.pool, step.step, self.failed)]
         *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, drift)
@@ -107,7 +109,8 @@ async def take_turn(context: Context, pool: Pool, begun: Begun, sight: Sight) ->
     if begun.step.effective != "drain":
         return await turn.apply()
     if blocked := await turn.empty():
-        return Ended(begun.step, None, blocked, uncordon=await turn.uncordon())
+        uncordoned = await turn.uncordon()
+        return Ended(begun.step, None, blocked, uncordon=uncordoned, sent=begun.phase == "drained")
     ended = await turn.apply()
     fault_point("before-uncordon")
     return replace(ended, uncordon=await turn.uncordon())
@@ -122,18 +125,18 @@ class _Turn:
         self.task = DrainTask(sight.target, pool.name, self.step.step, context.log.log_id, settings)
 
     async def empty(self) -> str:
-        """Cordon and drain, as far as that is not done yet; why it cannot be done, or nothing."""
+        """Cordon and drain, and record what is not in the log yet; why it cannot be done, or nothing."""
         settings = self.pool.spec["drain"]
         deadline = self.context.clock.now() + timedelta(seconds=settings["timeout"])
+        if why := await self._until("cordon", deadline):
+            return f"not cordoned: {why}"
         if self.begun.phase == "begun":
-            if why := await self._until("cordon", deadline):
-                return f"not cordoned: {why}"
             await self._record(NodeCordoned(self.step.node, self.step.pool, self.step.step))
             fault_point("after-cordon")
+        why = await self._until("drain", deadline)
+        if why and settings["onTimeout"] == "abort":
+            return f"not drained: {why}"
         if self.begun.phase != "drained":
-            why = await self._until("drain", deadline)
-            if why and settings["onTimeout"] == "abort":
-                return f"not drained: {why}"
             await self._record(NodeDrained(self.step.node, self.step.pool, self.step.step, why))
             fault_point("after-drain")
         return ""

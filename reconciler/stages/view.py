@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -35,9 +35,10 @@ class Look:
 
     context: Context
     sights: Mapping[str, Sight]
-    changes: Changes
-    ways: Ways
-    tried: set[str]
+    tried: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.changes, self.ways = Changes(self.context), Ways(self.context)
 
 
 async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:

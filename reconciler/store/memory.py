@@ -28,10 +28,10 @@ from reconciler.store.records import (
 
 
 class MemoryBlobs:
-    """ports.Blobs."""
+    """ports.Blobs. `contents`: what is there to begin with, by digest."""
 
-    def __init__(self) -> None:
-        self.contents: dict[str, bytes] = {}
+    def __init__(self, contents: Mapping[str, bytes] | None = None) -> None:
+        self.contents: dict[str, bytes] = dict(contents or {})
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]:
         digests = []
@@ -43,13 +43,17 @@ class MemoryBlobs:
 
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
-        found = {digest: content for digest, content in self.contents.items() if digest in wanted}
+        found = {digest: self.contents[digest] for digest in wanted if digest in self.contents}
         check_blobs(wanted, found)
         return found
 
 
 class MemoryEventLog:
-    """ports.EventLog. `records` are the rows as a database would hold them; tests may tamper with them."""
+    """ports.EventLog. `records` are the rows as a database would hold them; tests may tamper with them.
+
+    With `since` it goes on where another log stood, for one fleet and without that log's events: positions, streams and
+    rows continue, the chain of hashes begins anew.
+    """
 
     def __init__(
         self,
@@ -59,11 +63,14 @@ class MemoryEventLog:
         blobs: MemoryBlobs | None = None,
         tool_version: str = "",
         session: str = "memory",
+        since: Snapshot | None = None,
     ) -> None:
         self.log_id = str(uuid.uuid4())
         self.records: list[Record] = []
-        self.versions: dict[str, int] = {}
-        self.rows = TemporalRows()
+        self._since = since
+        self.start = since.position if since else 0
+        self.versions: dict[str, int] = dict(since.versions) if since else {}
+        self.rows = self._first_rows()
         self.past: list[PastRow] = []
         self._events: list[StoredEvent] = []
         self._by_id: dict[uuid.UUID, Record] = {}
@@ -78,7 +85,7 @@ class MemoryEventLog:
         drafts = [draft(event, self._session, self._tool_version) for event in events]
         present = {event.event_id: self._by_id[event.event_id] for event in events if event.event_id in self._by_id}
         if repeated := already_appended(drafts, present):
-            return [self._events[record.position - 1] for record in repeated]
+            return [self._events[record.position - 1 - self.start] for record in repeated]
         check_expectations(expect, self.versions)
         check_unused(drafts, present)
         if not drafts:
@@ -96,14 +103,28 @@ class MemoryEventLog:
         appended.set()
         return group
 
+    @property
+    def position(self) -> int:
+        """The last position."""
+        return self.start + len(self.records)
+
+    def _first_rows(self) -> TemporalRows:
+        rows = TemporalRows()
+        if self._since is not None:
+            rows.now = {name: dict(table) for name, table in self._since.rows.items()}
+            rows.since = {(name, key): self.start for name, table in rows.now.items() for key in table}
+        return rows
+
     def _head(self) -> Head:
         if not self.records:
-            return Head(0, GENESIS, None)
+            return Head(self.start, GENESIS, self._since.at if self._since else None)
         last = self.records[-1]
         return Head(last.position, last.hash, last.recorded_at)
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
-        events = [event for event in self._events[wanted.after : wanted.until] if _matches(event, wanted)]
+        first = max(0, wanted.after - self.start)
+        last = None if wanted.until is None else max(0, wanted.until - self.start)
+        events = [event for event in self._events[first:last] if _matches(event, wanted)]
         if wanted.newest_first:
             events.reverse()
         return events[: wanted.limit]
@@ -111,9 +132,10 @@ class MemoryEventLog:
     async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         while True:
             appended = self._appended
-            while after < len(self._events):
+            after = max(after, self.start)
+            while after < self.position:
                 after += 1
-                yield self._events[after - 1]
+                yield self._events[after - 1 - self.start]
             await appended.wait()
 
     async def verify(self) -> Verification:
@@ -129,27 +151,31 @@ class MemoryEventLog:
 
     def end_of_group(self, position: int) -> int:
         """The last position of the append group that `position` is in."""
-        if position > len(self.records):
-            raise UsageError(f"position #{position} is not in the log", remedy=f"the newest is #{len(self.records)}")
-        while 0 < position < len(self.records) and self.records[position].append_group <= position:
+        if not self.start <= position <= self.position:
+            raise UsageError(f"position #{position} is not in the log", remedy=f"the newest is #{self.position}")
+        while self.start < position < self.position and self.records[position - self.start].append_group <= position:
             position += 1
         return position
 
     def moment(self, position: int) -> datetime | None:
-        return self.records[position - 1].recorded_at if position else None
+        if position > self.start:
+            return self.records[position - 1 - self.start].recorded_at
+        return self._since.at if self._since else None
 
     def versions_at(self, position: int) -> Mapping[str, int]:
-        if position == len(self.records):
+        if position == self.position:
             return self.versions
-        return {record.content.stream: record.version for record in self.records[:position]}
+        before = self._since.versions if self._since else {}
+        later = {record.content.stream: record.version for record in self.records[: position - self.start]}
+        return {**before, **later}
 
     def replay(self) -> None:
-        """Fold everything again from event 1."""
-        self.rows, self.past = TemporalRows(), []
-        start = 0
-        while start < len(self._events):
+        """Fold everything again from the first event."""
+        self.rows, self.past = self._first_rows(), []
+        start = self.start
+        while start < self.position:
             end = self.end_of_group(start + 1)
-            changes = fold_group(self._fold, self._events[start:end], self.rows.now)
+            changes = fold_group(self._fold, self._events[start - self.start : end - self.start], self.rows.now)
             self.past += self.rows.apply(changes, end)
             start = end
 
@@ -180,22 +206,24 @@ class MemoryReadModel:
         self._seen: dict[tuple[str, str], Seen] = {}
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
-        position = len(self._log.records) if at is None else self._log.end_of_group(at)
+        position = self._log.position if at is None else self._log.end_of_group(at)
         rows = {table.name: self._rows(table, fleet, position) for table in (TABLES if tables is None else tables)}
         versions = {
             stream: version
             for stream, version in self._log.versions_at(position).items()
-            if stream.split("/")[1] == fleet
+            if stream.split("/", 2)[1] == fleet
         }
         return Snapshot(fleet, position, self._log.moment(position), rows, versions)
 
     def _rows(self, table: Table, fleet: str, position: int) -> Mapping[Key, Row]:
-        now = self._log.rows.now.get(table.name, {})
+        now = {key: row for key, row in self._log.rows.now.get(table.name, {}).items() if key[0] == fleet}
+        if position == self._log.position:
+            return now
         rows = {key: row for key, row in now.items() if self._log.rows.since[table.name, key] <= position}
-        for past in self._log.past if position < len(self._log.records) else ():
+        for past in self._log.past:
             if past.table.name == table.name and past.valid_from <= position < past.valid_to:
                 rows[table.key_of(past.row)] = past.row
-        return {key: row for key, row in rows.items() if row["fleet"] == fleet}
+        return {key: row for key, row in rows.items() if key[0] == fleet}
 
     async def fleets(self) -> Sequence[str]:
         return sorted(key[0] for key in self._log.rows.now.get(FLEETS.name, {}))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from reconciler.errors import NodeError, NodeUnreachable
 from reconciler.ports import (
@@ -23,6 +24,7 @@ from reconciler.ports import (
 )
 
 T = TypeVar("T")
+Verb = Callable[[], Coroutine[Any, Any, T]]
 
 
 class InlineRunner:
@@ -37,20 +39,20 @@ class InlineRunner:
     async def observe(self, wanted: Sequence[tuple[Target, ObserveRequest]]) -> Sequence[Observation | NodeError]:
         """Each node's observation, or its error, in the order asked."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.observe(target, request)) for target, request in wanted)
+            *(self._one(target, partial(self._transport.observe, target, request)) for target, request in wanted)
         )
 
     async def images(self, wanted: Sequence[tuple[Target, ImagesRequest]]) -> Sequence[NodeImages | NodeError]:
         """Each node's images, or its error, in the order asked."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.images(target, request)) for target, request in wanted)
+            *(self._one(target, partial(self._transport.images, target, request)) for target, request in wanted)
         )
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
         """Each node's receipt, or its error, in the order given."""
         return await asyncio.gather(
             *(
-                self._one(job.target, self._transport.apply(job.target, job.request), job.request.patience)
+                self._one(job.target, partial(self._transport.apply, job.target, job.request), job.request.patience)
                 for job in jobs
             )
         )
@@ -58,25 +60,28 @@ class InlineRunner:
     async def confirm(self, wanted: Sequence[tuple[Target, ConfirmRequest]]) -> Sequence[Receipt | NodeError]:
         """Each node's receipt, or its error, in the order given."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.confirm(target, request)) for target, request in wanted)
+            *(self._one(target, partial(self._transport.confirm, target, request)) for target, request in wanted)
         )
 
     async def release(self, wanted: Sequence[tuple[Target, ReleaseRequest]]) -> Sequence[Receipt | NodeError]:
         """Each node's receipt, or its error, in the order given."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.release(target, request)) for target, request in wanted)
+            *(self._one(target, partial(self._transport.release, target, request)) for target, request in wanted)
         )
 
     async def hook(self, wanted: Sequence[tuple[Target, HookRequest]]) -> Sequence[HookResult | NodeError]:
         """How the command ended on each node, or the node's error, in the order given."""
         return await asyncio.gather(
-            *(self._one(target, self._transport.hook(target, request), request.patience) for target, request in wanted)
+            *(
+                self._one(target, partial(self._transport.hook, target, request), request.patience)
+                for target, request in wanted
+            )
         )
 
-    async def _one(self, target: Target, verb: Awaitable[T], patience: int = 0) -> T | NodeError:
+    async def _one(self, target: Target, verb: Verb[T], patience: int = 0) -> T | NodeError:
         async with self._slots:
             try:
-                return await asyncio.wait_for(verb, self._timeout + patience)
+                return await asyncio.wait_for(verb(), self._timeout + patience)
             except NodeError as error:
                 return error
             except TimeoutError:
