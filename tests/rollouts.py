@@ -293,7 +293,12 @@ def _pool(name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         "apiVersion": "reconciler.dev/v1alpha1",
         "kind": "NodePool",
         "metadata": {"name": name},
-        "spec": {"mode": "enforce", "nodeSelector": selector, **spec},
+        "spec": {
+            "mode": "enforce",
+            "requiredImages": ["needed.example.com/app:1"],
+            "nodeSelector": selector,
+            **spec,
+        },
     }
 
 

@@ -143,7 +143,7 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
     if state.get("files") == wanted:
         return "Converged", ""
     deferred = state.get("deferred")
-    return "Pending", f"deferred: {deferred['reason']}" if deferred else ""
+    return "Pending", str(deferred["reason"]) if deferred else ""
 
 
 def files_to_come(nodes: Iterable[NodeStatus], pool: str) -> set[str]:

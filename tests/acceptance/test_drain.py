@@ -205,7 +205,7 @@ async def test_a_turn_is_taken_over_where_it_was(fleet: Drained, verb: str) -> N
     fleet.drainer.did.clear()
     fleet.world.context = replace(fleet.world.context, owner="another")
     assert (await fleet.world.sync()).exit_code == 0
-    first = {"cordon": "cordon w1", "drain": "drain w1", "uncordon": "cordon w1"}[verb]
+    first = {"cordon": "cordon w1", "drain": "cordon w1", "uncordon": "cordon w1"}[verb]
     assert fleet.drainer.did[0] == first
     assert not fleet.drainer.cordoned
     assert len(fleet.transport.node("w1").actions) == 2  # one reload for each change

@@ -154,7 +154,7 @@ class Judge:
         turns: dict[str, str] = defaultdict(lambda: "idle")
         for event in events:
             body: Any = event.body
-            if event.type in ROLLOUT_EVENTS:
+            if event.type in ROLLOUT_EVENTS and body.rollout is not None:
                 rollouts[body.rollout] = follow(ROLLOUT, rollouts[body.rollout], event.type)
             if isinstance(body, StepStarted) and body.purpose == "rollout":
                 assert rollouts[body.rollout] == "progressing"

@@ -20,7 +20,13 @@ def _write(directory: Path, case: Mapping[str, Any], blocked: Sequence[str]) -> 
     """The case's manifests, each pool with its nodes."""
     documents = [_document("Image", "cluster", {"registrySources": {"blockedRegistries": list(blocked)}})]
     for name, spec in (case.get("pools") or {"worker": case.get("pool", {})}).items():
-        documents.append(_document("NodePool", name, {"mode": "enforce", **spec, **_selects(name)}))
+        documents.append(
+            _document(
+                "NodePool",
+                name,
+                {"mode": "enforce", "requiredImages": ["needed.example.com/app:1"], **spec, **_selects(name)},
+            )
+        )
         documents += [
             {**_document("Node", f"{name[0]}{number}", {"address": "192.0.2.1"}, {"pool": name})}
             for number in range(case["nodes"])
