@@ -43,8 +43,9 @@ def _sound(mirror_sets: Iterable[Resource]) -> bool:
     policies: dict[str, str] = {}
     for mirror_set in mirror_sets:
         own = mirror_set.once(_policies)
-        if own is None or any(policies.setdefault(source, policy) != policy for source, policy in own.items()):
+        if own is None or any(policies[source] != own[source] for source in policies.keys() & own.keys()):
             return False
+        policies.update(own)
     return True
 
 
