@@ -27,7 +27,7 @@ from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memor
 
 MANIFESTS = 500
 ROWS = 4
-ROUNDS = 5
+ROUNDS = 15
 
 
 def manifest(number: int, version: int = 0) -> str:

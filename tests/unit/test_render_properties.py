@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tomlkit
@@ -106,11 +106,14 @@ def resource_sets(draw: st.DrawFn) -> list[Resource]:
 
 
 @st.composite
-def registries_bases(draw: st.DrawFn) -> bytes:
+def registries_bases(draw: st.DrawFn, places: Sequence[str] = ()) -> bytes:
+    """Tables, some with a location of their own: far away, or one of `places`."""
     lines = ['unqualified-search-registries = ["c.corp"]', ""]
     for name in draw(st.lists(scope, max_size=4, unique=True)):
         wild = name.startswith("*.")
-        other = draw(st.none() | st.just(f"far.example/{name.replace(':', '-')}")) if not wild else None
+        other = (
+            draw(st.sampled_from([None, *(places or [f"far.example/{name.replace(':', '-')}"])])) if not wild else None
+        )
         lines.append("[[registry]]")
         lines.append(f'prefix = "{name}"' if wild or other else f'location = "{name}"  # {name}')
         lines += [f'location = "{other}"'] if other else []
@@ -130,9 +133,9 @@ def policy_bases(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def bases(draw: st.DrawFn) -> dict[str, bytes | None]:
+def bases(draw: st.DrawFn, places: Sequence[str] = ()) -> dict[str, bytes | None]:
     return {
-        REGISTRIES_CONF: draw(st.none() | registries_bases()),
+        REGISTRIES_CONF: draw(st.none() | registries_bases(places)),
         POLICY_JSON: draw(st.none() | policy_bases()),
         SEARCH_REGISTRIES: draw(st.none() | st.just(b'unqualified-search-registries = ["old.corp"]\n')),
     }
@@ -172,8 +175,8 @@ def test_the_order_of_resources_does_not_count(
         assert over(kind, mixed, base) == over(kind, resources, base) == over(kind, resources, base)
 
 
-@settings(max_examples=200)
-@given(resource_sets(), bases(), st.sampled_from(BASES))
+@settings(max_examples=400)
+@given(resource_sets(), bases(PLAIN[:8]), st.sampled_from(BASES))
 def test_a_check_without_writing_finds_the_same(
     resources: list[Resource], base: dict[str, bytes | None], kind: Base
 ) -> None:
