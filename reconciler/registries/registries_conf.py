@@ -149,7 +149,7 @@ class Tables:
         """
         near = {scope for entry in entries for scope in scopes.enclosing(entry.text)}
         for table in self.all:
-            near.update(scopes.enclosing(table.scope), scopes.table_lookup(table.scope), [table.location])
+            near.update(scopes.table_lookup(table.scope), [table.location])
         wildcards = {table.scope[1:] for table in self.all if scopes.is_wildcard(table.scope)}
         return [row for row in rows if row.source.text in near or row.source.text[1:] in wildcards]
 

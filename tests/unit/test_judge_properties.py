@@ -34,7 +34,7 @@ def _pool(name: str, spec: Mapping[str, object]) -> str:
 def inventories(draw: st.DrawFn) -> bytes:
     """One or two pools; they share a directory, and each may have one of its own."""
     spec = st.fixed_dictionaries(
-        {"paths": st.sampled_from([["common"], ["common", "site"], ["."]])},
+        {"paths": st.sampled_from([["common"], ["common", "site"]])},
         optional={
             "base": st.sampled_from(["host", "openshift", "base"]),
             "mirrorSyntax": st.just("mirror-by-digest-only"),
@@ -65,9 +65,8 @@ def contents(path: str) -> st.SearchStrategy[bytes | None]:
 
 
 PATHS = ["pools.yaml", "base/etc/containers/registries.conf"]
-PATHS += [
-    f"{d}/{kind}.yaml" for d in ("common", "common/more", "site") for kind in ("image", "digest", "tag", "policy")
-]
+PATHS += [f"common/{kind}.yaml" for kind in ("image", "digest", "tag", "policy")]
+PATHS += [f"site/{kind}.yaml" for kind in ("image", "digest")]
 
 
 @st.composite
@@ -75,7 +74,7 @@ def histories(draw: st.DrawFn) -> list[Tree]:
     """Trees of which each differs from the one before it in a few files."""
     tree = {path: draw(contents(path)) for path in PATHS}
     trees = [tree]
-    for changed in draw(st.lists(st.sets(st.sampled_from(PATHS), max_size=2), min_size=1, max_size=4)):
+    for changed in draw(st.lists(st.sets(st.sampled_from(PATHS), max_size=2), min_size=1, max_size=5)):
         tree = {**tree, **{path: draw(contents(path)) for path in sorted(changed)}}
         trees.append(tree)
     return [{path: data for path, data in tree.items() if data is not None} for tree in trees]

@@ -133,9 +133,9 @@ def policy_bases(draw: st.DrawFn) -> bytes:
 
 
 @st.composite
-def bases(draw: st.DrawFn, places: Sequence[str] = ()) -> dict[str, bytes | None]:
+def bases(draw: st.DrawFn) -> dict[str, bytes | None]:
     return {
-        REGISTRIES_CONF: draw(st.none() | registries_bases(places)),
+        REGISTRIES_CONF: draw(st.none() | registries_bases()),
         POLICY_JSON: draw(st.none() | policy_bases()),
         SEARCH_REGISTRIES: draw(st.none() | st.just(b'unqualified-search-registries = ["old.corp"]\n')),
     }
@@ -175,12 +175,27 @@ def test_the_order_of_resources_does_not_count(
         assert over(kind, mixed, base) == over(kind, resources, base) == over(kind, resources, base)
 
 
-@settings(max_examples=400)
-@given(resource_sets(), bases(PLAIN[:8]), st.sampled_from(BASES))
+@settings(max_examples=200)
+@given(resource_sets(), bases(), st.sampled_from(BASES))
 def test_a_check_without_writing_finds_the_same(
     resources: list[Resource], base: dict[str, bytes | None], kind: Base
 ) -> None:
     options = RenderOptions(base=kind, base_files=base)
+    assert check(resources, options) == render(resources, options).problems
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(images(), max_size=1),
+    mirror_sets("ImageDigestMirrorSet", "imageDigestMirrors"),
+    mirror_sets("ImageTagMirrorSet", "imageTagMirrors"),
+    registries_bases(PLAIN[:8]),
+)
+def test_mirror_sets_that_meet_no_table_give_no_problem(
+    image: list[Resource], by_digest: Resource, by_tag: Resource, base: bytes
+) -> None:
+    """A check lays only the others over the base."""
+    options, resources = RenderOptions(base_files={REGISTRIES_CONF: base}), [*image, by_digest, by_tag]
     assert check(resources, options) == render(resources, options).problems
 
 
