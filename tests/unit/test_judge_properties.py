@@ -15,7 +15,7 @@ from reconciler.registries.model import Resource
 from reconciler.rollout.acceptance import Judgement, judge
 from reconciler.rollout.bases import ParsedFile
 from reconciler.stages.record import parse_manifest
-from tests.unit.test_render_properties import images, mirror_sets, policies, registries_bases
+from tests.unit.test_render_properties import _resource, images, mirror_sets, policies, registries_bases
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RELEASE = f"a.io/ns/app@sha256:{'a' * 64}"
@@ -88,15 +88,35 @@ def _anew(tree: Tree) -> Judgement:
     return judge([_parsed(path, data) for path, data in sorted(tree.items())], "default", NOW)
 
 
-@settings(max_examples=100)
-@given(histories())
-def test_judging_after_other_commits_comes_to_the_same_as_judging_anew(trees: list[Tree]) -> None:
+def _in_turn(trees: list[Tree]) -> list[Judgement]:
+    """The judgements of one commit after the other, where files that stay are parsed once."""
     kept: dict[tuple[str, bytes], ParsedFile] = {}
     for tree in trees:
         for path, data in tree.items():
             kept.setdefault((path, data), _parsed(path, data))
-        judgement = judge([kept[item] for item in sorted(tree.items())], "default", NOW)
+    return [judge([kept[item] for item in sorted(tree.items())], "default", NOW) for tree in trees]
+
+
+@settings(max_examples=100)
+@given(histories())
+def test_judging_after_other_commits_comes_to_the_same_as_judging_anew(trees: list[Tree]) -> None:
+    for tree, judgement in zip(trees, _in_turn(trees), strict=True):
         assert judgement == _anew(tree)
         event(f"accepted by {len(judgement.accepted)}, warnings: {bool(judgement.warnings)}")
-        for problem in (*judgement.problems, *judgement.warnings):
-            event(problem.name)
+
+
+def test_a_mirror_set_is_looked_at_again_when_the_image_changes() -> None:
+    rows = [{"source": "a.io/ns", "mirrors": ["b.corp:5000/ns"]}]
+    same = {
+        "pools.yaml": f"{_pool('worker', {})}---\n{NODE}".encode(),
+        "set.yaml": _manifest(_resource("ImageDigestMirrorSet", "m", {"imageDigestMirrors": rows})),
+    }
+    lists = (["a.io", "b.corp:5000"], ["a.io", "b.corp"], ["b.corp:5000"])
+    allowed = [_resource("Image", "cluster", {"registrySources": {"allowedRegistries": entries}}) for entries in lists]
+    found = _in_turn([{**same, "image.yaml": _manifest(image)} for image in [*allowed, allowed[0]]])
+    assert [[p.name for p in judgement.warnings if not p.name.startswith("platform")] for judgement in found] == [
+        [],
+        ["mirror-not-allowed", "port-missing"],
+        ["mirror-not-allowed"],
+        [],
+    ]

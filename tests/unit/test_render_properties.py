@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries import templates
@@ -184,6 +184,12 @@ def test_a_check_without_writing_finds_the_same(
     assert check(resources, options) == render(resources, options).problems
 
 
+@example(
+    [],
+    _resource("ImageDigestMirrorSet", "m1", {"imageDigestMirrors": [{"source": "a.io/ns", "mirrors": ["m.lan"]}]}),
+    _resource("ImageTagMirrorSet", "m1", {}),
+    b'[[registry]]\nprefix = "x.a.io"\nlocation = "a.io/ns"\nblocked = true\n',
+)
 @settings(max_examples=500)
 @given(
     st.lists(images(), max_size=1),
