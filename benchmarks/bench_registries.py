@@ -10,6 +10,7 @@ import json
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -36,6 +37,11 @@ def best(work: Callable[[], object]) -> float:
         work()
         times.append(time.process_time() - start)
     return min(times)
+
+
+def unknown(resources: list[Resource]) -> list[Resource]:
+    """The same resources, of which nothing is known yet: what is worked out once per resource counts every time."""
+    return [replace(resource) for resource in resources]
 
 
 def mirror_sets() -> list[Resource]:
@@ -105,7 +111,7 @@ def main() -> None:
     data = tomllib.loads(content.decode())
     assert len(data["registry"]) == ENTRIES
     assert tomllib.loads(build_and_dump(data)) == data
-    rendering = best(lambda: render(resources, options))
+    rendering = best(lambda: render(unknown(resources), options))
     alone, in_one_call = best(lambda: build_and_dump(data)), best(lambda: tomlkit.dumps(data))
 
     scopes = {_source(i): [{"type": "insecureAcceptAnything"}] for i in range(ENTRIES)}
@@ -119,8 +125,8 @@ def main() -> None:
     assert all(check(found, options) == () for found in (few, many))
     allowed = [f"r{i}.example.org" for i in range(1_000)]
     image = Resource(".", "Image", "cluster", {"spec": {"registrySources": {"allowedRegistries": allowed}}}, AT)
-    against = best(lambda: validate_set([image, *resources]))
-    of_few, of_many = best(lambda: check(few, options)), best(lambda: check(many, options))
+    against = best(lambda: validate_set(unknown([image, *resources])))
+    of_few, of_many = best(lambda: check(unknown(few), options)), best(lambda: check(unknown(many), options))
 
     print("| what | figure | goal |")
     print("| --- | --- | --- |")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from reconciler.registries.model import Origin, Problem, Resource
@@ -20,6 +21,9 @@ _ROWS: Mapping[str, tuple[str, bool]] = {
     "ImageTagMirrorSet": ("imageTagMirrors", True),
 }
 """Of each mirror kind: its field of rows, and whether they are for pulls by tag."""
+
+
+_LISTS = ("allowedRegistries", "blockedRegistries", "insecureRegistries", "containerRuntimeSearchRegistries")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ class Inputs:
     blocked: tuple[Entry, ...] | None
     insecure: tuple[Entry, ...] | None
     search: tuple[Entry, ...] | None
+    mirror_sets: tuple[Resource, ...]
     rows: tuple[MirrorRow, ...]
-    has_mirror_sets: bool
     cluster_policies: tuple[SignaturePolicy, ...]
     namespace_policies: tuple[SignaturePolicy, ...]
     config_maps: tuple[Resource, ...]
@@ -85,14 +89,16 @@ def collect(resources: Sequence[Resource]) -> Inputs:
     """Sort out `resources`. Of several Images the first counts; `validate_set` and `render` refuse the rest."""
     ordered = sorted(resources, key=lambda resource: (resource.kind, resource.name, resource.directory))
     image = next((resource for resource in ordered if resource.kind == "Image"), None)
+    lists: Mapping[str, tuple[Entry, ...]] = image.once(_lists) if image else {}
+    mirror_sets = tuple(resource for kind in _ROWS for resource in ordered if resource.kind == kind)
     return Inputs(
         image=image,
-        allowed=_entries(image, "allowedRegistries"),
-        blocked=_entries(image, "blockedRegistries"),
-        insecure=_entries(image, "insecureRegistries"),
-        search=_entries(image, "containerRuntimeSearchRegistries"),
-        rows=tuple(row for kind in _ROWS for row in _rows(ordered, kind)),
-        has_mirror_sets=any(resource.kind in _ROWS for resource in ordered),
+        allowed=lists.get("allowedRegistries"),
+        blocked=lists.get("blockedRegistries"),
+        insecure=lists.get("insecureRegistries"),
+        search=lists.get("containerRuntimeSearchRegistries"),
+        mirror_sets=mirror_sets,
+        rows=tuple(chain.from_iterable(resource.once(rows_of) for resource in mirror_sets)),
         cluster_policies=tuple(_policies(ordered, "ClusterImagePolicy")),
         namespace_policies=tuple(_policies(ordered, "ImagePolicy")),
         config_maps=tuple(resource for resource in ordered if resource.kind == "ConfigMap"),
@@ -104,31 +110,30 @@ def _spec(resource: Resource) -> Mapping[str, Any]:
     return spec if isinstance(spec, Mapping) else {}
 
 
-def _entries(image: Resource | None, name: str) -> tuple[Entry, ...] | None:
-    sources = (_spec(image).get("registrySources") if image else None) or {}
-    if image is None or sources.get(name) is None:
-        return None
-    return _texts(image, f"spec.registrySources.{name}", sources[name])
+def _lists(image: Resource) -> dict[str, tuple[Entry, ...]]:
+    """The lists of an Image that are set."""
+    sources = _spec(image).get("registrySources") or {}
+    found = {name: values for name, values in sources.items() if name in _LISTS and values is not None}
+    return {name: _texts(image, f"spec.registrySources.{name}", values) for name, values in found.items()}
 
 
 def _texts(resource: Resource, field: str, values: Sequence[Any]) -> tuple[Entry, ...]:
     return tuple(Entry(str(value), resource, f"{field}[{index}]") for index, value in enumerate(values))
 
 
-def _rows(resources: Sequence[Resource], kind: str) -> Iterator[MirrorRow]:
-    name, by_tag = _ROWS[kind]
-    for resource in resources:
-        if resource.kind != kind:
-            continue
-        for index, row in enumerate(_spec(resource).get(name) or ()):
-            field = f"spec.{name}[{index}]"
-            yield MirrorRow(
-                source=Entry(str(row.get("source") or ""), resource, f"{field}.source"),
-                mirrors=_texts(resource, f"{field}.mirrors", row.get("mirrors") or ()),
-                policy=str(row.get("mirrorSourcePolicy") or ALLOW_CONTACT),
-                by_tag=by_tag,
-                field=field,
-            )
+def rows_of(mirror_set: Resource) -> tuple[MirrorRow, ...]:
+    """The rows of one mirror set, in its order. Ask with `Resource.once`."""
+    name, by_tag = _ROWS[mirror_set.kind]
+    return tuple(
+        MirrorRow(
+            source=Entry(str(row.get("source") or ""), mirror_set, f"spec.{name}[{index}].source"),
+            mirrors=_texts(mirror_set, f"spec.{name}[{index}].mirrors", row.get("mirrors") or ()),
+            policy=str(row.get("mirrorSourcePolicy") or ALLOW_CONTACT),
+            by_tag=by_tag,
+            field=f"spec.{name}[{index}]",
+        )
+        for index, row in enumerate(_spec(mirror_set).get(name) or ())
+    )
 
 
 def _policies(resources: Sequence[Resource], kind: str) -> Iterator[SignaturePolicy]:

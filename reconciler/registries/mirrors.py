@@ -6,14 +6,14 @@ machine-config-operator helpers.go `validateRegistriesConfScopes`.
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 from reconciler.registries import scopes
-from reconciler.registries.inputs import NEVER_CONTACT, MirrorRow
-from reconciler.registries.model import Origin, Problem
+from reconciler.registries.inputs import NEVER_CONTACT, MirrorRow, rows_of
+from reconciler.registries.model import Origin, Problem, Resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,32 +28,51 @@ class MirrorSet:
     mirror_origins: Mapping[str, tuple[Origin, ...]]
 
 
-def check_rows(rows: Iterable[MirrorRow]) -> list[Problem]:
-    """What MCO refuses in mirror rows, in its order.
+def check_rows(mirror_sets: Sequence[Resource]) -> list[Problem]:
+    """What MCO refuses in the rows of mirror sets, in its order.
 
     `mirror-source`, `mirror-location`: not a registry name. `mirror-policy-conflict`: one source with two
     mirrorSourcePolicies in any of the three kinds (an ImageContentSourcePolicy always allows contacting it).
     `mirror-policy-self`: NeverContactSource, and the source is among the mirrors.
     """
-    problems: list[Problem] = []
+    return [] if _sound(mirror_sets) else list(_flaws(chain.from_iterable(each.once(rows_of) for each in mirror_sets)))
+
+
+def _sound(mirror_sets: Iterable[Resource]) -> bool:
+    """Whether nothing is wrong: each set is sound, which stays known, and no two differ about a source."""
+    policies: dict[str, str] = {}
+    for mirror_set in mirror_sets:
+        own = mirror_set.once(_policies)
+        if own is None or any(policies[source] != own[source] for source in policies.keys() & own.keys()):
+            return False
+        policies.update(own)
+    return True
+
+
+def _policies(mirror_set: Resource) -> Mapping[str, str] | None:
+    """The policy of each source of a mirror set; None when something is wrong with it by itself."""
+    rows = mirror_set.once(rows_of)
+    return None if any(_flaws(rows)) else {row.source.text: row.policy for row in rows}
+
+
+def _flaws(rows: Iterable[MirrorRow]) -> Iterator[Problem]:
     first: dict[str, MirrorRow] = {}
     for row in rows:
         source = row.source.text
         if not scopes.SOURCE.fullmatch(source):
             message = f"{source!r} is not a registry, namespace or repository" if source else "the source is missing"
-            problems.append(row.source.problem("mirror-source", message, "write HOST[:PORT][/PATH] or *.DOMAIN"))
+            yield row.source.problem("mirror-source", message, "write HOST[:PORT][/PATH] or *.DOMAIN")
             continue
         earlier = first.setdefault(source, row)
         if earlier.policy != row.policy:
-            problems.append(_conflict(row, earlier))
+            yield _conflict(row, earlier)
         for mirror in row.mirrors:
             if not scopes.MIRROR.fullmatch(mirror.text):
                 message = f"{mirror.text!r} is not a registry, namespace or repository"
-                problems.append(mirror.problem("mirror-location", message, "write HOST[:PORT][/PATH]"))
+                yield mirror.problem("mirror-location", message, "write HOST[:PORT][/PATH]")
             elif row.policy == NEVER_CONTACT and mirror.text == source:
                 message = f"{source} must never be contacted, and is one of its own mirrors"
-                problems.append(mirror.problem("mirror-policy-self", message, "remove it from the mirrors"))
-    return problems
+                yield mirror.problem("mirror-policy-self", message, "remove it from the mirrors")
 
 
 def _conflict(row: MirrorRow, earlier: MirrorRow) -> Problem:
@@ -66,14 +85,19 @@ def _conflict(row: MirrorRow, earlier: MirrorRow) -> Problem:
     return row.source.problem("mirror-policy-conflict", message, remedy)
 
 
+def counts(row: MirrorRow) -> bool:
+    """Whether a row has any mirror but the source itself; else it is dropped with its policy, as MCO does."""
+    return any(mirror.text != row.source.text for mirror in row.mirrors)
+
+
 def merge(rows: Iterable[MirrorRow]) -> tuple[MirrorSet, ...]:
     """One set per source, sorted by source: those for digests first, then those for tags.
 
-    A row without any mirror but the source itself is dropped with its policy, as MCO does.
+    Rows that do not count (`counts`) are left out.
     """
     grouped: dict[tuple[bool, str], list[MirrorRow]] = {}
     for row in rows:
-        if any(mirror.text != row.source.text for mirror in row.mirrors):
+        if counts(row):
             grouped.setdefault((row.by_tag, row.source.text), []).append(row)
     return tuple(_merged(source, by_tag, grouped[by_tag, source]) for by_tag, source in sorted(grouped))
 
@@ -109,7 +133,7 @@ def pull_order(source: str, lists: Sequence[Sequence[str]]) -> tuple[str, ...]:
         for name in chain:
             following.setdefault(name, set())
             waiting_for.setdefault(name, set())
-        for before, after in itertools.pairwise(chain):
+        for before, after in pairwise(chain):
             following[before].add(after)
             waiting_for[after].add(before)
     ordered = _sorted(following, waiting_for)

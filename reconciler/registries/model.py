@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
 
 REGISTRIES_CONF = "/etc/containers/registries.conf"
 POLICY_JSON = "/etc/containers/policy.json"
@@ -136,6 +138,14 @@ class Resource:
     location: Location
     lines: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
+    _known: dict[Callable[[Resource], Any], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, question: Callable[[Resource], T]) -> T:
+        """`question(self)`, worked out the first time only: a resource never changes, and outlives a commit."""
+        if question not in self._known:
+            self._known[question] = question(self)
+        answer: T = self._known[question]
+        return answer
 
     @property
     def identity(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.registries import scopes
-from reconciler.registries.inputs import Entry
+from reconciler.registries.inputs import Entry, MirrorRow
 from reconciler.registries.mirrors import MirrorSet
 from reconciler.registries.model import REGISTRIES_CONF, Origin, Problem
 
@@ -139,6 +139,19 @@ class Tables:
     def get(self, scope: str) -> Table:
         """The table of `scope`, appended when there is none."""
         return self._first.get(scope) or self._append(Table(scope))
+
+    def meeting(self, rows: Iterable[MirrorRow], entries: Iterable[Entry]) -> list[MirrorRow]:
+        """The rows whose source meets a table there is, or one of `entries`; without the others `edit` and `fit_base`
+        find the same problems.
+
+        A source alone cannot be wrong: it has to cover an entry or a table (`_inherit`, `_restrain`), to have a
+        table's location (`_agree`), or to be as long as a wildcard (`rival`).
+        """
+        near = {scope for entry in entries for scope in scopes.enclosing(entry.text)}
+        for table in self.all:
+            near.update(scopes.table_lookup(table.scope), [table.location])
+        wildcards = {table.scope[1:] for table in self.all if scopes.is_wildcard(table.scope)}
+        return [row for row in rows if row.source.text in near or row.source.text[1:] in wildcards]
 
     def rival(self, table: Table) -> Table | None:
         """A wildcard of the base that wins against `table`: equally long, and sorted before it."""

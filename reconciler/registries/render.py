@@ -99,7 +99,8 @@ def render(resources: Sequence[Resource], options: RenderOptions) -> Rendered:
 
 
 def check(resources: Sequence[Resource], options: RenderOptions) -> tuple[Problem, ...]:
-    """The problems that `render` would report. Much cheaper: registries.conf is worked out, not written."""
+    """The problems that `render` would report. Much cheaper: of registries.conf nothing is written, and only the
+    mirror sets that meet a list entry or a table of the base are laid over it."""
     return tuple(_work(resources, options, write=False).problems)
 
 
@@ -148,24 +149,24 @@ def _registries_conf(work: _Work) -> bytes | None:
     """Render registries.conf. None when no resource calls for the file."""
     inputs, lists = work.inputs, work.lists
     blocked, insecure = lists.blocked or (), inputs.insecure or ()
-    if inputs.insecure is None and lists.blocked is None and not inputs.has_mirror_sets:
+    if inputs.insecure is None and lists.blocked is None and not inputs.mirror_sets:
         return None
     faults = [
         *policy_json.check_entries(insecure, "insecure-entry"),
         *policy_json.check_entries(blocked, "blocked-entry"),
-        *mirrors.check_rows(inputs.rows),
+        *mirrors.check_rows(inputs.mirror_sets),
     ]
-    sets = mirrors.merge(inputs.rows)
-    if work.report([*faults, *_syntax(work, sets)]):
+    if work.report([*faults, *_syntax(work)]):
         return None
-    if work.over_files and not (insecure or blocked or sets):
+    if work.over_files and not (insecure or blocked or any(map(mirrors.counts, inputs.rows))):
         return None
     path = REGISTRIES_CONF
     text, data, unreadable = toml_files.read_base(path, work.base(path, templates.REGISTRIES_CONF), work.owner)
     if work.report(unreadable):
         return None
     tables = Tables(data.get("registry", ()))
-    if work.report(registries_conf.edit(tables, insecure, blocked, sets)):
+    rows = inputs.rows if work.write else tables.meeting(inputs.rows, [*insecure, *blocked])
+    if work.report(registries_conf.edit(tables, insecure, blocked, mirrors.merge(rows))):
         return None
     if work.over_files and work.report(registries_conf.fit_base(tables, work.owner)):
         return None
@@ -176,20 +177,19 @@ def _registries_conf(work: _Work) -> bytes | None:
     return content
 
 
-def _syntax(work: _Work, sets: Sequence[mirrors.MirrorSet]) -> Iterable[Problem]:
+def _syntax(work: _Work) -> Iterable[Problem]:
     """The older syntax cannot say that a mirror is for tags only."""
     if work.options.mirror_syntax != BY_DIGEST_ONLY:
         return
-    for mirror_set in sets:
-        if mirror_set.by_tag:
-            origin = mirror_set.origins[0]
-            yield Problem(
-                "tag-mirrors-need-pull-from-mirror",
-                f"mirrors of {mirror_set.source} for tags cannot be written with mirrorSyntax {BY_DIGEST_ONLY}",
-                object=origin.resource,
-                field=origin.field,
-                remedy="set mirrorSyntax: pull-from-mirror, or give the pool no ImageTagMirrorSet",
-            )
+    for mirror_set in mirrors.merge(row for row in work.inputs.rows if row.by_tag):
+        origin = mirror_set.origins[0]
+        yield Problem(
+            "tag-mirrors-need-pull-from-mirror",
+            f"mirrors of {mirror_set.source} for tags cannot be written with mirrorSyntax {BY_DIGEST_ONLY}",
+            object=origin.resource,
+            field=origin.field,
+            remedy="set mirrorSyntax: pull-from-mirror, or give the pool no ImageTagMirrorSet",
+        )
 
 
 def _origins(tables: Tables) -> dict[str, tuple[Origin, ...]]:

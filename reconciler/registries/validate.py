@@ -164,10 +164,11 @@ def validate_set(resources: Sequence[Resource]) -> tuple[Problem, ...]:
     """
     problems = [*_duplicates(resources)]
     inputs = collect(resources)
-    problems += mirrors.check_rows(inputs.rows)
+    problems += mirrors.check_rows(inputs.mirror_sets)
     problems += _trusted_ca(inputs.image, inputs.config_maps)
-    by_identity = {resource.identity: warnings.annotations_of(resource) for resource in resources}
-    for problem in warnings.of_set(resources):
+    doubts = warnings.of_set(inputs)
+    by_identity = {resource.identity: warnings.annotations_of(resource) for resource in resources} if doubts else {}
+    for problem in doubts:
         problems += warnings.silenced([problem], by_identity.get(problem.object, {}))
     return tuple(problems)
 

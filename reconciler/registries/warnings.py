@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from reconciler.registries import scopes
-from reconciler.registries.inputs import Entry, Inputs, collect
+from reconciler.registries.inputs import Entry, Inputs, MirrorRow, collect, rows_of
 from reconciler.registries.model import Problem, Resource
 
 SILENCE = "reconciler.dev/silence."
@@ -198,11 +200,81 @@ def _tags(inputs: Inputs) -> Iterator[Problem]:
             yield _warn(entry, "entry-has-tag", f"{entry.text}: {_TAG_EFFECT[name]}", f"list {bare} instead")
 
 
-def of_set(resources: Sequence[Resource]) -> Iterator[Problem]:
+class _Uncovered(NamedTuple):
+    """A name with a port, and the entry of each list that covers it but for the port."""
+
+    name: str
+    allowed: str | None
+    insecure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubts:
+    """What an Image's lists make of one mirror set. `with_port`: each name with a port, by the name without it."""
+
+    not_allowed: tuple[Problem, ...]
+    with_port: Mapping[str, _Uncovered | None]
+
+
+class _Lists:
+    """The allow list and the insecure list of one Image, and what they were found to say about mirror sets.
+
+    Ask for it with `Resource.once`: a mirror set is looked at again only when it or the Image changes.
+    """
+
+    def __init__(self, image: Resource) -> None:
+        inputs = collect([image])
+        self._listed = _Listed(inputs)
+        self.allowed = {entry.text: entry for entry in inputs.allowed or ()}
+        self.insecure = {entry.text: entry for entry in inputs.insecure or ()}
+        lists = (inputs.search, inputs.insecure, inputs.allowed, inputs.blocked)
+        self.with_port = self._ports(entry.text for entries in lists for entry in entries or ())
+
+    def about(self, mirror_set: Resource) -> _Doubts:
+        """What is doubtful about a mirror set, worked out once."""
+        known = mirror_set.once(_by_lists)
+        if self not in known:
+            rows = mirror_set.once(rows_of)
+            names = (entry.text for row in rows for entry in (row.source, *row.mirrors))
+            not_allowed = tuple(_not_allowed(rows, self._listed)) if self._listed else ()
+            known[self] = _Doubts(not_allowed, self._ports(names))
+        return known[self]
+
+    def _ports(self, names: Iterable[str]) -> dict[str, _Uncovered | None]:
+        """By the name without its port; None where the lists cover both or neither."""
+        found: dict[str, _Uncovered | None] = {}
+        for name in names:
+            bare = _PORT.sub("", name, count=1)
+            if bare != name:
+                allowed, insecure = (
+                    outer if (outer := scopes.covered(bare, listed)) and scopes.covered(name, listed) is None else None
+                    for listed in (self.allowed, self.insecure)
+                )
+                found[bare] = _Uncovered(name, allowed, insecure) if allowed or insecure else None
+        return found
+
+
+def _by_lists(_: Resource) -> WeakKeyDictionary[_Lists, _Doubts]:
+    """For the answers about one mirror set: each is kept as long as the Image that it depends on."""
+    return WeakKeyDictionary()
+
+
+def of_set(inputs: Inputs) -> list[Problem]:
     """The warnings that only several resources together give."""
-    inputs = collect(resources)
-    allowed = _Listed(inputs)
-    for row in inputs.rows if allowed else ():
+    if inputs.image is None or not (inputs.allowed or inputs.insecure):
+        return []
+    lists = inputs.image.once(_Lists)
+    found: list[Problem] = []
+    with_port = dict(lists.with_port)
+    for mirror_set in inputs.mirror_sets:
+        doubts = lists.about(mirror_set)
+        found += doubts.not_allowed
+        with_port.update(doubts.with_port)
+    return [*found, *_port_missing(lists, with_port)]
+
+
+def _not_allowed(rows: Iterable[MirrorRow], allowed: _Listed) -> Iterator[Problem]:
+    for row in rows:
         if row.mirrors and not allowed.touches(row.source.text):
             message = f"{row.source.text} is not in allowedRegistries, so its mirrors are never asked"
             yield _warn(row.source, "mirror-not-allowed", message, f"add {row.source.text} to allowedRegistries")
@@ -213,18 +285,13 @@ def of_set(resources: Sequence[Resource]) -> Iterator[Problem]:
                     "but no image may be pulled by the mirror's own name"
                 )
                 yield _warn(mirror, "mirror-not-allowed", message, f"add {mirror.text} to allowedRegistries")
-    yield from _ports(inputs)
 
 
-def _ports(inputs: Inputs) -> Iterator[Problem]:
-    named = [*(inputs.search or ()), *(inputs.insecure or ()), *(inputs.allowed or ()), *(inputs.blocked or ())]
-    for row in inputs.rows:
-        named += [row.source, *row.mirrors]
-    with_port = {_PORT.sub("", entry.text, count=1): entry.text for entry in named if _PORT.search(entry.text)}
-    for entries in (inputs.allowed or (), inputs.insecure or ()):
-        listed = {entry.text: entry for entry in entries}
-        for bare, full in sorted(with_port.items()):
-            outer = scopes.covered(bare, listed)
-            if outer is not None and scopes.covered(full, listed) is None:
-                message = f"{outer} does not cover {full}, which is named elsewhere: a port makes another registry"
-                yield _warn(listed[outer], "port-missing", message, f"list {full.partition('/')[0]} too")
+def _port_missing(lists: _Lists, with_port: Mapping[str, _Uncovered | None]) -> Iterator[Problem]:
+    uncovered = [port for _, port in sorted((bare, port) for bare, port in with_port.items() if port is not None)]
+    pairs = [(lists.allowed, port.allowed, port.name) for port in uncovered]
+    pairs += [(lists.insecure, port.insecure, port.name) for port in uncovered]
+    for listed, outer, name in pairs:
+        if outer is not None:
+            message = f"{outer} does not cover {name}, which is named elsewhere: a port makes another registry"
+            yield _warn(listed[outer], "port-missing", message, f"list {name.partition('/')[0]} too")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Literal
 
 from reconciler.registries.model import Location, Problem, Resource
@@ -16,7 +17,6 @@ from reconciler.rollout.pools import (
     Pool,
     home_of,
     homes,
-    is_inventory,
     later_path_wins,
     read_inventory,
     takers,
@@ -64,15 +64,13 @@ class _Gathered:
     """Problems by the pools they concern."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self.pools = inventory.pools
-        self.homes = homes(inventory.pools.values())
+        named = homes(inventory.pools.values())
+        self.home = cache(lambda directory: home_of(directory, named))
+        self.takers = cache(lambda directory: takers(self.home(directory), inventory.pools.values()))
         self.rejected: dict[str, list[Problem]] = {}
         self.first: dict[tuple[str | None, str, str], Resource] = {}
         self.whole = [problem for problem in inventory.problems if problem.severity == "error"]
         self.warnings = [problem for problem in inventory.problems if problem.severity == "warning"]
-
-    def takers(self, directory: str) -> tuple[str, ...]:
-        return takers(home_of(directory, self.homes), self.pools.values())
 
     def add(self, problems: Iterable[Problem], pools: Sequence[str]) -> None:
         for problem in problems:
@@ -86,16 +84,14 @@ class _Gathered:
 
 def judge(files: Sequence[ParsedFile], mode: Literal["default", "strict"], now: datetime) -> Judgement:
     """Judge a commit's files. `now` is the commit's time for expiry warnings; no other clock is read."""
-    inventory = read_inventory(d for parsed in files for d in parsed.documents if is_inventory(d))
+    inventory = read_inventory(document for parsed in files for document in parsed.inventory)
     gathered = _Gathered(inventory)
     bases, manifests = take_bases(files, inventory.pools.values())
     resources: dict[str, dict[str, Resource]] = {name: {} for name in (*inventory.pools, NO_POOL)}
     for parsed in manifests:
         pools = gathered.takers(parsed.path.rpartition("/")[0] or ".")
         gathered.add(parsed.problems, pools)
-        for document in parsed.documents:
-            if is_inventory(document):
-                continue
+        for document in parsed.manifests:
             resource, problems = parsed.validated(document, mode, now)
             gathered.add(problems, pools)
             if resource is not None:
@@ -117,7 +113,7 @@ def _take(
     resource: Resource, pools: Sequence[str], resources: Mapping[str, dict[str, Resource]], gathered: _Gathered
 ) -> None:
     """Give a resource to its pools; the same kind and name twice in one home is an error."""
-    home = home_of(resource.directory, gathered.homes)
+    home = gathered.home(resource.directory)
     other = gathered.first.setdefault((home, resource.kind, resource.name), resource)
     if other is not resource:
         message = f"{resource.kind} {resource.name} stands twice, the other at {other.location}"

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from reconciler.registries import policy_json, toml_files
 from reconciler.registries.lint import lint
 from reconciler.registries.model import BASE_PATHS, POLICY_JSON, Document, Location, Problem, Resource
 from reconciler.registries.validate import validate_document
-from reconciler.rollout.pools import Pool
+from reconciler.rollout.pools import Pool, is_inventory
 
 Validated = tuple[Resource | None, tuple[Problem, ...]]
 _ALLOWED = ", ".join(path.lstrip("/") for path in BASE_PATHS)
@@ -32,6 +33,16 @@ class ParsedFile:
     problems: tuple[Problem, ...]
     content: bytes = b""
     _judged: dict[tuple[int, str], Validated] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def inventory(self) -> tuple[Document, ...]:
+        """The NodePools and Nodes in it."""
+        return tuple(filter(is_inventory, self.documents))
+
+    @cached_property
+    def manifests(self) -> tuple[Document, ...]:
+        """The documents that are no inventory."""
+        return tuple(document for document in self.documents if not is_inventory(document))
 
     def validated(self, document: Document, mode: Literal["default", "strict"], now: datetime) -> Validated:
         """`validate_document` of one of the documents; done once, but for what the time decides (certificates)."""

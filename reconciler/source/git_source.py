@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 
 from reconciler.errors import InputRejected, UsageError
@@ -12,10 +14,33 @@ from reconciler.ports import Commit, ManifestFile, Signature
 from reconciler.source.command import Deadline, Remote
 from reconciler.source.keyring import KeyFiles
 from reconciler.source.mirror import Mirror
-from reconciler.source.selection import Entry, Ignored, candidates, content_refusal, parse_tree, refusal, relative_path
+from reconciler.source.selection import (
+    Entry,
+    Ignored,
+    candidates,
+    content_refusal,
+    is_ignore_line,
+    parse_line,
+    refusal,
+    relative_path,
+)
 from reconciler.source.signatures import Verifier
 
 _BAD_BRANCH = re.compile(r"^-|^/|/$|//|\.\.|@\{|\.lock$|[\x00-\x20\x7f~^:?*\[\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the tree read last came to, by which the next one is read: of an unchanged line nothing is asked again.
+
+    `patterns` are the lines of the ignore files, which `ignored` speaks for; those in `unusable` are refused. `files`
+    has the file of each other line of the listing, None for what is not considered.
+    """
+
+    patterns: list[bytes] = field(default_factory=list)
+    ignored: Ignored = field(default_factory=lambda: Ignored({}))
+    unusable: Sequence[ManifestFile] = ()
+    files: Mapping[bytes, ManifestFile | None] = field(default_factory=dict)
 
 
 class GitSource:
@@ -32,6 +57,7 @@ class GitSource:
         self._timeout = timeout
         self._mirror = Mirror(Remote.parse(url), branch, mirror_dir.absolute())
         self._verifier = Verifier(self._mirror, key_files or KeyFiles())
+        self._seen = _Seen()
 
     async def head(self) -> str:
         """See ports.Source. Keys that cannot be used are a SourceError too: no commit could be judged."""
@@ -74,14 +100,20 @@ class GitSource:
                 where=self._mirror.remote.url,
                 remedy="put it back, or set `path` of the fleet",
             )
-        entries = parse_tree(listing)
-        ignored, unusable = self._ignored(deadline, entries)
-        wanted = [entry for entry in candidates(entries) if not ignored(entry)]
+        lines = [line for line in listing.split(b"\0") if line]
+        patterns = [line for line in lines if is_ignore_line(line)]
+        seen = self._seen if self._seen.patterns == patterns else self._ignored(deadline, patterns)
+        fresh = {line: parse_line(line) for line in lines if line not in seen.files}
+        wanted = [entry for entry in candidates(fresh.values()) if not seen.ignored(entry)]
         harmless = self._harmless_links(deadline, commit, wanted)
-        return sorted(
-            [*unusable, *self._read(deadline, [entry for entry in wanted if entry not in harmless])],
-            key=lambda file: file.path,
-        )
+        read = self._read(deadline, [entry for entry in wanted if entry not in harmless])
+        found = {(file.path, file.blob): file for file in read}
+        new = {line: found.get((entry.path, entry.blob)) for line, entry in fresh.items()}
+        files = {line: new[line] if line in new else seen.files[line] for line in lines}
+        # What a link leads to may change while its own line stays.
+        lasting = {line: file for line, file in files.items() if line not in fresh or not fresh[line].is_other_link}
+        self._seen = replace(seen, files=lasting)
+        return sorted([*seen.unusable, *filter(None, files.values())], key=attrgetter("path"))
 
     def _read(self, deadline: Deadline, entries: Sequence[Entry]) -> list[ManifestFile]:
         readable = [entry for entry in entries if not refusal(entry)]
@@ -92,11 +124,11 @@ class GitSource:
             files.append(ManifestFile(entry.path, entry.blob, b"" if why else data, why))
         return files
 
-    def _ignored(self, deadline: Deadline, entries: Sequence[Entry]) -> tuple[Ignored, list[ManifestFile]]:
+    def _ignored(self, deadline: Deadline, patterns: list[bytes]) -> _Seen:
         """The patterns in force, and the ignore files that cannot be used."""
         usable: dict[str, bytes] = {}
         refused = []
-        for file in self._read(deadline, [entry for entry in entries if entry.is_ignore_file]):
+        for file in self._read(deadline, [parse_line(line) for line in patterns]):
             why = file.refused
             if not why:
                 try:
@@ -107,7 +139,7 @@ class GitSource:
                 refused.append(ManifestFile(file.path, file.blob, b"", why))
             else:
                 usable[file.path] = file.data
-        return Ignored(usable), refused
+        return _Seen(patterns, Ignored(usable), refused)
 
     def _harmless_links(self, deadline: Deadline, commit: str, entries: Sequence[Entry]) -> set[Entry]:
         """Symbolic links behind which nothing would be missed."""

@@ -162,11 +162,14 @@ class Mirror:
 
     def tree(self, deadline: Deadline, commit: str, path: str) -> bytes | None:
         """`git ls-tree -r -l -z` of a directory (`` for the whole tree); None when it is no directory there."""
+        answer = self._git.try_run(deadline, "ls-tree", "-r", "-l", "-z", f"{commit}^{{commit}}:{path}")
+        if answer.status == 0:
+            return answer.out
         self._require_commit(deadline, commit)
         kind = self._git.try_run(deadline, "cat-file", "-t", f"{commit}:{path}")
         if kind.status != 0 or kind.out.strip() != b"tree":
             return None
-        return self._git.run(deadline, "ls-tree", "-r", "-l", "-z", f"{commit}:{path}")
+        raise mirror_error(answer.err, self._directory)
 
     def brought_by(self, deadline: Deadline, since: str | None, commit: str) -> list[str]:
         """`commit` last, before it what it brings: see ports.Source.signatures."""
@@ -177,7 +180,9 @@ class Mirror:
         return listing.decode().split() or [commit]
 
     def contents(self, deadline: Deadline, objects: Sequence[str], kind: str = "blob") -> list[bytes]:
-        """The contents of objects of one kind, in the same order, read by one process."""
+        """The contents of objects of one kind, in the same order, read by one process; by none when there are none."""
+        if not objects:
+            return []
         out = self._git.run(
             deadline, "cat-file", "--batch", "--buffer", given="".join(f"{name}\n" for name in objects).encode()
         )
@@ -193,6 +198,8 @@ class Mirror:
 
     def leads_to_directory(self, deadline: Deadline, commit: str, links: Sequence[str]) -> list[bool]:
         """For each symbolic link (path from the repository's root): does it end at a directory of the commit?"""
+        if not links:
+            return []
         given = "".join(f"{commit}:{link}\n" for link in links).encode()
         out = self._git.run(deadline, "cat-file", "--batch-check", "--follow-symlinks", given=given)
         answers = []

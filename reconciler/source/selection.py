@@ -69,14 +69,16 @@ class Entry:
         return self.is_symlink and not self.is_named and not self.odd_name
 
 
-def parse_tree(listing: bytes) -> list[Entry]:
-    """The entries of `git ls-tree -r -l -z`, sorted by path. git shows no size for submodules and missing blobs."""
-    entries = []
-    for line in filter(None, listing.split(b"\0")):
-        about, _, name = line.partition(b"\t")
-        mode, _, blob, size = about.decode("ascii").split()
-        entries.append(Entry.named(name, mode, blob, int(size) if size.isdecimal() else 0))
-    return sorted(entries, key=lambda entry: entry.path)
+def parse_line(line: bytes) -> Entry:
+    """One entry of `git ls-tree -r -l -z`. git shows no size for submodules and missing blobs."""
+    about, _, name = line.partition(b"\t")
+    mode, _, blob, size = about.decode("ascii").split()
+    return Entry.named(name, mode, blob, int(size) if size.isdecimal() else 0)
+
+
+def is_ignore_line(line: bytes) -> bool:
+    """Whether a line of `git ls-tree` names an ignore file."""
+    return line.endswith((f"/{IGNORE_FILE}".encode(), f"\t{IGNORE_FILE}".encode()))
 
 
 def relative_path(path: str) -> str:

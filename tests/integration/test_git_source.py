@@ -341,6 +341,33 @@ async def test_the_largest_file(repository: GitRepository) -> None:
     assert found["large.yaml"] == "has 4194305 bytes; the limit is 4194304 (4 MiB)"
 
 
+async def test_what_was_read_before_does_not_change_what_is_read(repository: GitRepository) -> None:
+    repository.write("real/a.yaml", "1")
+    repository.write("b.yaml", "1")
+    repository.write("charts/c.yaml", "1")
+    (repository.directory / "leads").symlink_to("real")
+    kept = source_of(repository)
+
+    async def both() -> dict[str, bytes | str]:
+        repository.commit()
+        found = await read(kept)
+        assert found == await read(source_of(repository))
+        return found
+
+    assert list(await both()) == ["b.yaml", "charts/c.yaml", "leads", "real/a.yaml"]
+    repository.write("b.yaml", "2")
+    (repository.directory / "real" / "a.yaml").rename(repository.directory / "a.yaml")
+    found = await both()  # the link leads nowhere now, though its own line is the same
+    assert found == {"a.yaml": b"1", "b.yaml": b"2", "charts/c.yaml": b"1"}
+    repository.write(".reconcilerignore", "charts/\n")
+    assert list(await both()) == ["a.yaml", "b.yaml"]
+    repository.write(".reconcilerignore", b"\xff")
+    assert list(await both()) == [".reconcilerignore", "a.yaml", "b.yaml", "charts/c.yaml"]
+    (repository.directory / ".reconcilerignore").unlink()
+    repository.write("real/b.yaml", "1")
+    assert list(await both()) == ["a.yaml", "b.yaml", "charts/c.yaml", "leads", "real/b.yaml"]
+
+
 async def test_many_files_are_read_by_few_processes(
     repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +380,9 @@ async def test_many_files_are_read_by_few_processes(
     monkeypatch.setenv("GIT_TRACE", str(log))
     files = await source.manifests(head)
     assert [int(file.data) for file in files] == list(range(500))
-    assert log.read_text().count("trace: built-in:") <= 6
+    assert log.read_text().count("trace: built-in:") == 2
+    assert await source.manifests(head) == files
+    assert log.read_text().count("trace: built-in:") == 3
 
 
 # --- What is refused, and how it is said ----------------------------------------------------------------------------

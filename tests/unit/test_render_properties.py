@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import tomlkit
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.registries import templates
@@ -106,11 +106,14 @@ def resource_sets(draw: st.DrawFn) -> list[Resource]:
 
 
 @st.composite
-def registries_bases(draw: st.DrawFn) -> bytes:
+def registries_bases(draw: st.DrawFn, places: Sequence[str] = ()) -> bytes:
+    """Tables, some with a location of their own: far away, or one of `places`."""
     lines = ['unqualified-search-registries = ["c.corp"]', ""]
     for name in draw(st.lists(scope, max_size=4, unique=True)):
         wild = name.startswith("*.")
-        other = draw(st.none() | st.just(f"far.example/{name.replace(':', '-')}")) if not wild else None
+        other = (
+            draw(st.sampled_from([None, *(places or [f"far.example/{name.replace(':', '-')}"])])) if not wild else None
+        )
         lines.append("[[registry]]")
         lines.append(f'prefix = "{name}"' if wild or other else f'location = "{name}"  # {name}')
         lines += [f'location = "{other}"'] if other else []
@@ -178,6 +181,27 @@ def test_a_check_without_writing_finds_the_same(
     resources: list[Resource], base: dict[str, bytes | None], kind: Base
 ) -> None:
     options = RenderOptions(base=kind, base_files=base)
+    assert check(resources, options) == render(resources, options).problems
+
+
+@example(
+    [],
+    _resource("ImageDigestMirrorSet", "m1", {"imageDigestMirrors": [{"source": "a.io/ns", "mirrors": ["m.lan"]}]}),
+    _resource("ImageTagMirrorSet", "m1", {}),
+    b'[[registry]]\nprefix = "x.a.io"\nlocation = "a.io/ns"\nblocked = true\n',
+)
+@settings(max_examples=500)
+@given(
+    st.lists(images(), max_size=1),
+    mirror_sets("ImageDigestMirrorSet", "imageDigestMirrors"),
+    mirror_sets("ImageTagMirrorSet", "imageTagMirrors"),
+    registries_bases(PLAIN[:8]),
+)
+def test_mirror_sets_that_meet_no_table_give_no_problem(
+    image: list[Resource], by_digest: Resource, by_tag: Resource, base: bytes
+) -> None:
+    """A check lays only the others over the base."""
+    options, resources = RenderOptions(base_files={REGISTRIES_CONF: base}), [*image, by_digest, by_tag]
     assert check(resources, options) == render(resources, options).problems
 
 
