@@ -61,15 +61,14 @@ def carried_out(pool: Pool, impact: Impact) -> Change:
     """What of MCO's actions is done on this pool: nothing without a service to tell, a drain where the pool can."""
     if pool.runtime != "crio" or impact.disruption == "none":
         return Change(impact.disruption, "none", (), impact.reasons)
-    reasons = list(impact.reasons)
-    restarts = {action for action in impact.actions if action.startswith("restart:")}
-    reloads = {action for action in impact.actions if action.startswith("reload:")}
+    reasons, restarts = list(impact.reasons), {a for a in impact.actions if a.startswith("restart:")}
+    if "reboot" in impact.actions:
+        restarts.add("restart:crio.service")
+        reasons.append("a reboot is not carried out: crio.service is restarted instead")
+    reloads = {a for a in impact.actions if a.startswith("reload:")}
     actions = sorted({r for r in reloads if r.replace("reload:", "restart:") not in restarts} | restarts, reverse=True)
     if "daemonreload" in impact.actions:
         actions.insert(0, "daemon-reload")
-    if "reboot" in impact.actions:
-        actions = ["restart:crio.service"]
-        reasons.append("a reboot is not carried out: crio.service is restarted instead")
     effective = "restart" if restarts else "reload"
     if "drain" in impact.actions or "reboot" in impact.actions:
         if pool.drains:

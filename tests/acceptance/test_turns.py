@@ -13,7 +13,7 @@ from reconciler import control
 from reconciler.errors import UsageError
 from reconciler.ports import EventFilter
 from reconciler.transport.memory import MemoryTransport
-from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, image, make_world, memory_nodes
 
 NODES = ("w1", "w2", "w3", "w4")
 
@@ -249,3 +249,13 @@ async def test_a_pool_follows_the_one_it_comes_after(fleet: Fleet) -> None:
     fleet.transport.node("f1").faults.reload = ""
     await fleet.change("third.example.com")
     assert (await fleet.world.sync()).exit_code == 0
+
+
+async def test_what_mco_would_reboot_for_is_a_restart_within_max_unavailable(fleet: Fleet) -> None:
+    await fleet.begin(disruption={"profile": "openshift"}, canary={"nodes": 4, "soak": "0s"}, maxUnavailable=2)
+    fleet.world.repository.commit({"image.yaml": image(containerRuntimeSearchRegistries=["search.corp"])})
+    assert (await fleet.world.sync()).exit_code == 0
+    assert "RuntimeRestarted" in await fleet.last("w1", 4)
+    steps = await fleet.world.log.read(EventFilter(types=["StepStarted"]))
+    assert {event.body.effective for event in steps[-4:]} == {"restart"}  # type: ignore[attr-defined]  # as read
+    assert len({event.group for event in steps[-4:]}) >= 2
