@@ -28,6 +28,9 @@ from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
+GATHER = 0.05
+"""Seconds in which further steps may end whose outcomes are then appended with the first one's."""
+
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
 
@@ -118,7 +121,8 @@ class _PoolRoll:
 
     async def _collect(self) -> None:
         """Wait until some steps have ended, and append the outcomes of all that have by then as one group."""
-        ended, self.running = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        ended, self.running = await asyncio.wait(self.running, timeout=GATHER)
         ends = [task.result() for task in ended]
         fault_point("before-receipt-recorded")
         await anew(lambda: self._record(ends))
