@@ -11,7 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import asyncssh
 
@@ -25,7 +25,8 @@ from reconciler.transport.protocol import Call, apply_call, observe_call
 from reconciler.wiring import open_application
 
 FLEET = "bench"
-PYINFRA = Path(".venv/bench/bin/pyinfra")
+PYINFRA = Path(__file__).parents[1] / ".venv/bench/bin/pyinfra"
+NOTHING = Path("/dev/null")
 DEPLOY = Path(__file__).with_name("pyinfra_deploy.py")
 PARALLEL = 50
 """Nodes written at once; reconciler's upper limit."""
@@ -90,7 +91,7 @@ async def resident(directory: Path, places: Sequence[Place]) -> AsyncIterator[Re
     settings = Settings(
         data_dir=directory / "data",
         fleets={FLEET: FleetSettings(url=repository.url)},
-        ssh=SshSettings(known_hosts=Path("/dev/null"), identity_files=(places[0].node.identity,), config_file=Path("/dev/null")),
+        ssh=SshSettings(known_hosts=NOTHING, identity_files=(places[0].node.identity,), config_file=NOTHING),
     )
     logs.configure("info", stream=io.StringIO())
     async with open_application(settings, actor_kind="service") as application:
@@ -145,7 +146,7 @@ class Pyinfra:
 
     async def _run(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
-            PYINFRA.absolute(),
+            PYINFRA,
             *arguments,
             cwd=self._directory,
             env={**os.environ, "FILES": str(self._directory / "files")},
@@ -168,9 +169,13 @@ class Bare:
         self._steps = 0
 
     async def begin(self) -> None:
+        await self.close()
+        await self.connect()
+        await self.check()
+
+    async def connect(self) -> None:
         key = asyncssh.read_private_key(str(self._places[0].node.identity))
         self._open = await asyncio.gather(*(self._connect(place, key) for place in self._places))
-        await self.check()
 
     async def prepare(self, number: int) -> None:
         self.files = self._history[number]
@@ -195,7 +200,7 @@ class Bare:
         await asyncio.gather(*(connection.wait_closed() for connection in self._open))
 
     async def _connect(self, place: Place, key: asyncssh.SSHKey) -> asyncssh.SSHClientConnection:
-        trusted = [asyncssh.import_public_key(place.node.host_key)], [], []
+        trusted: Any = [asyncssh.import_public_key(place.node.host_key)], [], []
         return await asyncssh.connect(
             place.address, place.port, username="root", client_keys=[key], known_hosts=trusted, config=[]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import time
 from collections.abc import Awaitable, Callable
@@ -27,8 +28,16 @@ async def cost(work: Callable[[], Awaitable[object]]) -> Cost:
     return Cost(time.perf_counter() - begun, _cpu() - before)
 
 
-def resident_kib() -> int:
-    """KiB of this process in memory."""
+async def growth(work: Callable[[], Awaitable[object]]) -> int:
+    """KiB by which it makes this process grow."""
+    gc.collect()
+    before = _resident_kib()
+    await work()
+    gc.collect()
+    return _resident_kib() - before
+
+
+def _resident_kib() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
 

@@ -1,4 +1,4 @@
-"""The fleet that the node benchmark works on: real sshd nodes, the config repository that names them, and a slow link."""
+"""The fleet that the node benchmark works on: real sshd nodes, the config repository that names them, a slow link."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def behind(link: Link, place: Place) -> AsyncIterator[Place]:
 
 
 async def _carry(link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Everything that is read is written `link.delay` later, in order; what is behind does not wait for what is before."""
+    """Everything that is read is written `link.delay` later, in order, and as closely together as it came."""
     loop = asyncio.get_running_loop()
     under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
