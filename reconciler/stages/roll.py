@@ -28,7 +28,7 @@ from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
-GATHER = 0.05
+GATHER = 0.1
 """Seconds in which further steps may end whose outcomes are then appended with the first one's."""
 
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
