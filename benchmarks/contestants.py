@@ -88,16 +88,25 @@ class Resident:
 async def resident(directory: Path, places: Sequence[Place]) -> AsyncIterator[Resident]:
     """The service with a fleet of these nodes, on an embedded PostgreSQL."""
     repository = Repository(directory / "config", [ssh_document(place) for place in places])
+    async with running_service(directory, repository, [places[0].node.identity]) as service:
+        yield Resident(service, repository, places[0])
+
+
+@asynccontextmanager
+async def running_service(
+    directory: Path, repository: Repository, identities: Sequence[Path] = ()
+) -> AsyncIterator[Service]:
+    """The service, without its clock: a pass begins when it is told to `look`."""
     settings = Settings(
         data_dir=directory / "data",
         fleets={FLEET: FleetSettings(url=repository.url)},
-        ssh=SshSettings(known_hosts=NOTHING, identity_files=(places[0].node.identity,), config_file=NOTHING),
+        ssh=SshSettings(known_hosts=NOTHING, identity_files=tuple(identities), config_file=NOTHING),
     )
     logs.configure("info", stream=io.StringIO())
     async with open_application(settings, actor_kind="service") as application:
         service = Service(application)
         await service.begin()
-        yield Resident(service, repository, places[0])
+        yield service
 
 
 class Pyinfra:

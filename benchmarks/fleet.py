@@ -89,6 +89,11 @@ def ssh_document(place: Place) -> str:
     return node_document(place.node.name, {**spec, "hostKeys": [place.node.host_key]})
 
 
+def memory_document(name: str) -> str:
+    """The Node document of a node that is only played."""
+    return node_document(name, {"transport": "memory"})
+
+
 @contextmanager
 def running(directory: Path, count: int, prefix: str = "node") -> Iterator[list[Place]]:
     """`count` sshd nodes; the directory holds their keys."""

@@ -178,11 +178,14 @@ class _PoolRoll:
 
         Also our own that are not in hand: they were forgotten when a pass failed in the middle.
         """
+        rows = [snapshot.one(NODE_STATES, self.context.name, node.name) for node in view.nodes if not node.tried]
+        states = [row for row in rows if row is not None and row["step"] is not None]
+        if not states:
+            return []
         live = set((await self.context.leases.live("owner/")).values()) - {self.context.owner}
         found = []
-        for node in view.nodes:
-            state = snapshot.one(NODE_STATES, self.context.name, node.name)
-            if state is None or state["step"] is None or state["step_owner"] in live or node.tried:
+        for state in states:
+            if state["step_owner"] in live:
                 continue
             data = canonical_json({**state["step_data"], "owner": self.context.owner})
             step = decode(StepStarted.__name__, StepStarted.schema_version, data)
