@@ -28,8 +28,10 @@ from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
-GATHER = 0.1
-"""Seconds in which further steps may end whose outcomes are then appended with the first one's."""
+GATHER = 4
+GATHER_MOST = 1.0
+"""After a step has ended, others get this many times as long to end, too, as recording and planning took last time, at
+most so many seconds: their outcomes are one append, and a fleet whose nodes end one by one is not planned for each."""
 
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
@@ -81,6 +83,9 @@ class _PoolRoll:
         self.done = Rolled(name)
         self.running: set[asyncio.Task[Ended]] = set()
         self.outdated = False
+        self.clock = asyncio.get_running_loop().time
+        self.since = self.clock()
+        """When the last outcomes came in, or the pass began."""
 
     async def run(self) -> Rolled:
         try:
@@ -121,8 +126,10 @@ class _PoolRoll:
 
     async def _collect(self) -> None:
         """Wait until some steps have ended, and append the outcomes of all that have by then as one group."""
+        patience = min(GATHER_MOST, GATHER * (self.clock() - self.since))
         await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
-        ended, self.running = await asyncio.wait(self.running, timeout=GATHER)
+        ended, self.running = await asyncio.wait(self.running, timeout=patience)
+        self.since = self.clock()
         ends = [task.result() for task in ended]
         fault_point("before-receipt-recorded")
         await anew(lambda: self._record(ends))
