@@ -104,7 +104,7 @@ def _ratios(values: Mapping[str, float], sign: str, goal: int) -> str:
 
 
 async def round_trips(directory: Path) -> None:
-    """How often one after the other a node is asked and answers: by how much longer all takes over a slow link."""
+    """How often a node is asked and answers, one after the other: by how much longer all takes over a slow link."""
     link = Link()
     with running(directory / "nodes", 1, "far") as places:
         async with behind(link, places[0]) as far, resident(directory / "service", [far]) as service:
