@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH := $(VENV)/bench
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo serve test test-all check bench clean
@@ -49,10 +50,21 @@ check: $(STAMP) ## formatting, lint, types, layers, the lock, the docs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@! grep -n '://' requirements.lock || { echo "requirements.lock must hold no address" >&2; exit 1; }
+	@! grep -n '://' requirements.lock benchmarks/requirements.lock || { echo "a lock must hold no address" >&2; exit 1; }
 	$(BIN)/pytest -q -m docs
 
-bench: $(STAMP) ## benchmarks
+# What the benchmarks measure against has packages of its own, in an environment of its own.
+$(BENCH)/.installed: $(STAMP) benchmarks/requirements.lock
+	@if command -v uv >/dev/null; then \
+		set -ex; uv venv --quiet --allow-existing --python $(PYTHON) $(BENCH); \
+		uv pip install --quiet --python $(BENCH)/bin/python --require-hashes -r benchmarks/requirements.lock; \
+	else \
+		set -ex; $(PYTHON) -m venv $(BENCH); \
+		$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock; \
+	fi
+	@touch $@
+
+bench: $(BENCH)/.installed ## benchmarks; those on nodes need root and sshd
 	@set -e; for file in benchmarks/bench_*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py); done
 
 clean: ## remove what make made

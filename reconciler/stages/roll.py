@@ -27,6 +27,11 @@ from reconciler.stages.observe import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
+GATHER = 4
+GATHER_MOST = 1.0
+"""After a step has ended, others get this many times as long to end, too, as recording and planning took last time, at
+most so many seconds: their outcomes are one append, and a fleet whose nodes end one by one is not planned for each."""
+
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
 
@@ -78,6 +83,9 @@ class _PoolRoll:
         self.running: set[asyncio.Task[Ended]] = set()
         self.outdated = False
         self.wave = ""
+        self.clock = asyncio.get_running_loop().time
+        self.since = self.clock()
+        """When the last outcomes came in, or the pass began."""
 
     async def run(self) -> Rolled:
         try:
@@ -119,7 +127,10 @@ class _PoolRoll:
 
     async def _collect(self) -> None:
         """Wait until some steps have ended, and append the outcomes of all that have by then as one group."""
-        ended, self.running = await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        patience = min(GATHER_MOST, GATHER * (self.clock() - self.since))
+        await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
+        ended, self.running = await asyncio.wait(self.running, timeout=patience)
+        self.since = self.clock()
         ends = [task.result() for task in ended]
         fault_point("before-receipt-recorded")
         await anew(lambda: self._record(ends))
@@ -176,11 +187,14 @@ class _PoolRoll:
 
         Also our own that are not in hand: they were forgotten when a pass failed in the middle.
         """
+        rows = [snapshot.one(NODE_STATES, self.context.name, node.name) for node in view.nodes if not node.tried]
+        states = [row for row in rows if row is not None and row["step"] is not None]
+        if not states:
+            return []
         live = set((await self.context.leases.live("owner/")).values()) - {self.context.owner}
         found = []
-        for node in view.nodes:
-            state = snapshot.one(NODE_STATES, self.context.name, node.name)
-            if state is None or state["step"] is None or state["step_owner"] in live or node.tried:
+        for state in states:
+            if state["step_owner"] in live:
                 continue
             data = canonical_json({**state["step_data"], "owner": self.context.owner})
             step = decode(StepStarted.__name__, StepStarted.schema_version, data)

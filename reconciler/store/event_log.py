@@ -153,14 +153,19 @@ async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int,
     if recorded_at is None:
         return None
     following = await connection.scalar(_FIRST_OF_NEXT_GROUP, given)
-    end = following - 1 if following is not None else (await newest(connection))[0]
+    end = following - 1 if following is not None else (await head_of(connection)).position
     return end, recorded_at.astimezone(UTC)
 
 
-async def newest(connection: AsyncConnection) -> tuple[int, datetime | None]:
-    """The newest position and when it was recorded; (0, None) for an empty log."""
-    head, _ = await _head_and_clock(connection)
-    return head.position, head.recorded_at
+async def head_of(connection: AsyncConnection) -> Head:
+    """The last event's place; position 0 for an empty log."""
+    return (await _head_and_clock(connection))[0]
+
+
+async def records_from(connection: AsyncConnection, position: int, limit: int) -> list[Record]:
+    """The rows from `position` on, in order, at most `limit`."""
+    found = await connection.execute(_EVENTS_FROM, {"position": position, "limit": limit})
+    return [_record(row) for row in found]
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
@@ -172,6 +177,7 @@ _LOCK = sa.select(
 )
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa.Text)))
 _EVENTS_IN_ORDER = sa.select(*_COLUMNS).order_by(EVENTS.c.position)
+_EVENTS_FROM = _EVENTS_IN_ORDER.where(EVENTS.c.position >= sa.bindparam("position")).limit(sa.bindparam("limit"))
 _EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
 _RECORDED_AT = sa.select(EVENTS.c.recorded_at).where(EVENTS.c.position == sa.bindparam("position"))
 _FIRST_OF_NEXT_GROUP = (

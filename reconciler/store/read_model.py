@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC
 
 import sqlalchemy as sa
@@ -10,41 +11,82 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import UsageError
+from reconciler.events.chain import Record
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import Seen, Snapshot
-from reconciler.projections.tables import FLEETS, TABLES, Table
+from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
 from reconciler.store.database import one_view, transaction
-from reconciler.store.event_log import all_records, end_of_group, newest, take_append_lock
-from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
-from reconciler.store.read_rows import delete_all, rows_as_of, rows_now, write_past_rows, write_rows
+from reconciler.store.event_log import all_records, end_of_group, head_of, records_from, take_append_lock
+from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group, touched_by
+from reconciler.store.read_rows import current_rows, delete_all, rows_as_of, rows_now, write_past_rows, write_rows
 from reconciler.store.records import stored
 from reconciler.store.tables import EVENTS, LAST_SEEN, READ_TABLES, STREAMS
 
 _BATCH = 5000
 """Ended rows that a rebuild holds before it writes them."""
 
+_CATCH_UP = 1000
+"""Events from which on a whole snapshot is read instead of what they touched."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A whole snapshot, and the hash of the event at its position: the same there means the same log up to there."""
+
+    snapshot: Snapshot
+    hash: bytes
+
 
 class PostgresReadModel:
-    """ports.ReadModel."""
+    """ports.ReadModel. Keeps the newest whole snapshot of each fleet, and reads only what events touched since."""
 
     def __init__(self, engine: AsyncEngine, fold: Fold) -> None:
         self._engine = engine
         self._fold = fold
+        self._kept: dict[str, _Kept] = {}
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         wanted = TABLES if tables is None else tables
         async with one_view(self._engine) as connection:
             if at is None:
-                position, moment = await newest(connection)
-                rows = {table.name: await rows_now(connection, table, fleet) for table in wanted}
-                return Snapshot(fleet, position, moment, rows, await _versions_now(connection, fleet))
+                if tables is None:
+                    return await self._newest(connection, fleet)
+                position, _, moment = await head_of(connection)
+                return Snapshot(fleet, position, moment, *await _all_now(connection, wanted, fleet))
             end = await end_of_group(connection, at)
             if end is None:
-                head, _ = await newest(connection)
-                raise UsageError(f"position #{at} is not in the log", remedy=f"the newest is #{head}")
+                head = await head_of(connection)
+                raise UsageError(f"position #{at} is not in the log", remedy=f"the newest is #{head.position}")
             position, moment = end
             rows = {table.name: await rows_as_of(connection, table, fleet, position) for table in wanted}
             return Snapshot(fleet, position, moment, rows, await _versions_as_of(connection, fleet, position))
+
+    async def _newest(self, connection: AsyncConnection, fleet: str) -> Snapshot:
+        """The snapshot kept, brought up to date; or a new one where the log went on too far, or is another one."""
+        kept = self._kept.get(fleet)
+        records = await records_from(connection, kept.snapshot.position, _CATCH_UP) if kept else []
+        if kept and records and records[0].hash == kept.hash and len(records) < _CATCH_UP:
+            snapshot, last = await self._caught_up(connection, kept.snapshot, records[1:]), records[-1].hash
+        else:
+            position, last, moment = await head_of(connection)
+            snapshot = Snapshot(fleet, position, moment, *await _all_now(connection, TABLES, fleet))
+        self._kept[fleet] = _Kept(snapshot, last)
+        return snapshot
+
+    async def _caught_up(self, connection: AsyncConnection, old: Snapshot, records: Sequence[Record]) -> Snapshot:
+        """`old` and what later events touched; what they made of it stands in the read tables."""
+        if not records:
+            return old
+        events = [stored(record) for record in records if record.content.fleet == old.fleet]
+        touched = touched_by(self._fold, events)
+        now = await current_rows(connection, touched)
+        gone = {(table.name, key) for table, key in touched if key not in now[table.name]}
+        rows = dict(old.rows)
+        for name, found in now.items():
+            kept = {key: row for key, row in old.rows[name].items() if (name, key) not in gone}
+            rows[name] = {**kept, **found}
+        versions = {**old.versions, **{event.stream: event.version for event in events}}
+        return Snapshot(old.fleet, records[-1].position, records[-1].recorded_at, rows, versions)
 
     async def fleets(self) -> Sequence[str]:
         table = READ_TABLES[FLEETS.name]
@@ -53,6 +95,7 @@ class PostgresReadModel:
 
     async def rebuild(self) -> int:
         """In one transaction: readers see the old rows until the new ones are complete; appends wait."""
+        self._kept.clear()
         rows = TemporalRows()
         ended: list[PastRow] = []
         folded = 0
@@ -109,6 +152,14 @@ async def _groups(connection: AsyncConnection) -> AsyncIterator[list[StoredEvent
         group.append(stored(record))
     if group:
         yield group
+
+
+async def _all_now(
+    connection: AsyncConnection, tables: Sequence[Table], fleet: str
+) -> tuple[Mapping[str, Mapping[Key, Row]], Mapping[str, int]]:
+    """Every row of these tables, and the streams' versions."""
+    rows = {table.name: await rows_now(connection, table, fleet) for table in tables}
+    return rows, await _versions_now(connection, fleet)
 
 
 async def _versions_now(connection: AsyncConnection, fleet: str) -> Mapping[str, int]:

@@ -16,7 +16,7 @@ import shlex
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal, get_args
 
@@ -154,10 +154,16 @@ def hook_call(request: HookRequest) -> Call:
 
 def _call(verb: Verb, lines: Sequence[str], bodies: bytes, patience: int = 0) -> Call:
     header = "".join(f"{line}\n" for line in lines) + "\n"
-    payload = gzip.compress(header.encode() + bodies, mtime=0)
+    payload = _packed(header.encode()) + (_packed(bodies) if bodies else b"")
     if len(payload) > PAYLOAD_LIMIT:
         raise NodeRefused(f"the files are too large to send: {len(payload)} bytes")
     return Call(verb, payload, packed_program() + payload, patience)
+
+
+@lru_cache(maxsize=16)
+def _packed(part: bytes) -> bytes:
+    """A gzip member. Header and bodies are one each: many nodes are sent the same bodies, or asked the same."""
+    return gzip.compress(part, mtime=0)
 
 
 # --- Answers --------------------------------------------------------------------------------------------------------

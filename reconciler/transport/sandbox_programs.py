@@ -114,6 +114,7 @@ PermitRootLogin prohibit-password
 MaxStartups 200
 MaxSessions 50
 PrintMotd no
+Subsystem sftp internal-sftp
 """
 
 INIT = """# First process of a sandbox node. Only this node's namespaces are changed.

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ class SshTransport:
         self._trust = _Trust(Path(known_hosts).expanduser() if known_hosts else None)
         self._identity_files = tuple(str(Path(file).expanduser()) for file in identity_files)
         self._config_file = Path(config_file).expanduser() if config_file else None
+        self._defaults = str(files("reconciler.transport").joinpath("ssh_defaults"))
         self._timeout = connect_timeout
         self._limit = max_connections
         self._kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
@@ -177,7 +179,7 @@ class SshTransport:
             "connect_timeout": self._timeout,
             "login_timeout": self._timeout,
             "keepalive_interval": KEEPALIVE,
-            "config": [str(self._config_file)] if self._config_file and self._config_file.is_file() else [],
+            "config": [*self._own_config(), self._defaults],  # of two files, the first that names an option counts
         }
         if target.port != asyncssh.DEFAULT_PORT:
             options["port"] = target.port
@@ -192,6 +194,9 @@ class SshTransport:
         except (asyncssh.Error, OSError, TimeoutError, ValueError) as error:
             seen = witness.seen or await self._key_of_another_kind(target, error, options)
             raise _no_connection(target, error, seen) from error
+
+    def _own_config(self) -> list[str]:
+        return [str(self._config_file)] if self._config_file and self._config_file.is_file() else []
 
     async def _key_of_another_kind(self, target: Target, error: Exception, options: dict[str, Any]) -> str:
         """The fingerprint of a host key of a kind that we know none of: then sshd just hangs up."""

@@ -253,7 +253,9 @@ async def test_a_pool_follows_the_one_it_comes_after(fleet: Fleet) -> None:
 
 async def test_what_mco_would_reboot_for_is_a_restart_within_max_unavailable(fleet: Fleet) -> None:
     await fleet.begin(disruption={"profile": "openshift"}, canary={"nodes": 4, "soak": "0s"}, maxUnavailable=2)
-    fleet.world.repository.commit({"image.yaml": image(containerRuntimeSearchRegistries=["search.corp"])})
+    fleet.world.repository.commit(
+        {"image.yaml": image(blockedRegistries=["untrusted.example.com"], containerRuntimeSearchRegistries=["s.corp"])}
+    )
     assert (await fleet.world.sync()).exit_code == 0
     assert "RuntimeRestarted" in await fleet.last("w1", 4)
     steps = await fleet.world.log.read(EventFilter(types=["StepStarted"]))

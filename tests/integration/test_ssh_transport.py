@@ -215,6 +215,20 @@ Host jump
         await connect(identity=None, config=config).observe(wanted, REQUEST)
 
 
+@pytest.mark.parametrize(
+    ("text", "cipher"), [("", "aes128-gcm@openssh.com"), ("Host *\n    Ciphers aes256-ctr\n", "aes256-ctr")]
+)
+async def test_the_users_ciphers_come_before_ours(
+    nodes: list[SandboxNode], connect: Connect, tmp_path: Path, text: str, cipher: str
+) -> None:
+    (tmp_path / "config").write_text(text)
+    transport = connect(config=tmp_path / "config")
+    await transport.observe(nodes[0].target(), REQUEST)
+    [kept] = transport._kept.values()
+    assert kept.connection is not None
+    assert kept.connection.get_extra_info("send_cipher") == cipher
+
+
 async def test_sudo(nodes: list[SandboxNode], connect: Connect) -> None:
     if not shutil.which("sudo"):
         pytest.skip("needs sudo")
