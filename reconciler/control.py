@@ -7,7 +7,7 @@ follows from them is the cycle's work.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from reconciler.events.catalogue import (
     Event,
     PoolPaused,
     PoolResumed,
+    RepairsAllowed,
     RolloutAborted,
     RolloutApproved,
     RolloutRetried,
@@ -24,6 +25,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, ROLLOUTS, Row
+from reconciler.rollout.drift import contested, read_drift
 from reconciler.stages.context import Context, anew
 
 STOPPED = ("halted", "aborted")
@@ -31,7 +33,7 @@ STATUS = "see `reconciler get pools`"
 WINDOW_OVERRIDE = timedelta(hours=1)
 """How long a person's `--now` lets nodes be begun outside of the windows."""
 
-Asked = tuple[Event, dict[str, Any]]
+Asked = tuple[Event | tuple[Event, ...], dict[str, Any]]
 
 
 async def pause(
@@ -125,20 +127,66 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
     return await _ask(context, pool, ask, dry_run=dry_run)
 
 
-async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
-    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten."""
+async def retry(
+    context: Context, pool: str, *, reason: str, nodes: Collection[str] = (), dry_run: bool = False
+) -> dict[str, Any]:
+    """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten.
+
+    Drift that many nodes have in common, or that is contested, is repaired; of `nodes` any drift, whatever the policy.
+    """
 
     def ask(now: Snapshot, row: Row) -> Asked:
+        _check_nodes(now, pool, nodes)
+        repairs = _repairs(context, now, row, nodes, reason)
         rollout = _rollout(now, row)
-        nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
-        stopped = rollout is not None and rollout["state"] in STOPPED
-        if not (stopped or nodes or files):
-            raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
-        again = rollout["rollout"] if rollout and (stopped or (nodes and rollout["state"] == "completed")) else None
-        done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
-        return RolloutRetried(pool, again, nodes, files, reason), done
+        if nodes:
+            if not repairs:
+                raise UsageError(
+                    f"{', '.join(nodes)} has no drift that is left alone", remedy="see `reconciler status`"
+                )
+            return repairs, {"pool": pool, "rollout": None, "nodes": [], "files": [], "repairs": sorted(nodes)}
+        return _retried(now, pool, row, rollout, repairs, reason)
 
     return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+def _retried(
+    now: Snapshot, pool: str, row: Row, rollout: Row | None, repairs: tuple[RepairsAllowed, ...], reason: str
+) -> Asked:
+    nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
+    stopped = rollout is not None and rollout["state"] in STOPPED
+    forgiven = bool(stopped or nodes or files)
+    if not (forgiven or repairs):
+        raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
+    again = rollout["rollout"] if rollout and (stopped or (nodes and rollout["state"] == "completed")) else None
+    done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
+    done["repairs"] = sorted({name for body in repairs for name in body.nodes})
+    return ((RolloutRetried(pool, again, nodes, files, reason),) if forgiven else ()) + repairs, done
+
+
+def _check_nodes(now: Snapshot, pool: str, nodes: Collection[str]) -> None:
+    known = sorted(key[1] for key, row in now.table(NODES).items() if row["pool"] == pool)
+    for name in nodes:
+        if name not in known:
+            remedy = f"nodes: {', '.join(known) or 'none'}"
+            raise UsageError(f"there is no node {name} in pool {pool}", where="--node", remedy=remedy)
+
+
+def _repairs(
+    context: Context, now: Snapshot, row: Row, named: Collection[str], reason: str
+) -> tuple[RepairsAllowed, ...]:
+    """What to allow: all drift of the nodes that are named; without any, what is contested or had by many."""
+    moment, mass, allowed = context.clock.now(), set(row["mass"] or ()), {}
+    for (_, name), node in sorted(now.table(NODES).items()):
+        state = now.one(NODE_STATES, now.fleet, name) or {}
+        if node["pool"] != row["pool"] or not state.get("drift"):
+            continue
+        drift = read_drift(row["spec"]["drift"], state, moment)
+        stopped = contested(state, moment) or drift.signature in mass
+        if (name in named and (drift.keep or stopped)) or (not named and stopped):
+            allowed[name] = state["drift_observed"]
+    decided = () if named else tuple(sorted(mass))
+    return (RepairsAllowed(row["pool"], allowed, decided, reason),) if allowed else ()
 
 
 async def override_windows(context: Context, pool: str, *, reason: str) -> dict[str, Any]:
@@ -173,9 +221,10 @@ async def _ask(
         if row is None or not row["spec"]:
             known = ", ".join(sorted(key[1] for key, other in now.table(POOLS).items() if other["spec"]))
             raise UsageError(f"there is no pool {pool}", where="pool", remedy=f"pools: {known or 'none'}")
-        body, done = ask(now, row)
+        asked, done = ask(now, row)
+        bodies = asked if isinstance(asked, tuple) else (asked,)
         if not dry_run:
-            await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
+            await context.append(context.events(now, bodies), now, [pool_stream(context.name, pool)])
         return {**done, "dryRun": dry_run}
 
     return await anew(attempt)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from reconciler.faults import fault_point
 from reconciler.stages.context import Context, anew
-from reconciler.stages.observe import Sight, look_closer, observe
+from reconciler.stages.observe import look_closer, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
 from reconciler.stages.roll import Rolled, roll
+from reconciler.stages.sight import Sight
 
 
 @dataclass

@@ -349,7 +349,8 @@ class ApplyRequest:
     none). `start` is the manifest hash over files+restore paths that the node must show before ("" = any).
     `actions`: any of `reload:UNIT`, `restart:UNIT` and `daemon-reload`, done in this order. `epoch` and `fence` order
     requests; a lower one is refused. `health` is checked before the change and after the actions. `confirm`: seconds
-    after which the node undoes the change unless it is confirmed; 0: the change is final at once."""
+    after which the node undoes the change unless it is confirmed; 0: the change is final at once. `act`: do the actions
+    also where no file differs."""
 
     log_id: str
     epoch: int
@@ -362,6 +363,7 @@ class ApplyRequest:
     actions: tuple[str, ...] = ()
     health: tuple[HealthCheck, ...] = ()
     confirm: int = 0
+    act: bool = False
 
     @property
     def patience(self) -> int:

@@ -16,8 +16,9 @@ from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES
 from reconciler.stages.context import Context, decode_file_set
-from reconciler.stages.observe import Sight, is_unread, look, not_read, wanted_files
+from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.points import resolve_position
+from reconciler.stages.sight import Sight, is_unread, not_read
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")

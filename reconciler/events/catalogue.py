@@ -527,6 +527,8 @@ class StepStarted(Event):
     epoch: int
     effective: str = "none"
     """What is really done, of the class in `disruption`: none, reload, restart or drain."""
+    keep: tuple[str, ...] = ()
+    """Paths of `files` that a repair leaves as they are."""
 
 
 @dataclass(frozen=True)
@@ -719,6 +721,54 @@ class DriftRepaired(Event):
     pool: str
     by: str
     differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class DriftIgnored(Event):
+    """What the pool ignores (drift: ignore) of a node's files began to differ otherwise (empty: it does not differ)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class DriftContested(Event):
+    """A path that was repaired three times within 24 hours differs again: somebody else writes it. It is left alone
+    for 24 hours, or until RepairsAllowed. `mtime` (Unix seconds), `uid` and `package` are those of the file seen."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    path: str
+    count: int
+    mtime: int
+    uid: int
+    package: str
+
+
+@dataclass(frozen=True)
+class MassDriftDetected(Event):
+    """The same drift was seen on more than three nodes that are more than a tenth of the pool: none of them is repaired
+    until RepairsAllowed (empty: no node has it any more). `signature` is the digest of its (path, state) pairs."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    signature: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RepairsAllowed(Event):
+    """A person wants drift repaired that was left alone. `nodes` maps each node to the digest of its drift as recorded;
+    `signatures` are those of MassDriftDetected that are decided."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    nodes: Data
+    signatures: tuple[str, ...]
+    reason: str
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.events.catalogue import Event
@@ -48,6 +49,13 @@ def _converged(body: Any) -> str:
 
 def _drift(body: Any) -> str:
     return f"differs from its receipt: {_some([item['path'] for item in body.differs])}"
+
+
+def _contested(body: Any) -> str:
+    package = f", package {body.package}" if body.package else ""
+    moment = f"{datetime.fromtimestamp(body.mtime, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    written = f"written {moment} by uid {body.uid}{package}" if body.mtime else "removed"
+    return f"{body.path} differs again after {body.count} repairs: {written}; left alone for 24 h"
 
 
 def _reload(body: Any) -> str:
@@ -126,5 +134,17 @@ _LINES: dict[str, Callable[[Any], str]] = {
         ("put right from outside: " if b.by == "outside" else "repaired: ")
         + _some([item["path"] for item in b.differs])
     ),
+    "DriftIgnored": lambda b: (
+        f"differs, and is ignored: {_some([item['path'] for item in b.differs])}"
+        if b.differs
+        else "nothing that is ignored differs any more"
+    ),
+    "DriftContested": _contested,
+    "MassDriftDetected": lambda b: (
+        f"the same drift on {len(b.nodes)} nodes, none is repaired: {_some(b.nodes)}"
+        if b.nodes
+        else "no node has the drift any more that many had"
+    ),
+    "RepairsAllowed": lambda b: f"repairs of {_some(sorted(b.nodes))} allowed: {b.reason}",
     "StrayFound": lambda b: f"files that are not ours: {_some(b.paths)}" if b.paths else "no stray files any more",
 }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from reconciler.events.catalogue import (
     BaselineCaptured,
+    DriftContested,
     DriftDetected,
+    DriftIgnored,
     DriftRepaired,
+    FilesApplied,
+    MassDriftDetected,
     NodeChanged,
     NodeConverged,
     NodeCordoned,
@@ -22,6 +27,9 @@ from reconciler.events.catalogue import (
     NodeReset,
     NodeUncordoned,
     NodeUnreachable,
+    RepairsAllowed,
+    RuntimeReloaded,
+    RuntimeRestarted,
     StepAbandoned,
     StepStarted,
     StepTakenOver,
@@ -29,10 +37,15 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import NODE_STATES, NODES, Key, Row, Touched, Working, on_body
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, Key, Row, Touched, Working, on_body
+from reconciler.registries.model import REGISTRIES_CONF, digest
+from reconciler.rollout.drift import CONTESTED_WITHIN
 
 STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause", "phase"))
-NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause"))
+NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause", "drift_allowed"))
+OUTSIDE = "outside"
+"""`by` of a DriftRepaired that nobody here did."""
+
 REACHABLE: dict[str, Any] = {"unreachable": None, "unreachable_since": None, "refused": False}
 
 
@@ -150,6 +163,11 @@ def _unproven(row: Row) -> dict[str, list[str]]:
 
 
 def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> None:
+    """Drift that a repair left as it is stays."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    keep = (row.get("step_data") or {}).get("keep") or ()
+    left = [item for item in row.get("drift") or () if item["path"] in keep]
+    drift = {"drift": left, "drift_observed": digest(left)} if left else NO_DRIFT
     rows.put(
         NODE_STATES,
         _key(event),
@@ -162,8 +180,19 @@ def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> No
         unproven=None,
         deferred=None,
         **STEP_OVER,
-        **NO_DRIFT,
+        **drift,
     )
+
+
+def files_applied(event: StoredEvent, body: FilesApplied, rows: Working) -> None:
+    """Until the runtime is told, which not every change needs, it runs with registries older than the files."""
+    if any(path.startswith(REGISTRIES_CONF) for path in (*body.written, *body.restored)):
+        rows.put(NODE_STATES, _key(event), unloaded=True)
+
+
+def runtime_told(event: StoredEvent, body: RuntimeReloaded | RuntimeRestarted, rows: Working) -> None:
+    if body.action.endswith(":crio.service"):
+        rows.put(NODE_STATES, _key(event), unloaded=None)
 
 
 def node_failed(event: StoredEvent, body: NodeFailed, rows: Working) -> None:
@@ -194,12 +223,67 @@ def drift_detected(event: StoredEvent, body: DriftDetected, rows: Working) -> No
     )
 
 
-def drift_repaired(event: StoredEvent, body: DriftRepaired, rows: Working) -> None:  # noqa: ARG001  fold's form
-    """What is as its receipt proved has no failed repair any more either."""
+def drift_repaired(event: StoredEvent, body: DriftRepaired, rows: Working) -> None:
+    """What is as its receipt proved has no failed repair any more either. A step of ours is ended by NodeConverged."""
     row = rows.get(NODE_STATES, *_key(event)) or {}
+    if body.by != OUTSIDE:
+        rows.put(NODE_STATES, _key(event), **_repaired(event, row, {str(item["path"]) for item in body.differs}))
+        return
     failed = row.get("failed")
     over = {"failed": None} if failed and failed["files"] == row.get("files") else {}
     rows.put(NODE_STATES, _key(event), **over, **NO_DRIFT)
+
+
+def _repaired(event: StoredEvent, row: Row, paths: set[str]) -> dict[str, Any]:
+    """When each path was repaired, as far as it counts, and the contested paths that are none any more."""
+    times = {path: [*((row.get("repairs") or {}).get(path) or ()), event.recorded_at.isoformat()] for path in paths}
+    repairs = {**(row.get("repairs") or {}), **times}
+    recent = {
+        path: kept
+        for path, moments in repairs.items()
+        if (kept := [m for m in moments if event.recorded_at - datetime.fromisoformat(m) < CONTESTED_WITHIN])
+    }
+    disputed = {path: why for path, why in (row.get("contested") or {}).items() if path not in paths}
+    return {"repairs": recent or None, "contested": disputed or None}
+
+
+def drift_ignored(event: StoredEvent, body: DriftIgnored, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), ignored=plain(body.differs) or None)
+
+
+def drift_contested(event: StoredEvent, body: DriftContested, rows: Working) -> None:
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    names = ("count", "mtime", "uid", "package")
+    why = {**{name: getattr(body, name) for name in names}, "at": event.recorded_at.isoformat()}
+    rows.put(NODE_STATES, _key(event), contested={**(row.get("contested") or {}), body.path: why})
+
+
+def _all_states(event: StoredEvent) -> Iterator[Touched]:
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # registered for RepairsAllowed
+    for node in event.body.nodes:  # type: ignore[attr-defined]
+        yield NODE_STATES, (event.fleet, node)
+
+
+def repairs_allowed(event: StoredEvent, body: RepairsAllowed, rows: Working) -> None:
+    """What is contested begins to be counted anew."""
+    pool = rows.get(POOLS, event.fleet, body.pool) or {}
+    left = {name: mass for name, mass in (pool.get("mass") or {}).items() if name not in body.signatures}
+    rows.put(POOLS, (event.fleet, body.pool), mass=left or None)
+    for node, observed in body.nodes.items():
+        if rows.get(NODE_STATES, event.fleet, node):
+            rows.put(NODE_STATES, (event.fleet, node), drift_allowed=observed, contested=None, repairs=None)
+
+
+def mass_drift_detected(event: StoredEvent, body: MassDriftDetected, rows: Working) -> None:
+    pool = rows.get(POOLS, event.fleet, body.pool) or {}
+    mass = {name: found for name, found in (pool.get("mass") or {}).items() if name != body.signature}
+    if body.nodes:
+        mass[body.signature] = {"nodes": list(body.nodes), "at": event.recorded_at.isoformat()}
+    rows.put(POOLS, (event.fleet, body.pool), mass=mass or None)
+
+
+def _pool(event: StoredEvent) -> Iterator[Touched]:
+    yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # registered for MassDriftDetected
 
 
 def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:
@@ -223,8 +307,15 @@ HANDLERS: dict[str, Any] = {
     "NodeUncordoned": (_state, on_body(node_uncordoned)),
     "NodeDeferred": (_state, on_body(node_deferred)),
     "NodeConverged": (_state, on_body(node_converged)),
+    "FilesApplied": (_state, on_body(files_applied)),
+    "RuntimeReloaded": (_state, on_body(runtime_told)),
+    "RuntimeRestarted": (_state, on_body(runtime_told)),
     "NodeFailed": (_state, on_body(node_failed)),
     "DriftDetected": (_state, on_body(drift_detected)),
     "DriftRepaired": (_state, on_body(drift_repaired)),
+    "DriftIgnored": (_state, on_body(drift_ignored)),
+    "DriftContested": (_state, on_body(drift_contested)),
+    "MassDriftDetected": (_pool, on_body(mass_drift_detected)),
+    "RepairsAllowed": (_all_states, on_body(repairs_allowed)),
     "StrayFound": (_state, on_body(stray_found)),
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
+from reconciler.rollout.drift import read_drift, same_drift
 
 FilesState = Literal["Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged"]
 
@@ -104,7 +105,8 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
     row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
-    files, reason = _files(state, wanted, desired, node.pool)
+    mass = (rows.get(POOLS.name, {}).get((fleet, node.pool or "")) or {}).get("mass") or {}
+    files, reason = _files(state, wanted, desired, node.pool, mass)
     return NodeStatus(
         name=name,
         pool=node.pool,
@@ -121,7 +123,9 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     )
 
 
-def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None) -> tuple[FilesState, str]:
+def _files(
+    state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None, mass: Mapping[str, Any]
+) -> tuple[FilesState, str]:
     if pool is None:
         return "Unmanaged", "no pool selects this node"
     if state.get("step"):
@@ -136,7 +140,9 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
     if state.get("unproven"):
         return "Pending", "the link was lost in the middle of a step; the next one will tell what it did"
     if state.get("drift"):
-        return "Drifted", ""
+        drift = read_drift(desired.pools[pool].spec["drift"], state, None)
+        many = mass.get(drift.signature) if not drift.allowed else None
+        return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
     return ("Converged", "") if state.get("files") == wanted else ("Pending", "")
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from reconciler.errors import InputRejected
 from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
 from reconciler.registries.model import Document, Location, Problem, RenderOptions
+from reconciler.rollout.drift import drift_setting
 from reconciler.rollout.fields import (
     BadValue,
     Field,
@@ -94,7 +95,7 @@ POOL_SCHEMA: Schema = {
         "onTimeout": Field(one_of("abort", "skip"), "abort"),
     },
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
-    "drift": Field(anything, "heal", later=True),
+    "drift": Field(drift_setting, "heal"),
     "strays": Field(anything, "report", later=True),
     "requiredImages": Field(texts, [], later=True),
     "reachableRegistries": Field(anything, None, later=True),

@@ -45,6 +45,19 @@ class NodeView:
     unproven: bool = False
     """A step was sent and its outcome is not known: only the next receipt tells what the node has."""
     drifted: bool = False
+    """It has drift that a repair sets right."""
+    heal: tuple[str, ...] = ()
+    """Drifted paths that a repair sets right."""
+    keep: tuple[str, ...] = ()
+    """Drifted paths that a repair leaves as they are."""
+    left: str = ""
+    """Why drift of it is left as it is, or nothing."""
+    stop: str = ""
+    """Why its drift stops the whole pool, or nothing."""
+    signature: str = ""
+    """Names what there is to repair: equal on nodes with the same drift."""
+    allowed: bool = False
+    """A person wants its drift repaired, whatever holds."""
     drift_cause: str | None = None
     converged_at: datetime | None = None
     step: str | None = None
@@ -124,7 +137,8 @@ class PoolView:
     """A pool, its nodes in the order of their turns, its stream's version, and what caused its present content.
 
     `locks` say who paused it, `refused` which file sets failed and why, `completed` the targets of its last completed
-    rollouts, `ahead` what a pool of `after` still lacks, `stop` why drift stops it.
+    rollouts, `ahead` what a pool of `after` still lacks, `stop` why drift stops it, `mass` the signatures of drift that
+    too many nodes have.
     """
 
     pool: Pool
@@ -137,6 +151,7 @@ class PoolView:
     completed: Mapping[str, str] = field(default_factory=dict)
     ahead: str = ""
     stop: str = ""
+    mass: frozenset[str] = frozenset()
     window_until: datetime | None = None
 
 

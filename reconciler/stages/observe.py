@@ -6,14 +6,12 @@ An equal observation appends nothing: it only moves `last_seen`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from reconciler.errors import NodeError, NodeRefused
 from reconciler.events.catalogue import (
     BaselineCaptured,
-    DriftDetected,
-    DriftRepaired,
     Event,
     NodeRecovered,
     NodeRenamed,
@@ -21,33 +19,14 @@ from reconciler.events.catalogue import (
     NodeUnreachable,
     StrayFound,
 )
-from reconciler.events.codec import plain
 from reconciler.events.envelope import node_stream, pool_stream
-from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
+from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
-from reconciler.registries.model import BASE_PATHS, digest
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
+from reconciler.registries.model import BASE_PATHS
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
-
-
-@dataclass
-class Sight:
-    """What this pass knows of one node: its observation, or why it cannot be acted on (`out`).
-
-    `bodies` and `contents` are the events and blobs that the observation leads to.
-    """
-
-    name: str
-    target: Target
-    pool: str | None
-    state: Row
-    applied: FileSet
-    unproven: FileSet
-    """What steps may have written whose outcome nobody knows (the link was lost)."""
-    observation: Observation | None = None
-    out: str = ""
-    bodies: list[Event] = field(default_factory=list)
-    contents: list[bytes] = field(default_factory=list)
+from reconciler.stages.drift import judge_drift
+from reconciler.stages.sight import Sight, is_unread, not_read
 
 
 async def observe(context: Context, names: Iterable[str] | None = None) -> dict[str, Sight]:
@@ -60,7 +39,7 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
         return await observe(context, names)  # now knowing what is ours there
     twins = _twins(snapshot, sights.values())
     for sight in sights.values():
-        _judge(sight, context.log.log_id, twins.get(sight.name, ""))
+        _judge(sight, context.log.log_id, twins.get(sight.name, ""), context.clock.now())
     await context.keep(content for sight in sights.values() for content in sight.contents)
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
@@ -113,10 +92,13 @@ async def look(
             state,
             sets.get(state.get("files") or "", FileSet(())),
             FileSet(tuple(entry for name in state.get("unproven") or () for entry in sets[name].entries)),
+            spec=_spec(snapshot, row["pool"]),
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
-        requests.append((sight.target, ObserveRequest(context.log.log_id, _runtime(snapshot, sight), known)))
+        requests.append(
+            (sight.target, ObserveRequest(context.log.log_id, str(sight.spec.get("runtime", "crio")), known))
+        )
         sights.append(sight)
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
         if isinstance(answer, NodeError):
@@ -157,9 +139,9 @@ def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:
     )
 
 
-def _runtime(snapshot: Snapshot, sight: Sight) -> str:
-    row = snapshot.one(POOLS, snapshot.fleet, sight.pool) if sight.pool else None
-    return str(row["spec"]["runtime"]) if row and row["spec"] else "crio"
+def _spec(snapshot: Snapshot, pool: str | None) -> Mapping[str, Any]:
+    row = snapshot.one(POOLS, snapshot.fleet, pool) if pool else None
+    return row["spec"] or {} if row else {}
 
 
 def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
@@ -217,7 +199,7 @@ def _twins(snapshot: Snapshot, sights: Iterable[Sight]) -> dict[str, str]:
     }
 
 
-def _judge(sight: Sight, log_id: str, twin: str) -> None:
+def _judge(sight: Sight, log_id: str, twin: str, now: datetime) -> None:
     """Turn an observation into the events it deserves."""
     seen = sight.observation
     if seen is None:
@@ -235,7 +217,7 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
     if sight.state.get("step") or sight.state.get("unproven"):
         return  # somebody is (or was) at work there: what was seen may be ours, and neither the host's nor drift
     _judge_base(sight, seen)
-    _judge_drift(sight, seen)
+    judge_drift(sight, seen, now)
     strays = tuple(sorted(path for path in seen.present if path not in sight.applied.by_path))
     if list(strays) != (sight.state.get("strays") or []):
         sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
@@ -257,19 +239,6 @@ def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     return ""
 
 
-def not_read(path: str) -> str:
-    """What is said of a file whose bytes the node kept to itself."""
-    return f"{path} was not read: it is over 1 MiB or holds a private key"
-
-
-def is_unread(sight: Sight, file: ObservedFile | None) -> bool:
-    """Whether nobody here has the file's bytes: the node did not send them, and they are none that we know."""
-    if file is None or file.kind != "file" or file.content is not None:
-        return False
-    known = {entry.sha256 for entry in sight.applied.entries} | set((sight.state.get("base_files") or {}).values())
-    return file.sha256 not in known
-
-
 def _judge_base(sight: Sight, seen: Observation) -> None:
     """Paths that are ours keep the base captured before our first write; of the others the present counts."""
     recorded = sight.state.get("base_files") or {}
@@ -284,33 +253,3 @@ def _judge_base(sight: Sight, seen: Observation) -> None:
             files[path] = file.sha256 if file and file.kind == "file" else None
     if files != recorded or not sight.state.get("base"):
         sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id))
-
-
-def _judge_drift(sight: Sight, seen: Observation) -> None:
-    """Compare with what the last receipt proved, path by path."""
-    differs = tuple(
-        {
-            "path": entry.path,
-            "expected": entry.sha256,
-            "observed": _state(sight, file),
-            "mode": file.mode if file else 0,
-        }
-        for entry in sight.applied.entries
-        if not _proved(file := seen.files.get(entry.path), entry.sha256, entry.mode)
-    )
-    if differs and digest(plain(differs)) != sight.state.get("drift_observed"):
-        sight.bodies.append(DriftDetected(sight.name, sight.pool or "", digest(plain(differs)), differs))
-    elif not differs and sight.state.get("drift"):
-        before = tuple(sight.state["drift"])
-        sight.bodies.append(DriftRepaired(sight.name, sight.pool or "", "outside", before))
-
-
-def _state(sight: Sight, file: ObservedFile | None) -> str:
-    """The hash of bytes we have, `unread` for others, or the kind of what is no plain file."""
-    if file is None:
-        return ABSENT
-    return "unread" if is_unread(sight, file) else file.state
-
-
-def _proved(file: ObservedFile | None, sha256: str, mode: int) -> bool:
-    return file is not None and file.kind == "file" and file.sha256 == sha256 and file.mode == mode

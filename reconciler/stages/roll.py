@@ -24,7 +24,7 @@ from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.changes import Changes
 from reconciler.stages.context import EPOCH, Context, Progress, anew
-from reconciler.stages.observe import Sight
+from reconciler.stages.sight import Sight
 from reconciler.stages.turn import Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 

@@ -36,8 +36,8 @@ from reconciler.ports import (
 from reconciler.projections.tables import NODE_STATES
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, anew, decode_file_set
-from reconciler.stages.observe import Sight
 from reconciler.stages.outcome import outcome_events
+from reconciler.stages.sight import Sight
 
 DRAIN_AGAIN = 5
 DRAIN_LATER = 60
@@ -91,7 +91,8 @@ class Ended:
             return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked)]
         if self.answer is None:
             return uncordoned or [NodeDeferred(step.node, step.pool, step.step, self.failed)]
-        *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, drift)
+        repaired = [item for item in drift if item["path"] not in step.keep]
+        *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, repaired)
         return [*before, *uncordoned, end]
 
     @property
@@ -196,7 +197,8 @@ class _Turn:
         step, context = self.step, self.context
         target = decode_file_set((await context.load([step.files]))[step.files])
         contents = await context.load(entry.sha256 for entry in target.entries)
-        files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
+        sent = [entry for entry in target.entries if entry.path not in step.keep]
+        files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in sent)
         request = ApplyRequest(
             context.log.log_id,
             step.epoch,
@@ -212,5 +214,6 @@ class _Turn:
                 for check in self.pool.spec["healthChecks"]
             ),
             self.pool.spec["confirm"],
+            act=step.purpose == "repair",
         )
         return Job(self.sight.target, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +13,13 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import base_of
 from reconciler.projections.order import ahead
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
-from reconciler.stages.changes import Changes
+from reconciler.stages.changes import Changes, and_loaded
 from reconciler.stages.context import Context, FileSet
-from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
+from reconciler.stages.observe import file_sets, wanted_files
+from reconciler.stages.sight import Sight, is_unread
 
 RETRY_FIRST = 30
 RETRY_DOUBLINGS = 7
@@ -51,6 +53,7 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         refused={files: why["reason"] for files, why in (row["refused"] or {}).items()},
         completed=(row["completed"] or {}).get("targets") or {},
         ahead=ahead(snapshot.fleet, snapshot.rows, name),
+        mass=frozenset(row["mass"] or ()),
         window_until=datetime.fromisoformat(row["window_until"]) if row["window_until"] else None,
     )
     sets = await file_sets(look.context, snapshot)
@@ -60,7 +63,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         if sight.pool == name:
             known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
             nodes.append(await _with_change(look, view, known, _node(look, snapshot, view, known, own), sets))
-    return replace(view, nodes=sorted(nodes, key=in_turn))
+    stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
+    return replace(view, nodes=sorted(nodes, key=in_turn), stop=stop)
 
 
 def _rollout(row: Row) -> RolloutView:
@@ -84,6 +88,7 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
     state, seen = sight.state, sight.observation
     healthy = seen is not None and _is_healthy(view.pool, seen.active)
     spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
     node = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, view.pool.name, state) or "",
@@ -91,7 +96,13 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         applied=state.get("files"),
         zone=(spec.get("labels") or {}).get(ZONE, ""),
         unproven=bool(state.get("unproven")),
-        drifted=bool(state.get("drift")),
+        drifted=bool(drift.heal),
+        heal=drift.heal,
+        keep=drift.keep,
+        left=drift.why,
+        stop=drift.stop,
+        signature=drift.signature,
+        allowed=drift.allowed,
         drift_cause=state.get("drift_cause"),
         converged_at=state.get("converged_at"),
         step=state.get("step"),
@@ -122,12 +133,19 @@ async def _with_change(
     idle = node.out or node.tried or not (node.behind or node.drifted or node.back)
     if goal is None or sight.observation is None or idle:
         return node
-    target, base_files = sets[goal], sight.state.get("base_files") or {}
+    repaired = not (node.behind or node.back)
+    target, base_files = _less(sets[goal], node.keep if repaired else ()), sight.state.get("base_files") or {}
     ours = (*sets.get(node.applied or "", FileSet(())).entries, *sight.unproven.entries)
-    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in target.by_path}
+    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in sets[goal].by_path}
     unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
     start, change = await look.changes.between(view.pool, sight.observation, target, gone, unread)
+    if repaired and RUNTIME in node.heal:
+        change = and_loaded(change)
     return replace(node, start=start, change=change, restore=tuple(sorted(gone)))
+
+
+def _less(files: FileSet, keep: Collection[str]) -> FileSet:
+    return FileSet(tuple(entry for entry in files.entries if entry.path not in keep)) if keep else files
 
 
 def _is_healthy(pool: Pool, active: str) -> bool:

@@ -191,7 +191,7 @@ class MemoryNode:
         now: int,
     ) -> Receipt:
         new = {path: entry for path, entry in wanted.items() if not parts.alike(self.files.get(path), entry)}
-        if not new:
+        if not new and not (isinstance(request, ApplyRequest) and request.act and request.actions):
             result: ReceiptResult = "released" if isinstance(request, ReleaseRequest) else "same"
             return self._finish(request, paths, result, self._generation)
         for path in new:
@@ -237,6 +237,8 @@ class MemoryNode:
         request = journal.request
         if isinstance(request, ReleaseRequest):
             return self._finish(request, journal.paths, "released", self._generation, journal.new)
+        if not journal.new:
+            return self._finish(request, journal.paths, "same", self._generation, journal.new)
         result: ReceiptResult = "reverted" if isinstance(request, RevertRequest) else "applied"
         receipt = self._finish(request, journal.paths, result, self._generation + 1, journal.new)
         if isinstance(request, ApplyRequest) and request.confirm:
@@ -325,7 +327,7 @@ class MemoryNode:
         detail: str = "",
     ) -> Receipt:
         self._claim(request, generation, request.step)
-        acted = bool(changed) and bool(request.actions)
+        acted = changed is not None and bool(request.actions)
         said = {"": True, "unable": True}.get(self.faults.reload) if acted and RELOAD in request.actions else None
         written, restored, more = parts.cut(sorted(changed or ()), request)
         receipt = replace(

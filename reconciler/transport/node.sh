@@ -35,7 +35,7 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 release='' command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -173,6 +173,7 @@ header_line() {
         2:runtime) { [ "$2" = crio ] || [ "$2" = podman ]; } && runtime=$2 ;;
         2:start) is_digest "$2" && start=$2 ;;
         2:action) is_action "$2" && actions="$actions${actions:+ }$2" ;;
+        2:act) [ "$2" = always ] && always=yes ;;
         2:confirm) is_number "$2" && confirm_within=$2 ;;
         2:baseline) { [ "$2" = keep ] || [ "$2" = restore ]; } && release=$2 ;;
         *:check) shift && is_check "$@" && checks="$checks$*$newline" ;;
@@ -703,7 +704,11 @@ plan_back() {
 carry_out() {
     unit_state
     is_healthy || healthy_before=false
-    if [ -z "$new_plan" ]; then
+    if [ -n "$new_plan" ]; then
+        :
+    elif [ "$always" = yes ] && [ -n "$actions" ]; then
+        confirm_within=0 # there is nothing to undo
+    else
         result=same
         [ "$verb" != release ] || result=released
         finish
@@ -1063,7 +1068,7 @@ settle() {
     if check && check_health && { [ "$confirm_within" = 0 ] || set_deadline; }; then
         remove_late new
         case $verb in
-            apply) result=applied ;;
+            apply) [ -n "$written$restored" ] && result=applied || result=same ;;
             release) result=released ;;
             *) result=reverted ;;
         esac

@@ -111,6 +111,8 @@ def apply_call(request: ApplyRequest) -> Call:
         lines.append(f"start {request.start}")
     if request.confirm:
         lines.append(f"confirm {request.confirm}")
+    if request.act:
+        lines.append("act always")
     lines += check_lines(request.health)
     bodies = bytearray()
     paths = [*(file.path for file in request.files), *request.restore]
