@@ -144,6 +144,10 @@ class Blobs(Protocol):
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]: ...
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        """Those that are not stored."""
+        ...
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         """The contents; raises LogCorrupt when one is missing or does not match its address."""
         ...

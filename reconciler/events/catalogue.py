@@ -772,6 +772,17 @@ class RepairsAllowed(Event):
 
 
 @dataclass(frozen=True)
+class ShadowFound(Event):
+    """Files beside ours make the runtime answer otherwise than ours for scopes that our resources name; said once per
+    set (empty: none does any more). Each of `shadows`: {file, line, scopes, more: how many scopes are left out}."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    shadows: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
 class StrayFound(Event):
     """The set of files in certs.d and registries.conf.d that are neither ours nor the base's changed
     (empty: the last stray is gone)."""

@@ -58,6 +58,11 @@ def _contested(body: Any) -> str:
     return f"{body.path} differs again after {body.count} repairs: {written}; left alone for 24 h"
 
 
+def _shadows(body: Any) -> str:
+    places = [f"{item['file']}:{item['line']} decides {_some(item['scopes'])}" for item in body.shadows]
+    return f"shadowed: {_some(places)}" if places else "nothing shadows our files any more"
+
+
 def _reload(body: Any) -> str:
     loaded = {True: "seen to load", False: "did not load", None: "loading cannot be seen"}[body.loaded]
     return f"{body.action}: {loaded}"
@@ -146,5 +151,6 @@ _LINES: dict[str, Callable[[Any], str]] = {
         else "no node has the drift any more that many had"
     ),
     "RepairsAllowed": lambda b: f"repairs of {_some(sorted(b.nodes))} allowed: {b.reason}",
+    "ShadowFound": _shadows,
     "StrayFound": lambda b: f"files that are not ours: {_some(b.paths)}" if b.paths else "no stray files any more",
 }

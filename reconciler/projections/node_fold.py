@@ -30,6 +30,7 @@ from reconciler.events.catalogue import (
     RepairsAllowed,
     RuntimeReloaded,
     RuntimeRestarted,
+    ShadowFound,
     StepAbandoned,
     StepStarted,
     StepTakenOver,
@@ -286,6 +287,10 @@ def _pool(event: StoredEvent) -> Iterator[Touched]:
     yield POOLS, (event.fleet, event.body.pool)  # type: ignore[attr-defined]  # registered for MassDriftDetected
 
 
+def shadow_found(event: StoredEvent, body: ShadowFound, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), shadows=plain(body.shadows) or None)
+
+
 def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:
     rows.put(NODE_STATES, _key(event), strays=list(body.paths) or None)
 
@@ -317,5 +322,6 @@ HANDLERS: dict[str, Any] = {
     "DriftContested": (_state, on_body(drift_contested)),
     "MassDriftDetected": (_pool, on_body(mass_drift_detected)),
     "RepairsAllowed": (_all_states, on_body(repairs_allowed)),
+    "ShadowFound": (_state, on_body(shadow_found)),
     "StrayFound": (_state, on_body(stray_found)),
 }

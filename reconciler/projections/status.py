@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -11,13 +11,16 @@ from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
 from reconciler.rollout.drift import read_drift, same_drift
 
-FilesState = Literal["Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged"]
+FilesState = Literal[
+    "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged"
+]
 
 
 @dataclass(frozen=True)
 class NodeStatus:
     """One node. `files`: Converged (receipt proves the wanted set), Pending (waits for its turn), Applying, Failed,
-    Drifted, Unadopted (never was ours; pool observes), Unknown (not seen or not rendered yet), Unmanaged (no pool)."""
+    Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
+    observes), Unknown (not seen or not rendered yet), Unmanaged (no pool)."""
 
     name: str
     pool: str | None
@@ -143,7 +146,18 @@ def _files(
         drift = read_drift(desired.pools[pool].spec["drift"], state, None)
         many = mass.get(drift.signature) if not drift.allowed else None
         return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
-    return ("Converged", "") if state.get("files") == wanted else ("Pending", "")
+    if state.get("files") != wanted:
+        return "Pending", ""
+    return ("Shadowed", _shadows(state["shadows"])) if state.get("shadows") else ("Converged", "")
+
+
+def _shadows(shadows: Sequence[Mapping[str, Any]]) -> str:
+    """Which line decides what, in words."""
+    first = shadows[0]
+    others = len(first["scopes"]) - 1 + first["more"]
+    more = f" and {len(shadows) - 1} more places" if len(shadows) > 1 else ""
+    scopes = f"{first['scopes'][0]}{f' and {others} more' if others else ''}"
+    return f"{first['file']}:{first['line']} decides {scopes}{more}"
 
 
 def _pool_status(
@@ -169,7 +183,7 @@ def _pool_status(
         machines=len(mine),
         ready=sum(node.ready for node in mine),
         updated=sum(node.files == "Converged" for node in mine),
-        degraded=sum(node.files in ("Failed", "Drifted") for node in mine),
+        degraded=sum(node.files in ("Failed", "Drifted", "Shadowed") for node in mine),
         rollout=rollout.get("state") or "",
         outcome=rollout.get("outcome") or "",
         blocked=row["blocked"] or "",

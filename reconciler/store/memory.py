@@ -41,6 +41,9 @@ class MemoryBlobs:
             digests.append(digest)
         return digests
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        return set(digests) - self.contents.keys()
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
         found = {digest: content for digest, content in self.contents.items() if digest in wanted}

@@ -68,7 +68,7 @@ class VerbConformance:
         assert await apply(rig, "s3", FIRST, act=True) == done
         assert rig.actions() == [ACTED, ACTED]
         assert (await revert(rig, "s4")).result == "reverted"  # the generation before is still kept
-        assert on_disk(rig, OWN) == OWN
+        assert on_disk(rig, FIRST) == OWN
 
     async def test_actions_alone_that_fail_change_no_file(self, rig: Rig) -> None:
         await adopted(rig)
