@@ -11,6 +11,7 @@ import click
 from reconciler.cli.approve import accept, approve
 from reconciler.cli.cat import cat
 from reconciler.cli.config import config
+from reconciler.cli.custody import adopt, release
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
 from reconciler.cli.diff import diff
@@ -56,6 +57,8 @@ VERBS: tuple[click.Command, ...] = (
     resume,
     abort,
     retry,
+    release,
+    adopt,
     log,
     db,
     config,

@@ -268,6 +268,8 @@ class BaselineCaptured(Event):
     base: str
     files: Data
     machine_id: str
+    host_key: str = ""
+    """Fingerprint of the host key it showed; empty where the transport has none."""
 
 
 @dataclass(frozen=True)
@@ -292,12 +294,77 @@ class NodeRenamed(Event):
 
 @dataclass(frozen=True)
 class NodeUnreachable(Event):
-    """A node that answered before could not be reached, or refused us (`refused`: host key, login, MCO, hold)."""
+    """A node that answered before could not be reached, or refused us (`refused`: login, MCO, hold).
+
+    `cause` is `hold` where its operator holds it, `log` where another log owns it.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     reason: str
     refused: bool
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class HostKeyChanged(Event):
+    """A node shows another host key than before (fingerprints). With a `reason` it is refused until its document or
+    known_hosts has the new key; without one they have it."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReleaseAsked(Event):
+    """A person gives a node back: with its own files from before the first write (`restore`), or as it is."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    restore: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeReleased(Event):
+    """No log owns the node any more, and it is not acted on until NodeAdopted, or until its document is removed."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    restored: bool
+    reason: str
+    receipt: Data
+
+
+@dataclass(frozen=True)
+class AdoptionAsked(Event):
+    """A person takes a node that the log `log_id` owns; `epoch` and `fence` are those of the last request it took."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    log_id: str
+    epoch: int
+    fence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeAdopted(Event):
+    """A node that was released, or that another log owned, is ours: what stands there is its base. `step` is empty
+    where the node did not have to be asked. A release that was asked for and not begun is taken back."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -515,7 +582,8 @@ class StepStarted(Event):
     rollout: str
     step: str
     purpose: str
-    """rollout; repair (of drift); revert (back from refused files); uncordon (a node that was left cordoned)"""
+    """rollout; repair (of drift); revert (back from refused files); uncordon (a node that was left cordoned); release
+    (the node is given back); adopt (it is taken from another log)"""
     files: str
     base: str
     start: str

@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.events.catalogue import (
+    AdoptionAsked,
     BaselineCaptured,
     DriftContested,
     DriftDetected,
     DriftIgnored,
     DriftRepaired,
     FilesApplied,
+    HostKeyChanged,
     MassDriftDetected,
+    NodeAdopted,
     NodeChanged,
     NodeConverged,
     NodeCordoned,
@@ -22,11 +25,13 @@ from reconciler.events.catalogue import (
     NodeFailed,
     NodeRecovered,
     NodeRegistered,
+    NodeReleased,
     NodeRemoved,
     NodeRenamed,
     NodeReset,
     NodeUncordoned,
     NodeUnreachable,
+    ReleaseAsked,
     RepairsAllowed,
     RuntimeReloaded,
     RuntimeRestarted,
@@ -47,7 +52,7 @@ NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_sinc
 OUTSIDE = "outside"
 """`by` of a DriftRepaired that nobody here did."""
 
-REACHABLE: dict[str, Any] = {"unreachable": None, "unreachable_since": None, "refused": False}
+REACHABLE: dict[str, Any] = {"unreachable": None, "unreachable_since": None, "refused": False, "refusal": None}
 
 
 def _key(event: StoredEvent) -> Key:
@@ -67,11 +72,27 @@ def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Worki
 
 
 def node_removed(event: StoredEvent, body: NodeRemoved, rows: Working) -> None:  # noqa: ARG001  fold's form
+    """What was proven of it stays known, in case it comes back under another name."""
     rows.drop(NODES, _key(event))
+    if rows.get(NODE_STATES, *_key(event)):
+        rows.put(NODE_STATES, _key(event), asked=None, released=None)
+
+
+def _inventory_and_state(event: StoredEvent) -> Iterator[Touched]:
+    yield NODES, _key(event)
+    yield NODE_STATES, _key(event)
 
 
 def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working) -> None:
-    rows.put(NODE_STATES, _key(event), base=body.base, base_files=plain(body.files), machine_id=body.machine_id)
+    known = (rows.get(NODE_STATES, *_key(event)) or {}).get("host_key")
+    rows.put(
+        NODE_STATES,
+        _key(event),
+        base=body.base,
+        base_files=plain(body.files),
+        machine_id=body.machine_id,
+        host_key=body.host_key or known,
+    )
 
 
 def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
@@ -100,7 +121,46 @@ def node_unreachable(event: StoredEvent, body: NodeUnreachable, rows: Working) -
         unreachable=body.reason,
         unreachable_since=event.recorded_at,
         refused=body.refused,
+        refusal=body.cause or None,
     )
+
+
+def host_key_changed(event: StoredEvent, body: HostKeyChanged, rows: Working) -> None:
+    refused: dict[str, Any] = {}
+    if body.reason:
+        since = event.recorded_at
+        refused = {"unreachable": body.reason, "unreachable_since": since, "refused": True, "refusal": "host-key"}
+    rows.put(NODE_STATES, _key(event), host_key=body.new, **refused)
+
+
+def release_asked(event: StoredEvent, body: ReleaseAsked, rows: Working) -> None:
+    rows.put(NODE_STATES, _key(event), asked={"purpose": "release", "restore": body.restore, "reason": body.reason})
+
+
+def adoption_asked(event: StoredEvent, body: AdoptionAsked, rows: Working) -> None:
+    owner = {name: getattr(body, name) for name in ("log_id", "epoch", "fence")}
+    rows.put(NODE_STATES, _key(event), asked={"purpose": "adopt", "reason": body.reason, **owner})
+
+
+def node_released(event: StoredEvent, body: NodeReleased, rows: Working) -> None:
+    released = {"reason": body.reason, "restored": body.restored, "at": event.recorded_at.isoformat()}
+    _begin_anew(event, rows, released=released)
+
+
+def node_adopted(event: StoredEvent, body: NodeAdopted, rows: Working) -> None:
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    if body.step or row.get("released"):
+        _begin_anew(event, rows)
+    else:
+        rows.put(NODE_STATES, _key(event), asked=None)
+
+
+def _begin_anew(event: StoredEvent, rows: Working, **columns: Any) -> None:
+    """Forget what was ours on the machine, but not which machine it is."""
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    kept = {name: row.get(name) for name in ("machine_id", "host_key", "cordoned")}
+    rows.drop(NODE_STATES, _key(event))
+    rows.put(NODE_STATES, _key(event), **kept, **columns)
 
 
 def node_recovered(event: StoredEvent, body: NodeRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
@@ -298,11 +358,16 @@ def stray_found(event: StoredEvent, body: StrayFound, rows: Working) -> None:
 HANDLERS: dict[str, Any] = {
     "NodeRegistered": (_inventory, on_body(node_set)),
     "NodeChanged": (_inventory, on_body(node_set)),
-    "NodeRemoved": (_inventory, on_body(node_removed)),
+    "NodeRemoved": (_inventory_and_state, on_body(node_removed)),
     "BaselineCaptured": (_state, on_body(baseline_captured)),
     "NodeRenamed": (_both_states, on_body(node_renamed)),
     "NodeReset": (_state, on_body(node_reset)),
     "NodeUnreachable": (_state, on_body(node_unreachable)),
+    "HostKeyChanged": (_state, on_body(host_key_changed)),
+    "ReleaseAsked": (_state, on_body(release_asked)),
+    "AdoptionAsked": (_state, on_body(adoption_asked)),
+    "NodeReleased": (_state, on_body(node_released)),
+    "NodeAdopted": (_state, on_body(node_adopted)),
     "NodeRecovered": (_state, on_body(node_recovered)),
     "StepStarted": (_state, on_body(step_started)),
     "StepTakenOver": (_state, on_body(step_taken_over)),

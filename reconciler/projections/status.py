@@ -12,15 +12,17 @@ from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, 
 from reconciler.rollout.drift import read_drift, same_drift
 
 FilesState = Literal[
-    "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged"
-]
+    "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",
+    "HeldLocally", "Released",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NodeStatus:
     """One node. `files`: Converged (receipt proves the wanted set), Pending (waits for its turn), Applying, Failed,
     Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
-    observes), Unknown (not seen or not rendered yet), Unmanaged (no pool)."""
+    observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
+    HeldLocally (its operator holds it), Released (given back)."""
 
     name: str
     pool: str | None
@@ -131,6 +133,10 @@ def _files(
 ) -> tuple[FilesState, str]:
     if pool is None:
         return "Unmanaged", "no pool selects this node"
+    if released := state.get("released"):
+        return "Released", f"{released['reason']}: `reconciler adopt` takes it back"
+    if state.get("refusal") == "hold":
+        return "HeldLocally", str(state["unreachable"])
     if state.get("step"):
         return "Applying", f"step by {state['step_owner']}"
     failed = state.get("failed")
@@ -140,6 +146,8 @@ def _files(
         return "Unknown", "" if state else "not observed yet"
     if state.get("files") is None and not desired.pools[pool].enforces:
         return "Unadopted", "pool is in observe mode"
+    if asked := state.get("asked"):
+        return "Pending", f"{asked['purpose']} was asked for: {asked['reason']}"
     if state.get("unproven"):
         return "Pending", "the link was lost in the middle of a step; the next one will tell what it did"
     if state.get("drift"):

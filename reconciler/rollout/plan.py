@@ -77,6 +77,7 @@ class _PoolPlan:
             self._roll()
             self._go_back()
             self._repair()
+        self._give()
         self._uncordon()
         return Plan(tuple(self.events), tuple(self.steps), self.waits, self.digest)
 
@@ -256,6 +257,17 @@ class _PoolPlan:
             if known:
                 stopped[signature] = same_drift(len(names), self.pool.name)
         return stopped
+
+    def _give(self) -> None:
+        """Nodes that a person gives back, or takes from another log: in every mode, since it was asked for by name."""
+        for node in self.view.nodes:
+            if not node.asked or node.tried or node.step:
+                continue
+            if why := self._paused() or self.budget.spend(node):
+                self.waits[node.name] = why
+            else:
+                self.waits.pop(node.name, None)
+                self.steps.append(self._step(node, node.asked, node.applied or ""))
 
     def _uncordon(self) -> None:
         """A node that we cordoned and whose turn is over must not stay cordoned, whatever else holds."""

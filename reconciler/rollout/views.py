@@ -77,6 +77,8 @@ class NodeView:
     away: bool = False
     """Unavailable whatever we do: unreachable, not ready, or cordoned by somebody else."""
     healthy: bool = True
+    asked: str = ""
+    """What a person asked for that can be done now: `release` or `adopt`; then it is `out` of everything else."""
 
     @property
     def key(self) -> str:

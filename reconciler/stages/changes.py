@@ -92,6 +92,14 @@ def and_loaded(change: Change) -> Change:
     )
 
 
+def given_back(pool: Pool) -> Change:
+    """What putting back a whole baseline means: anything may differ in it."""
+    reasons = ("the files from before the first write are put back",)
+    if pool.runtime != "crio":
+        return Change("none", "none", (), reasons)
+    return Change("drain", "drain" if pool.drains else "reload", ("reload:crio.service",), reasons)
+
+
 def _state(seen: Observation, path: str) -> tuple[str, int]:
     file = seen.files.get(path)
     if file is None or file.kind != "file":

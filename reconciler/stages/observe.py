@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from reconciler.errors import NodeError, NodeRefused
+from reconciler.errors import HostKeyRefused, NodeError, NodeRefused
 from reconciler.events.catalogue import (
     BaselineCaptured,
     Event,
+    HostKeyChanged,
     NodeRecovered,
     NodeRenamed,
     NodeReset,
@@ -103,7 +104,11 @@ async def look(
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
         if isinstance(answer, NodeError):
             sight.out = answer.what
-            sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
+            if isinstance(answer, HostKeyRefused) and _is_other_key(sight, answer.shown):
+                body = HostKeyChanged(sight.name, sight.state["host_key"], answer.shown, answer.what)
+                sight.bodies.append(body)
+            else:
+                sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
         else:
             sight.observation = answer
     return {sight.name: sight for sight in sights}
@@ -154,11 +159,17 @@ def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
     return known
 
 
-def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
+def _is_other_key(sight: Sight, shown: str) -> bool:
+    """Whether a fingerprint is another one than the node last showed; of its first nothing is said."""
+    known = sight.state.get("host_key")
+    return bool(known and shown and known != shown)
+
+
+def _unreachable(sight: Sight, *, refused: bool, cause: str = "") -> list[Event]:
     """Said once; a refusal once per reason. In how many ways a link can fail is no news."""
     before = sight.state.get("unreachable")
     same = before is not None and bool(sight.state.get("refused")) == refused and (not refused or before == sight.out)
-    return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
+    return [] if same else [NodeUnreachable(sight.name, sight.out, refused, cause)]
 
 
 def _renamed(snapshot: Snapshot, sights: Iterable[Sight]) -> list[NodeRenamed]:
@@ -208,10 +219,15 @@ def _judge(sight: Sight, log_id: str, twin: str, now: datetime) -> None:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
         sight.state, sight.applied, sight.unproven = {}, FileSet(()), FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
+    if _is_other_key(sight, seen.host_key):
+        sight.bodies.append(HostKeyChanged(sight.name, sight.state["host_key"], seen.host_key, ""))
     sight.out = f"is the same machine as node {twin}: remove one of the two Nodes" if twin else ""
     sight.out = sight.out or _not_ours(sight, seen, log_id)
+    if released := sight.state.get("released"):
+        sight.out = f"released ({released['reason']}): `reconciler adopt {sight.name}` takes it back"
+        return
     if sight.out:
-        sight.bodies.extend(_unreachable(sight, refused=True))
+        sight.bodies.extend(_unreachable(sight, refused=True, cause=_cause(seen, log_id, twin)))
     elif sight.state.get("unreachable"):
         sight.bodies.append(NodeRecovered(sight.name))
     if sight.state.get("step") or sight.state.get("unproven"):
@@ -223,10 +239,20 @@ def _judge(sight: Sight, log_id: str, twin: str, now: datetime) -> None:
         sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
 
 
+def _cause(seen: Observation, log_id: str, twin: str) -> str:
+    """The one cause of a refusal, in the order of `_judge`, that has a word."""
+    if twin:
+        return ""
+    if seen.owner is not None and seen.owner.log_id != log_id:
+        return "log"
+    return "hold" if seen.hold and not seen.mco else ""
+
+
 def _not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     """Why a node that answers must not be written, or nothing."""
     if seen.owner is not None and seen.owner.log_id != log_id:
-        return f"belongs to another log ({seen.owner.log_id}): release it there first"
+        remedy = f"release it there, or take it with `reconciler adopt {sight.name}`"
+        return f"belongs to another log ({seen.owner.log_id}): {remedy}"
     if seen.mco:
         return "managed by the Machine Config Operator: use `manage: cluster`, or take the node out of MCO"
     if seen.hold:
@@ -252,4 +278,4 @@ def _judge_base(sight: Sight, seen: Observation) -> None:
         else:
             files[path] = file.sha256 if file and file.kind == "file" else None
     if files != recorded or not sight.state.get("base"):
-        sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id))
+        sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id, seen.host_key))

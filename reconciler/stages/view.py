@@ -16,7 +16,7 @@ from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, RO
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
-from reconciler.stages.changes import Changes, and_loaded
+from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.observe import file_sets, wanted_files
 from reconciler.stages.sight import Sight, is_unread
@@ -88,6 +88,9 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
     state, seen = sight.state, sight.observation
     healthy = seen is not None and _is_healthy(view.pool, seen.active)
     spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    asked = state.get("asked")
+    foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
+    out = ("" if foreign else sight.out) or _waits(look.context, view.pool, sight)
     drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
     node = NodeView(
         name=sight.name,
@@ -108,7 +111,8 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         step=state.get("step"),
         step_effective=(state.get("step_data") or {}).get("effective", "none"),
         failed=state.get("failed"),
-        out=sight.out or _waits(look.context, view.pool, sight),
+        out=out or (f"{asked['purpose']} was asked for" if asked else ""),
+        asked=asked["purpose"] if asked and not out else "",
         tried=sight.name in look.tried,
         own=sight.name in own,
         cordoned=state.get("cordoned") is not None,
@@ -129,6 +133,9 @@ async def _with_change(
     look: Look, view: PoolView, sight: Sight, node: NodeView, sets: Mapping[str, FileSet]
 ) -> NodeView:
     """The node with what bringing it to its files would mean, where that is of interest."""
+    if node.asked:
+        restores = node.asked == "release" and sight.state["asked"]["restore"]
+        return replace(node, change=given_back(view.pool) if restores else None)
     goal = node.back or node.target
     idle = node.out or node.tried or not (node.behind or node.drifted or node.back)
     if goal is None or sight.observation is None or idle:
@@ -142,6 +149,10 @@ async def _with_change(
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
     return replace(node, start=start, change=change, restore=tuple(sorted(gone)))
+
+
+def _is_owned_by(sight: Sight, log_id: str) -> bool:
+    return bool(sight.observation and sight.observation.owner and sight.observation.owner.log_id == log_id)
 
 
 def _less(files: FileSet, keep: Collection[str]) -> FileSet:
