@@ -597,6 +597,8 @@ class StepStarted(Event):
     """What is really done, of the class in `disruption`: none, reload, restart or drain."""
     keep: tuple[str, ...] = ()
     """Paths of `files` that a repair leaves as they are."""
+    remove: tuple[str, ...] = ()
+    """Strays that are removed with it."""
 
 
 @dataclass(frozen=True)

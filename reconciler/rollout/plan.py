@@ -244,7 +244,7 @@ class _PoolPlan:
         """Signature → why nobody is repaired of it: too many nodes have it, until a person decides. Said once."""
         same: dict[str, list[str]] = {}
         for node in self.view.nodes:
-            if node.drifted and not node.allowed:
+            if node.signature and not node.allowed:
                 same.setdefault(node.signature, []).append(node.name)
         for signature in sorted(self.view.mass - set(same)):
             self.events.append(MassDriftDetected(self.pool.name, signature, ()))
@@ -294,6 +294,7 @@ class _PoolPlan:
             epoch=self.planner.epoch,
             effective=change.effective if change else "none",
             keep=node.keep if purpose == "repair" else (),
+            remove=node.remove,
         )
 
 

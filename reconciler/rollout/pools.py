@@ -31,6 +31,7 @@ from reconciler.rollout.fields import (
     text,
     texts,
 )
+from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
 API_VERSION = "reconciler.dev/v1alpha1"
@@ -96,7 +97,7 @@ POOL_SCHEMA: Schema = {
     },
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
     "drift": Field(drift_setting, "heal"),
-    "strays": Field(anything, "report", later=True),
+    "strays": Field(stray_setting, "report"),
     "requiredImages": Field(texts, [], later=True),
     "reachableRegistries": Field(anything, None, later=True),
     "releaseImage": Field(optional_text, None),

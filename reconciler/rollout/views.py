@@ -41,11 +41,13 @@ class NodeView:
     change: Change | None = None
     start: str = ""
     restore: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    """Strays that its pool has removed."""
     zone: str = ""
     unproven: bool = False
     """A step was sent and its outcome is not known: only the next receipt tells what the node has."""
     drifted: bool = False
-    """It has drift that a repair sets right."""
+    """It has drift, or strays to remove, that a repair sets right."""
     heal: tuple[str, ...] = ()
     """Drifted paths that a repair sets right."""
     keep: tuple[str, ...] = ()

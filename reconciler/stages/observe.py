@@ -25,6 +25,7 @@ from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Targ
 from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
 from reconciler.registries.model import BASE_PATHS
+from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
 from reconciler.stages.drift import judge_drift
 from reconciler.stages.sight import Sight, is_unread, not_read
@@ -59,15 +60,20 @@ def _streams(context: Context, sights: Iterable[Sight]) -> set[str]:
 
 
 async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
-    """Look again at nodes on which a file stands where only a newly rendered set has one."""
+    """Look again at nodes on which a file stands where only a newly rendered set has one, or a stray to remove."""
     snapshot = await context.snapshot()
     sets = await file_sets(context, snapshot)
-    names = []
+    names, paths = [], set[str]()
     for sight in sights.values():
         wanted = sets.get(wanted_files(snapshot, sight) or "", FileSet(()))
-        if sight.observation and not sight.out and set(sight.observation.present) & set(wanted.by_path):
+        if sight.observation is None or sight.out:
+            continue
+        enforces = sight.spec.get("mode") == "enforce"
+        strays = removable(sight.spec["strays"], sight.observation.present) if enforces else ()
+        if strays or set(sight.observation.present) & set(wanted.by_path):
             names.append(sight.name)
-    for name, again in (await look(context, snapshot, names)).items() if names else ():
+            paths.update(strays)
+    for name, again in (await look(context, snapshot, names, paths)).items() if names else ():
         sights[name].out = again.out
         if again.observation:
             sights[name].observation = again.observation

@@ -100,7 +100,7 @@ def _ended(step: StepStarted, answer: Receipt, proof: Receipt, drift: Sequence[M
         return [NodeDeferred(step.node, step.pool, step.step, f"{what} before the change")]
     events: list[Event] = []
     if answer.result in ("applied", "same"):
-        if step.purpose == "repair":
+        if step.purpose == "repair" and drift:
             events.append(DriftRepaired(step.node, step.pool, step.step, tuple(drift)))
         events.append(NodeConverged(step.node, step.pool, step.step, step.files, step.base, proof.as_data()))
         return events

@@ -237,5 +237,6 @@ class _Turn:
             ),
             self.pool.spec["confirm"],
             act=step.purpose == "repair",
+            remove=step.remove,
         )
         return Job(self.sight.target, request)

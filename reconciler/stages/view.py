@@ -15,6 +15,7 @@ from reconciler.projections.order import ahead
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
+from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
@@ -90,7 +91,11 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
     spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
     asked = state.get("asked")
     foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
-    out = ("" if foreign else sight.out) or _waits(look.context, view.pool, sight)
+    stray = blocking(view.pool.spec["strays"], state.get("strays") or ())
+    out = ("" if foreign else sight.out or stray) or _waits(look.context, view.pool, sight)
+    ours = {entry.path for entry in (*sight.applied.entries, *sight.unproven.entries)}
+    strays = [path for path, file in seen.files.items() if file.kind == "file" and path not in ours] if seen else []
+    remove = removable(view.pool.spec["strays"], strays)
     drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
     node = NodeView(
         name=sight.name,
@@ -99,7 +104,8 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         applied=state.get("files"),
         zone=(spec.get("labels") or {}).get(ZONE, ""),
         unproven=bool(state.get("unproven")),
-        drifted=bool(drift.heal),
+        remove=remove,
+        drifted=bool(drift.heal or remove),
         heal=drift.heal,
         keep=drift.keep,
         left=drift.why,
@@ -145,10 +151,12 @@ async def _with_change(
     ours = (*sets.get(node.applied or "", FileSet(())).entries, *sight.unproven.entries)
     gone = {e.path: base_files.get(e.path) for e in ours if e.path not in sets[goal].by_path}
     unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
-    start, change = await look.changes.between(view.pool, sight.observation, target, gone, unread)
+    remove = tuple(path for path in node.remove if path not in sets[goal].by_path)
+    ends = {**gone, **dict.fromkeys(remove)}
+    start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
-    return replace(node, start=start, change=change, restore=tuple(sorted(gone)))
+    return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
 
 
 def _is_owned_by(sight: Sight, log_id: str) -> bool:

@@ -91,7 +91,7 @@ class MemoryNode:
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:
         self._lose("before")
-        paths = tuple(sorted({*(file.path for file in request.files), *request.restore}))
+        paths = tuple(sorted({*(file.path for file in request.files), *request.restore, *request.remove}))
         if refusal := self._admit(request, paths, now):
             return refusal
         if self.pending:
@@ -101,6 +101,7 @@ class MemoryNode:
             return self._receipt(request, paths, "stale", detail="the files are not those that the plan started from")
         new: dict[str, Entry | None] = {file.path: Entry(file.content, file.mode) for file in request.files}
         new |= {path: self.baseline[path] for path in request.restore if path in self.baseline}
+        new |= dict.fromkeys(request.remove)
         return self._change(request, paths, new, now)
 
     def revert(self, request: RevertRequest, now: int) -> Receipt:

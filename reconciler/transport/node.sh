@@ -182,7 +182,7 @@ header_line() {
         2:timeout) is_number "$2" && [ "$2" -gt 0 ] && hook_seconds=$2 ;;
         3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
         6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
-        2:restore) want "$2" restore ;;
+        2:restore | 2:remove) want "$2" "$1" ;;
         1:end) ended=yes ;;
         *) return 1 ;;
     esac
@@ -636,10 +636,13 @@ plan_apply() {
     IFS=' '
 }
 
-# target file MODE SHA256 LENGTH | target restore: sets what $want asks for; fails when it asks for nothing.
+# target file MODE SHA256 LENGTH | target restore | target remove: sets what $want asks for; fails when it asks for nothing.
 target() {
     tag=$1 op=write mode=${2-} owner=0 group=0 sha=${3-}
-    [ "$tag" = restore ] || return 0
+    case $tag in
+        file) return 0 ;;
+        remove) op=remove mode=- owner=- group=- sha=-; return 0 ;;
+    esac
     in_baseline "${want%% *}" || return 1 # never written by us: what is there is the baseline
     target_baseline $baseline_line
 }
@@ -974,13 +977,13 @@ extract_all() {
     IFS=' '
 }
 
-# extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore
+# extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
     into=/dev/null
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
     esac
-    if [ "$2" = restore ]; then
+    if [ "$2" != file ]; then
         [ "$into" = /dev/null ] || cp "$state/baseline/files$1" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import control
+from reconciler import control, custody
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import DriftContested, MassDriftDetected
 from reconciler.events.envelope import StoredEvent
@@ -215,3 +215,38 @@ async def test_a_change_that_needs_no_loading_is_no_drift_of_the_runtime(fleet: 
     assert (await fleet.world.sync()).exit_code == 0
     assert fleet.transport.node("w1").actions == ["reload crio.service"]
     await fleet.rests()
+
+
+STRAY = "/etc/containers/registries.conf.d/90-mine.conf"
+OTHER = "/etc/docker/certs.d/lab.corp/ca.crt"
+
+
+async def test_listed_strays_are_removed_and_come_back_with_the_baseline(fleet: Fleet) -> None:
+    for path in (STRAY, OTHER):
+        fleet.write("w1", path)
+    await fleet.begin(strays={"remove": ["/etc/containers/registries.conf.d/*.conf"]})
+    assert STRAY not in fleet.transport.node("w1").files
+    assert fleet.content("w1", OTHER) == HAND
+    await fleet.world.run()
+    assert (await fleet.node("w1")).strays == (OTHER,)
+    fleet.write("w1", STRAY)
+    assert (await fleet.world.sync()).exit_code == 0
+    assert STRAY not in fleet.transport.node("w1").files
+    await fleet.world.run()
+    await fleet.rests()
+    await custody.release(fleet.world.context, "w1", restore=True, reason="x")
+    await fleet.world.sync()
+    assert fleet.content("w1", STRAY) == HAND
+
+
+async def test_strays_may_block_a_node(fleet: Fleet) -> None:
+    await fleet.begin(strays="block")
+    fleet.write("w1", OTHER)
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted", "worse")})
+    done = await fleet.world.run()
+    assert done.pools[0].waits["w1"] == f"{OTHER} is not ours (strays: block)"
+    assert b"worse" in fleet.content("w2")
+    assert b"worse" not in fleet.content("w1")
+    del fleet.transport.node("w1").files[OTHER]
+    await fleet.world.run()
+    assert (await fleet.world.sync()).exit_code == 0
