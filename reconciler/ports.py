@@ -351,7 +351,7 @@ RESTART_TIMEOUT = 120
 class ApplyRequest:
     """Bring a node to exactly these files. `restore`: paths given back to the node's baseline (removed if it had
     none). `remove`: paths at which no file is to stand. `start` is the manifest hash over all these paths that the node
-    must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT` and `daemon-reload`, done in this order;
+    must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT`, `daemon-reload`, done in this order,
     with `act` also where no file differs. `epoch` and `fence` order requests; a lower one is refused. `health` is
     checked before the change and after the actions. `confirm`: seconds after which the node undoes the change unless
     it is confirmed; 0: the change is final at once."""
