@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.confirm import confirm, yes
-from reconciler.cli.options import dry_run, fleet, output, reason, waiting
+from reconciler.cli.options import dry_run, flag, fleet, output, reason, waiting
 from reconciler.cli.output import print_object
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("node", metavar="NODE")
-@click.option("--keep", is_flag=True, show_default="off", help="Leave the node's files as they are.")
-@click.option("--restore", is_flag=True, show_default="off", help="Put back the files from before the first write.")
+@flag("--keep", help="Leave the node's files as they are.")
+@flag("--restore", help="Put back the files from before the first write.")
 @reason("Why; it is recorded.")
 @yes
 @dry_run

@@ -18,7 +18,7 @@ def stray_setting(value: Any) -> Any:
         try:
             return one_of("report", "block")(value)
         except BadValue:
-            raise BadValue("wants one of report, block, or a mapping with remove: [GLOB…]") from None
+            raise BadValue("wants report, block, or a mapping with remove: [GLOB…]") from None
     if set(value) != {"remove"}:
         raise BadValue("wants remove, and nothing else")
     globs = texts(value["remove"])
