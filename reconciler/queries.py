@@ -15,6 +15,7 @@ from reconciler.ports import EventFilter
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.rollout.drift import RUNTIME
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.points import resolve_position
@@ -374,6 +375,7 @@ async def _drift(context: Context, body: DriftDetected) -> list[dict[str, Any]]:
             "to": contents.get(item["observed"], b"").decode(errors="replace"),
         }
         for item in body.differs
+        if item["path"] != RUNTIME
     ]
 
 

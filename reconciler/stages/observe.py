@@ -6,6 +6,7 @@ An equal observation appends nothing: it only moves `last_seen`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -77,7 +78,9 @@ async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
         sights[name].out = again.out
         if again.observation:
             sights[name].observation = again.observation
-            sights[name].out = _not_ours(again, again.observation, context.log.log_id)
+            # a stray that is no plain file, or that nobody has read, is no reason to leave the node alone
+            others = {path: file for path, file in again.observation.files.items() if path not in paths}
+            sights[name].out = _not_ours(again, replace(again.observation, files=others), context.log.log_id)
             await context.keep(f.content for f in again.observation.files.values() if f.content is not None)
 
 

@@ -230,7 +230,10 @@ async def test_listed_strays_are_removed_and_come_back_with_the_baseline(fleet: 
     await fleet.world.run()
     assert (await fleet.node("w1")).strays == (OTHER,)
     fleet.write("w1", STRAY)
+    link = "/etc/containers/registries.conf.d/91-link.conf"
+    fleet.transport.node("w1").files[link] = Entry(kind="symlink")
     assert (await fleet.world.sync()).exit_code == 0
+    assert fleet.transport.node("w1").files.pop(link).kind == "symlink"  # what is no file is left
     assert STRAY not in fleet.transport.node("w1").files
     await fleet.world.run()
     await fleet.rests()
