@@ -183,7 +183,7 @@ def _repairs(
             continue
         drift = read_drift(row["spec"]["drift"], state, moment)
         stopped = contested(state, moment) or drift.signature in mass
-        if (name in named and (drift.keep or stopped)) or (not named and stopped):
+        if (name in named and (drift.why or stopped)) or (not named and stopped):
             allowed[name] = state["drift_observed"]
     decided = () if named else tuple(sorted(mass))
     return (RepairsAllowed(row["pool"], allowed, decided, reason),) if allowed else ()

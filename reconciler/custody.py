@@ -38,7 +38,10 @@ async def adopt(context: Context, node: str, *, reason: str, dry_run: bool = Fal
 
     async def ask(now: Snapshot, pool: str, state: Row) -> Asked:
         done = {"node": node, "pool": pool, "from": None}
-        if state.get("released") or state.get("asked"):
+        asked = (state.get("asked") or {}).get("purpose")
+        if asked == "adopt":
+            raise UsageError(f"node {node} is to be adopted already", remedy="`reconciler sync` brings it to the node")
+        if state.get("released") or asked:
             return NodeAdopted(node, pool, "", reason), done
         sight = (await look(context, now, [node]))[node]
         if sight.observation is None:

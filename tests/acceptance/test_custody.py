@@ -169,6 +169,8 @@ async def test_a_node_that_another_log_owns_is_taken_with_what_stands_there(flee
     with pytest.raises(UsageError, match="neither a release nor another log keeps node w2 out"):
         await custody.adopt(fleet.world.context, "w2", reason="x")
     await custody.adopt(fleet.world.context, "w1", reason="that log is lost")
+    with pytest.raises(UsageError, match="to be adopted already"):
+        await custody.adopt(fleet.world.context, "w1", reason="again")
     assert (await fleet.world.sync()).exit_code == 0
     assert fleet.w1.owner.log_id == fleet.world.context.log.log_id
     await custody.release(fleet.world.context, "w1", restore=True, reason="x")
