@@ -7,7 +7,7 @@ follows from them is the cycle's work.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
@@ -19,6 +19,7 @@ from reconciler.events.catalogue import (
     OverrideGranted,
     PoolPaused,
     PoolResumed,
+    RepairsAllowed,
     RolloutAborted,
     RolloutApproved,
     RolloutRetried,
@@ -31,6 +32,7 @@ from reconciler.projections.guard_state import GuardState
 from reconciler.projections.status import files_to_come, fleet_status
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
 from reconciler.registries.model import digest
+from reconciler.rollout.drift import contested, read_drift
 from reconciler.stages.context import Context, anew
 
 STOPPED = ("halted", "aborted")
@@ -168,25 +170,69 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
     return await _ask(context, pool, ask, dry_run=dry_run)
 
 
-async def retry(context: Context, pool: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+async def retry(
+    context: Context, pool: str, *, reason: str, nodes: Collection[str] = (), dry_run: bool = False
+) -> dict[str, Any]:
     """Let a stopped rollout go on, or one that ended with failed nodes: failures and refusals are forgotten.
 
-    So they are where content is wanted that was refused before.
+    So they are where content is wanted that was refused before. Drift that many nodes have in common, or that is
+    contested, is repaired; of `nodes` any drift, whatever the policy.
     """
 
     def ask(now: Snapshot, row: Row) -> Asked:
+        _check_nodes(now, pool, nodes)
+        repairs = _repairs(context, now, row, nodes, reason)
         rollout = _rollout(now, row)
-        nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
-        wanted = {render["files"] for key, render in now.table(RENDERS).items() if key[1] == pool}
-        stopped = rollout is not None and rollout["state"] in STOPPED
-        failed = rollout is not None and rollout["state"] == "completed" and nodes
-        if not (stopped or failed or not wanted.isdisjoint(files)):
-            raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
-        again = rollout["rollout"] if rollout and (stopped or failed) else None
-        done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
-        return [RolloutRetried(pool, again, nodes, files, reason)], done
+        if nodes:
+            if not repairs:
+                remedy = "see `reconciler status`"
+                raise UsageError(f"{', '.join(nodes)} has no drift that is left alone", remedy=remedy)
+            return repairs, {"pool": pool, "rollout": None, "nodes": [], "files": [], "repairs": sorted(nodes)}
+        return _retried(now, pool, row, rollout, repairs, reason)
 
     return await _ask(context, pool, ask, dry_run=dry_run)
+
+
+def _retried(
+    now: Snapshot, pool: str, row: Row, rollout: Row | None, repairs: tuple[RepairsAllowed, ...], reason: str
+) -> Asked:
+    nodes, files = tuple(sorted(_failed(now, pool))), tuple(sorted(row["refused"] or ()))
+    wanted = {render["files"] for key, render in now.table(RENDERS).items() if key[1] == pool}
+    stopped = rollout is not None and rollout["state"] in STOPPED
+    failed = rollout is not None and rollout["state"] == "completed" and nodes
+    forgiven = bool(stopped or failed or not wanted.isdisjoint(files))
+    if not (forgiven or repairs):
+        raise UsageError(f"pool {pool} has nothing to retry", remedy=STATUS)
+    again = rollout["rollout"] if rollout and (stopped or failed) else None
+    done = {"pool": pool, "rollout": again, "nodes": list(nodes), "files": list(files)}
+    done["repairs"] = sorted({name for body in repairs for name in body.nodes})
+    bodies = [RolloutRetried(pool, again, nodes, files, reason)] if forgiven else []
+    return [*bodies, *repairs], done
+
+
+def _check_nodes(now: Snapshot, pool: str, nodes: Collection[str]) -> None:
+    known = sorted(key[1] for key, row in now.table(NODES).items() if row["pool"] == pool)
+    for name in nodes:
+        if name not in known:
+            remedy = f"nodes: {', '.join(known) or 'none'}"
+            raise UsageError(f"there is no node {name} in pool {pool}", where="--node", remedy=remedy)
+
+
+def _repairs(
+    context: Context, now: Snapshot, row: Row, named: Collection[str], reason: str
+) -> tuple[RepairsAllowed, ...]:
+    """What to allow: all drift of the nodes that are named; without any, what is contested or had by many."""
+    moment, mass, allowed = context.clock.now(), set(row["mass"] or ()), {}
+    for (_, name), node in sorted(now.table(NODES).items()):
+        state = now.one(NODE_STATES, now.fleet, name) or {}
+        if node["pool"] != row["pool"] or not state.get("drift"):
+            continue
+        drift = read_drift(row["spec"]["drift"], state, moment)
+        stopped = contested(state, moment) or drift.signature in mass
+        if (name in named and (drift.why or stopped)) or (not named and stopped):
+            allowed[name] = state["drift_observed"]
+    decided = () if named else tuple(sorted(mass))
+    return (RepairsAllowed(row["pool"], allowed, decided, reason),) if allowed else ()
 
 
 async def override_windows(context: Context, pool: str, *, reason: str) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from reconciler.faults import fault_point
 from reconciler.stages.context import Context, anew
 from reconciler.stages.guard import guard
-from reconciler.stages.observe import Sight, look_closer, observe
+from reconciler.stages.observe import look_closer, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
 from reconciler.stages.roll import Rolled, roll
+from reconciler.stages.shadow import find_shadows
+from reconciler.stages.sight import Sight
 
 
 @dataclass
@@ -65,6 +67,8 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     fault_point("after-guard")
     # After: what stands on a node where a newly rendered file goes is known, too.
     await look_closer(context, done.sights)
+    # After: what makes a node's runtime answer otherwise than our files is in the log.
+    await anew(lambda: find_shadows(context, done.sights))
     # After: every node that may be acted on now has its files, or its failure is in the log.
     done.pools = await roll(context, done.sights)
     return done

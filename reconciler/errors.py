@@ -12,7 +12,8 @@
     │   └── LogCorrupt             the log or its blobs do not verify (never retried)
     └── NodeError           1      one node could not be read or changed
         ├── NodeUnreachable        no connection (deferred, retried)
-        ├── NodeRefused            the node or its operator said no: host key, login, MCO, hold (on change)
+        ├── NodeRefused            the node or its operator said no: login, MCO, hold (on change)
+        │   └── HostKeyRefused     it shows a host key that nobody vouches for
         └── NodeFault              the node failed while acting: disk full, read-only (retried)
 
 The number is the exit code. Secrets never enter a message: `redacted` cuts the credentials out of a URL.
@@ -112,6 +113,12 @@ class NodeRefused(NodeError):
     """The node must not be touched: wrong host key, refused login, managed by MCO, held locally."""
 
     retry: ClassVar[Retry] = "on_change"
+
+
+class HostKeyRefused(NodeRefused):
+    """The node shows a host key that is none of its known ones. `shown` is that key's fingerprint, or empty."""
+
+    shown = ""
 
 
 class NodeFault(NodeError):

@@ -15,7 +15,8 @@ from reconciler.ports import EventFilter, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import NODE_STATES, NODES
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import difference
-from reconciler.stages.observe import Sight, is_unread, look, not_ours, wanted_files
+from reconciler.stages.observe import look, not_ours, wanted_files
+from reconciler.stages.sight import Sight, is_unread
 
 ENDS = ("NodeConverged", "NodeFailed", "NodeDeferred", "StepAbandoned", "NodeUncordoned")
 """The events that may end an action; where there are several, the last one did."""

@@ -187,6 +187,10 @@ class Blobs(Protocol):
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]: ...
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        """Those that are not stored."""
+        ...
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         """The contents; raises LogCorrupt when one is missing or does not match its address."""
         ...
@@ -415,10 +419,11 @@ RESTART_TIMEOUT = 120
 @dataclass(frozen=True, slots=True)
 class ApplyRequest:
     """Bring a node to exactly these files. `restore`: paths given back to the node's baseline (removed if it had
-    none). `start` is the manifest hash over files+restore paths that the node must show before ("" = any).
-    `actions`: any of `reload:UNIT`, `restart:UNIT` and `daemon-reload`, done in this order. `epoch` and `fence` order
-    requests; a lower one is refused. `health` is checked before the change and after the actions. `confirm`: seconds
-    after which the node undoes the change unless it is confirmed; 0: the change is final at once."""
+    none). `remove`: paths at which no file is to stand. `start` is the manifest hash over all these paths that the node
+    must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT`, `daemon-reload`, done in this order,
+    with `act` also where no file differs. `epoch` and `fence` order requests; a lower one is refused. `health` is
+    checked before the change and after the actions. `confirm`: seconds after which the node undoes the change unless
+    it is confirmed; 0: the change is final at once."""
 
     log_id: str
     epoch: int
@@ -431,6 +436,8 @@ class ApplyRequest:
     actions: tuple[str, ...] = ()
     health: tuple[HealthCheck, ...] = ()
     confirm: int = 0
+    act: bool = False
+    remove: tuple[str, ...] = ()
 
     @property
     def patience(self) -> int:
@@ -515,7 +522,7 @@ ReceiptResult = Literal["applied", "same", "reverted", "failed", "stale", "refus
 class Receipt:
     """The node's proof (≤ 4096 bytes on the wire).
 
-    `manifest` is the hash read back over files+restore paths. `written`, `restored`: paths that changed (cut
+    `manifest` is the hash read back over the paths of the request. `written`, `restored`: paths that changed (cut
     with `more`). `reason`: why not applied (`disk-full`, `read-only`, `symlink`, `reload-failed`, `unhealthy`,
     `health-check-failed`, `unconfirmed`, `fence`, `log-id`, `hold`, `mco`, `payload`, `missing-program`, …); `detail`
     is text for people. `healthy_before`: the unit was active before the change. `loaded`: the runtime was seen to load

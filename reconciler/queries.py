@@ -15,11 +15,13 @@ from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, POOLS
+from reconciler.rollout.drift import RUNTIME
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
-from reconciler.stages.observe import is_unread, look, not_read, wanted_files
+from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.points import resolve_position
+from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
 from reconciler.stages.view import locks
 
@@ -358,6 +360,7 @@ async def _drift(context: Context, body: DriftDetected) -> list[dict[str, Any]]:
             "to": contents.get(item["observed"], b"").decode(errors="replace"),
         }
         for item in body.differs
+        if item["path"] != RUNTIME
     ]
 
 

@@ -12,6 +12,7 @@ from reconciler.cli.approve import accept, approve
 from reconciler.cli.cat import cat
 from reconciler.cli.completion import completion
 from reconciler.cli.config import config
+from reconciler.cli.custody import adopt, release
 from reconciler.cli.db import db
 from reconciler.cli.demo import demo
 from reconciler.cli.describe import describe
@@ -74,6 +75,8 @@ VERBS: tuple[click.Command, ...] = (
     resume,
     abort,
     retry,
+    release,
+    adopt,
     log,
     db,
     config,

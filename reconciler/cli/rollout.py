@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,14 @@ def abort(session: Session, pool: str, reason: str, yes: bool, dry_run: bool, ou
 
 @click.command()
 @click.argument("pool", metavar="POOL")
+@option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NODE",
+    show_default="none",
+    help="Repair the drift of this node, whatever the pool's policy says, and do nothing else.",
+)
 @reason("Why; it is recorded.")
 @now
 @dry_run
@@ -123,19 +131,32 @@ def abort(session: Session, pool: str, reason: str, yes: bool, dry_run: bool, ou
 @fleet
 @click.pass_obj
 def retry(
-    session: Session, pool: str, reason: str, now: bool, dry_run: bool, wait: bool, timeout: float, output: str
+    session: Session,
+    pool: str,
+    nodes: Sequence[str],
+    reason: str,
+    now: bool,
+    dry_run: bool,
+    wait: bool,
+    timeout: float,
+    output: str,
 ) -> int:
-    """Let a halted or aborted rollout go on, or try nodes again that failed: failures and refusals are forgotten."""
+    """Let a halted or aborted rollout go on, or try nodes again that failed: failures and refusals are forgotten.
+
+    Also decides drift: what too many nodes have in common, and what is contested, is repaired.
+    """
 
     async def say(context: Context) -> dict[str, Any]:
         from reconciler import control  # as above
 
-        done = await control.retry(context, pool, reason=reason, dry_run=dry_run)
+        done = await control.retry(context, pool, reason=reason, nodes=nodes, dry_run=dry_run)
         if now and not dry_run:
             done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]
-        what = f"rollout {done['rollout'][:8]} goes on" if done["rollout"] else "refusals lifted"
-        nodes = f", {len(done['nodes'])} failed nodes forgiven" if done["nodes"] else ""
-        return _said(output, "Retry", done, f"pool {pool}: {what}{nodes}")
+        parts = [f"rollout {done['rollout'][:8]} goes on"] if done["rollout"] else []
+        parts += ["refusals lifted"] if done["files"] and not done["rollout"] else []
+        parts += [f"{len(done['nodes'])} failed nodes forgiven"] if done["nodes"] else []
+        parts += [f"drift of {', '.join(done['repairs'])} is repaired"] if done["repairs"] else []
+        return _said(output, "Retry", done, f"pool {pool}: {', '.join(parts)}")
 
     return run(_ask(session, say, timeout if wait and not dry_run else None))
 

@@ -279,6 +279,8 @@ class BaselineCaptured(Event):
     base: str
     files: Data
     machine_id: str
+    host_key: str = ""
+    """Fingerprint of the host key it showed; empty where the transport has none."""
 
 
 @dataclass(frozen=True)
@@ -303,12 +305,77 @@ class NodeRenamed(Event):
 
 @dataclass(frozen=True)
 class NodeUnreachable(Event):
-    """A node that answered before could not be reached, or refused us (`refused`: host key, login, MCO, hold)."""
+    """A node that answered before could not be reached, or refused us (`refused`: login, MCO, hold).
+
+    `cause` is `hold` where its operator holds it, `log` where another log owns it.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     reason: str
     refused: bool
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class HostKeyChanged(Event):
+    """A node shows another host key than before (fingerprints). With a `reason` it is refused until its document or
+    known_hosts has the new key; without one they have it."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    old: str
+    new: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReleaseAsked(Event):
+    """A person gives a node back: with its own files from before the first write (`restore`), or as it is."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    restore: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeReleased(Event):
+    """No log owns the node any more, and it is not acted on until NodeAdopted, or until its document is removed."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    restored: bool
+    reason: str
+    receipt: Data
+
+
+@dataclass(frozen=True)
+class AdoptionAsked(Event):
+    """A person takes a node that the log `log_id` owns; `epoch` and `fence` are those of the last request it took."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    log_id: str
+    epoch: int
+    fence: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodeAdopted(Event):
+    """A node that was released, or that another log owned, is ours: what stands there is its base. `step` is empty
+    where the node did not have to be asked. A release that was asked for and not begun is taken back."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    step: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -561,7 +628,8 @@ class StepStarted(Event):
     rollout: str
     step: str
     purpose: str
-    """rollout; repair (of drift); revert (back from refused files); uncordon (a node that was left cordoned)"""
+    """rollout; repair (of drift); revert (back from refused files); uncordon (a node that was left cordoned); release
+    (the node is given back); adopt (it is taken from another log)"""
     files: str
     base: str
     start: str
@@ -573,6 +641,10 @@ class StepStarted(Event):
     epoch: int
     effective: str = "none"
     """What is really done, of the class in `disruption`: none, reload, restart or drain."""
+    keep: tuple[str, ...] = ()
+    """Paths of `files` that a repair leaves as they are."""
+    remove: tuple[str, ...] = ()
+    """Strays that are removed with it."""
 
 
 @dataclass(frozen=True)
@@ -765,6 +837,65 @@ class DriftRepaired(Event):
     pool: str
     by: str
     differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class DriftIgnored(Event):
+    """What the pool ignores (drift: ignore) of a node's files began to differ otherwise (empty: it does not differ)."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    differs: tuple[Data, ...]
+
+
+@dataclass(frozen=True)
+class DriftContested(Event):
+    """A path that was repaired three times within 24 hours differs again: somebody else writes it. It is left alone
+    for 24 hours, or until RepairsAllowed. `mtime` (Unix seconds), `uid` and `package` are those of the file seen."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    path: str
+    count: int
+    mtime: int
+    uid: int
+    package: str
+
+
+@dataclass(frozen=True)
+class MassDriftDetected(Event):
+    """The same drift was seen on more than three nodes that are more than a tenth of the pool: none of them is repaired
+    until RepairsAllowed (empty: no node has it any more). `signature` is the digest of its (path, state) pairs."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    signature: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RepairsAllowed(Event):
+    """A person wants drift repaired that was left alone. `nodes` maps each node to the digest of its drift as recorded;
+    `signatures` are those of MassDriftDetected that are decided."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    pool: str
+    nodes: Data
+    signatures: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShadowFound(Event):
+    """Files beside ours make the runtime answer otherwise than ours for scopes that our resources name; said once per
+    set (empty: none does any more). Each of `shadows`: {file, line, scopes, more: how many scopes are left out}."""
+
+    scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    node: str
+    pool: str
+    shadows: tuple[Data, ...]
 
 
 @dataclass(frozen=True)

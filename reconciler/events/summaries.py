@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.events.catalogue import Event
@@ -75,6 +76,18 @@ def _drift(body: Any) -> str:
     return f"differs from its receipt: {_some([item['path'] for item in body.differs])}"
 
 
+def _contested(body: Any) -> str:
+    package = f", package {body.package}" if body.package else ""
+    moment = f"{datetime.fromtimestamp(body.mtime, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    written = f"written {moment} by uid {body.uid}{package}" if body.mtime else "removed"
+    return f"{body.path} differs again after {body.count} repairs: {written}; left alone for 24 h"
+
+
+def _shadows(body: Any) -> str:
+    places = [f"{item['file']}:{item['line']} decides {_some(item['scopes'])}" for item in body.shadows]
+    return f"shadowed: {_some(places)}" if places else "nothing shadows our files any more"
+
+
 def _reload(body: Any) -> str:
     loaded = {True: "seen to load", False: "did not load", None: "loading cannot be seen"}[body.loaded]
     return f"{body.action}: {loaded}"
@@ -111,6 +124,11 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
     "NodeRenamed": lambda b: f"the machine that was node {b.previous}",
     "NodeUnreachable": lambda b: f"{'refused' if b.refused else 'unreachable'}: {b.reason}",
+    "HostKeyChanged": lambda b: f"host key {b.old} became {b.new}{f', refused: {b.reason}' if b.reason else ''}",
+    "ReleaseAsked": lambda b: f"to be given back, {'as it was' if b.restore else 'as it is'}: {b.reason}",
+    "NodeReleased": lambda b: f"given back, {'as it was' if b.restored else 'as it is'}: {b.reason}",
+    "AdoptionAsked": lambda b: f"to be taken from log {b.log_id}: {b.reason}",
+    "NodeAdopted": lambda b: f"adopted: {b.reason}",
     "NodeRecovered": lambda _: "answers again",
     "RolledBack": _rolled_back,
     "HoldLifted": lambda b: f"hold {b.hold} lifted ({b.cause}): {b.reason}",
@@ -153,5 +171,18 @@ _LINES: dict[str, Callable[[Any], str]] = {
         ("put right from outside: " if b.by == "outside" else "repaired: ")
         + _some([item["path"] for item in b.differs])
     ),
+    "DriftIgnored": lambda b: (
+        f"differs, and is ignored: {_some([item['path'] for item in b.differs])}"
+        if b.differs
+        else "nothing that is ignored differs any more"
+    ),
+    "DriftContested": _contested,
+    "MassDriftDetected": lambda b: (
+        f"the same drift on {len(b.nodes)} nodes, none is repaired: {_some(b.nodes)}"
+        if b.nodes
+        else "no node has the drift any more that many had"
+    ),
+    "RepairsAllowed": lambda b: f"repairs of {_some(sorted(b.nodes))} allowed: {b.reason}",
+    "ShadowFound": _shadows,
     "StrayFound": lambda b: f"files that are not ours: {_some(b.paths)}" if b.paths else "no stray files any more",
 }

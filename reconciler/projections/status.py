@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -10,14 +10,20 @@ from typing import Any, Literal
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
+from reconciler.rollout.drift import read_drift, same_drift
 
-FilesState = Literal["Converged", "Pending", "Applying", "Failed", "Drifted", "Unadopted", "Unknown", "Unmanaged"]
+FilesState = Literal[
+    "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",
+    "HeldLocally", "Released",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NodeStatus:
     """One node. `files`: Converged (receipt proves the wanted set), Pending (waits for its turn), Applying, Failed,
-    Drifted, Unadopted (never was ours; pool observes), Unknown (not seen or not rendered yet), Unmanaged (no pool)."""
+    Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
+    observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
+    HeldLocally (its operator holds it), Released (given back)."""
 
     name: str
     pool: str | None
@@ -107,7 +113,8 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
     row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
-    files, reason = _files(state, wanted, desired, node.pool)
+    mass = (rows.get(POOLS.name, {}).get((fleet, node.pool or "")) or {}).get("mass") or {}
+    files, reason = _files(state, wanted, desired, node.pool, mass)
     return NodeStatus(
         name=name,
         pool=node.pool,
@@ -124,9 +131,15 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     )
 
 
-def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None) -> tuple[FilesState, str]:
+def _files(
+    state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None, mass: Mapping[str, Any]
+) -> tuple[FilesState, str]:
     if pool is None:
         return "Unmanaged", "no pool selects this node"
+    if released := state.get("released"):
+        return "Released", f"{released['reason']}: `reconciler adopt` takes it back"
+    if state.get("refusal") == "hold":
+        return "HeldLocally", str(state["unreachable"])
     if state.get("step"):
         return "Applying", f"step by {state['step_owner']}"
     failed = state.get("failed")
@@ -136,14 +149,27 @@ def _files(state: Mapping[str, Any], wanted: str | None, desired: Desired, pool:
         return "Unknown", "" if state else "not observed yet"
     if state.get("files") is None and not desired.pools[pool].enforces:
         return "Unadopted", "pool is in observe mode"
+    if asked := state.get("asked"):
+        return "Pending", f"{asked['purpose']} was asked for: {asked['reason']}"
     if state.get("unproven"):
         return "Pending", "the link was lost in the middle of a step; the next one will tell what it did"
     if state.get("drift"):
-        return "Drifted", ""
-    if state.get("files") == wanted:
-        return "Converged", ""
-    deferred = state.get("deferred")
-    return "Pending", str(deferred["reason"]) if deferred else ""
+        drift = read_drift(desired.pools[pool].spec["drift"], state, None)
+        many = mass.get(drift.signature) if not drift.allowed else None
+        return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
+    if state.get("files") != wanted:
+        deferred = state.get("deferred")
+        return "Pending", str(deferred["reason"]) if deferred else ""
+    return ("Shadowed", _shadows(state["shadows"])) if state.get("shadows") else ("Converged", "")
+
+
+def _shadows(shadows: Sequence[Mapping[str, Any]]) -> str:
+    """Which line decides what, in words."""
+    first = shadows[0]
+    others = len(first["scopes"]) - 1 + first["more"]
+    more = f" and {len(shadows) - 1} more places" if len(shadows) > 1 else ""
+    scopes = f"{first['scopes'][0]}{f' and {others} more' if others else ''}"
+    return f"{first['file']}:{first['line']} decides {scopes}{more}"
 
 
 def files_to_come(nodes: Iterable[NodeStatus], pool: str) -> set[str]:
@@ -175,7 +201,7 @@ def _pool_status(
         machines=len(mine),
         ready=sum(node.ready for node in mine),
         updated=sum(node.files == "Converged" for node in mine),
-        degraded=sum(node.files in ("Failed", "Drifted") for node in mine),
+        degraded=sum(node.files in ("Failed", "Drifted", "Shadowed") for node in mine),
         rollout=rollout.get("state") or "",
         outcome=rollout.get("outcome") or "",
         blocked="; ".join(filter(None, (row["blocked"], guard.reason(files_to_come(nodes, name))))),

@@ -36,6 +36,9 @@ another chance, in a new rollout. completed is final, too, unless failed nodes a
 UNCORDON = "StepStarted(uncordon)"
 """How StepStarted is named here when the turn is only to uncordon."""
 
+OUTCOMES = ("NodeConverged", "NodeFailed", "NodeDeferred", "StepAbandoned", "NodeReleased", "NodeAdopted")
+"""What ends a turn that is not only to uncordon."""
+
 TURN: Mapping[tuple[str, str], str] = {
     ("idle", "StepStarted"): "begun",
     ("idle", UNCORDON): "uncordoning",
@@ -48,7 +51,7 @@ TURN: Mapping[tuple[str, str], str] = {
     **{
         (state, outcome): "idle"
         for state in ("begun", "cordoned", "drained", "uncordoning")
-        for outcome in ("NodeConverged", "NodeFailed", "NodeDeferred", "StepAbandoned")
+        for outcome in OUTCOMES
         if state != "uncordoning" or outcome == "NodeDeferred"
     },
 }

@@ -13,6 +13,7 @@ from datetime import datetime
 from reconciler.events.catalogue import (
     ContentRefused,
     Event,
+    MassDriftDetected,
     RolloutCompleted,
     RolloutHalted,
     RolloutStarted,
@@ -22,6 +23,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import EVENT_NAMESPACE
 from reconciler.registries.model import DISRUPTION_ORDER, digest
 from reconciler.rollout.budget import Budget
+from reconciler.rollout.drift import is_mass, same_drift
 from reconciler.rollout.views import NodeView, PoolView, RolloutView
 from reconciler.rollout.waves import next_turn
 from reconciler.rollout.windows import closed
@@ -75,6 +77,7 @@ class _PoolPlan:
             self._roll()
             self._go_back()
             self._repair()
+        self._give()
         self._uncordon()
         return Plan(tuple(self.events), tuple(self.steps), self.waits, self.digest)
 
@@ -222,15 +225,48 @@ class _PoolPlan:
 
     def _repair(self) -> None:
         """Drifted nodes that have the wanted content go back to what their receipt proved, within the same budgets."""
-        gate = self._paused() or self._window()
+        gate, mass = self._paused() or self._window(), self._mass()
         for node in self.view.nodes:
-            idle = not (node.behind or node.back or node.out or node.tried or node.step)
-            if not (node.drifted and node.target is not None and idle):
+            if node.behind or node.back or node.out or node.tried or node.step or node.target is None:
                 continue
-            if why := gate or self.budget.spend(node):
+            if not node.drifted:
+                if node.left:
+                    self.waits[node.name] = node.left
+                continue
+            stop = "" if node.allowed else self.view.stop or mass.get(node.signature, "")
+            if why := gate or stop or node.blocked or self.budget.spend(node):
                 self.waits[node.name] = why
             else:
                 self.steps.append(self._step(node, "repair", str(node.target)))
+
+    def _mass(self) -> dict[str, str]:
+        """Signature → why nobody is repaired of it: too many nodes have it, until a person decides. Said once."""
+        same: dict[str, list[str]] = {}
+        for node in self.view.nodes:
+            if node.signature and not node.allowed:
+                same.setdefault(node.signature, []).append(node.name)
+        for signature in sorted(self.view.mass - set(same)):
+            self.events.append(MassDriftDetected(self.pool.name, signature, ()))
+        stopped = {}
+        for signature, names in sorted(same.items()):
+            known = signature in self.view.mass
+            if not known and is_mass(len(names), len(self.view.nodes)):
+                self.events.append(MassDriftDetected(self.pool.name, signature, tuple(names)))
+                known = True
+            if known:
+                stopped[signature] = same_drift(len(names), self.pool.name)
+        return stopped
+
+    def _give(self) -> None:
+        """Nodes that a person gives back, or takes from another log: in every mode, since it was asked for by name."""
+        for node in self.view.nodes:
+            if not node.asked or node.tried or node.step:
+                continue
+            if why := self._paused() or self.budget.spend(node):
+                self.waits[node.name] = why
+            else:
+                self.waits.pop(node.name, None)
+                self.steps.append(self._step(node, node.asked, node.applied or ""))
 
     def _uncordon(self) -> None:
         """A node that we cordoned and whose turn is over must not stay cordoned, whatever else holds."""
@@ -261,6 +297,8 @@ class _PoolPlan:
             owner=self.planner.owner,
             epoch=self.planner.epoch,
             effective=change.effective if change else "none",
+            keep=node.keep if purpose == "repair" else (),
+            remove=node.remove,
         )
 
 

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from reconciler.errors import InputRejected
 from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
 from reconciler.registries.model import Document, Location, Problem, RenderOptions, place
+from reconciler.rollout.drift import drift_setting
 from reconciler.rollout.fields import (
     BadValue,
     Field,
     Schema,
-    anything,
     base,
     command,
     complete,
@@ -34,6 +34,7 @@ from reconciler.rollout.fields import (
     text,
     texts,
 )
+from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
 API_VERSION = "reconciler.dev/v1alpha1"
@@ -98,8 +99,8 @@ POOL_SCHEMA: Schema = {
         "onTimeout": Field(one_of("abort", "skip"), "abort"),
     },
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
-    "drift": Field(anything, "heal", later=True),
-    "strays": Field(anything, "report", later=True),
+    "drift": Field(drift_setting, "heal"),
+    "strays": Field(stray_setting, "report"),
     "requiredImages": Field(images, []),
     "reachableRegistries": Field(registries, None),
     "releaseImage": Field(optional_text, None),

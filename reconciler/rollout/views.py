@@ -41,10 +41,25 @@ class NodeView:
     change: Change | None = None
     start: str = ""
     restore: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    """Strays that its pool has removed."""
     zone: str = ""
     unproven: bool = False
     """A step was sent and its outcome is not known: only the next receipt tells what the node has."""
     drifted: bool = False
+    """It has drift, or strays to remove, that a repair sets right."""
+    heal: tuple[str, ...] = ()
+    """Drifted paths that a repair sets right."""
+    keep: tuple[str, ...] = ()
+    """Drifted paths that a repair leaves as they are."""
+    left: str = ""
+    """Why drift of it is left as it is, or nothing."""
+    stop: str = ""
+    """Why its drift stops the whole pool, or nothing."""
+    signature: str = ""
+    """Names what there is to repair: equal on nodes with the same drift."""
+    allowed: bool = False
+    """A person wants its drift repaired, whatever holds."""
     drift_cause: str | None = None
     converged_at: datetime | None = None
     step: str | None = None
@@ -66,6 +81,8 @@ class NodeView:
     away: bool = False
     """Unavailable whatever we do: unreachable, not ready, or cordoned by somebody else."""
     healthy: bool = True
+    asked: str = ""
+    """What a person asked for that can be done now: `release` or `adopt`; then it is `out` of everything else."""
 
     @property
     def key(self) -> str:
@@ -126,7 +143,8 @@ class PoolView:
     """A pool, its nodes in the order of their turns, its stream's version, and what caused its present content.
 
     `locks` say who paused it, `refused` which file sets failed and why, `completed` the targets of its last completed
-    rollouts, `ahead` what a pool of `after` still lacks, `stop` why drift stops it.
+    rollouts, `ahead` what a pool of `after` still lacks, `stop` why drift stops it, `mass` the signatures of drift that
+    too many nodes have.
     """
 
     pool: Pool
@@ -139,6 +157,7 @@ class PoolView:
     completed: Mapping[str, str] = field(default_factory=dict)
     ahead: str = ""
     stop: str = ""
+    mass: frozenset[str] = frozenset()
     window_until: datetime | None = None
 
 

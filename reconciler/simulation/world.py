@@ -17,9 +17,10 @@ from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, NODES, POO
 from reconciler.rollout.pools import Pool
 from reconciler.source.memory import MemorySource
 from reconciler.stages.context import EPOCH, Context, FleetSettings, decode_file_set
-from reconciler.stages.observe import Sight, observe, wanted_files
+from reconciler.stages.observe import observe, wanted_files
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
+from reconciler.stages.sight import Sight
 from reconciler.store.memory import MemoryBlobs, MemoryEventLog, MemoryLeases, MemoryReadModel
 from reconciler.transport.memory_parts import Entry
 from reconciler.transport.simulated import Availability, Pace, SimulatedDrainer, SimulatedTransport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from reconciler.ports import ABSENT, Observation, manifest_hash
 from reconciler.registries.impact import classify
@@ -75,6 +76,27 @@ def carried_out(pool: Pool, impact: Impact) -> Change:
             return Change(impact.disruption, "drain", tuple(actions), tuple(reasons))
         reasons.append(f"this pool cannot drain (drain.via: none): {effective if actions else 'write'} only")
     return Change(impact.disruption, effective if actions else "none", tuple(actions), tuple(reasons))
+
+
+def and_loaded(change: Change) -> Change:
+    """The change, with the runtime told again in any case: what stands there was never loaded."""
+    if {"reload:crio.service", "restart:crio.service"} & set(change.actions):
+        return change
+    return replace(
+        change,
+        disruption="reload" if change.disruption == "none" else change.disruption,
+        effective="reload" if change.effective == "none" else change.effective,
+        actions=(*change.actions, "reload:crio.service"),
+        reasons=(*change.reasons, "the runtime has not loaded the files that stand there: reload"),
+    )
+
+
+def given_back(pool: Pool) -> Change:
+    """What putting back a whole baseline means: anything may differ in it."""
+    reasons = ("the files from before the first write are put back",)
+    if pool.runtime != "crio":
+        return Change("none", "none", (), reasons)
+    return Change("drain", "drain" if pool.drains else "reload", ("reload:crio.service",), reasons)
 
 
 def _state(seen: Observation, path: str) -> tuple[str, int]:

@@ -85,6 +85,10 @@ class Context:
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)
+    judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
+    """What the files beside ours were found to shadow, by the digest of all that decides it."""
+    unsent: set[str] = field(default_factory=set)
+    """Hashes of files whose bytes nodes keep to themselves."""
 
     @property
     def name(self) -> str:
@@ -96,6 +100,8 @@ class Context:
             self.contents.clear()
         if len(self.resources) > CACHE_RESOURCES:
             self.resources.clear()
+        if len(self.judged) > CACHE_RESOURCES:
+            self.judged.clear()
 
     async def snapshot(self, at: int | None = None) -> Snapshot:
         return await self.reads.snapshot(self.name, at)

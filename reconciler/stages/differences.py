@@ -6,8 +6,8 @@ from typing import Any
 
 from reconciler.ports import ObservedFile
 from reconciler.stages.context import Context, decode_file_set
-from reconciler.stages.observe import Sight, is_unread, not_read
 from reconciler.stages.project import set_contents
+from reconciler.stages.sight import Sight, is_unread, not_read
 
 
 async def file_differences(context: Context, sight: Sight, wanted: str) -> list[dict[str, Any]]:

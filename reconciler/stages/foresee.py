@@ -17,9 +17,10 @@ from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import EPOCH, Context, FileSet
 from reconciler.stages.guard import guard
-from reconciler.stages.observe import Sight, file_sets, look_closer, observe, target_of
+from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
+from reconciler.stages.sight import Sight
 from reconciler.stages.view import Look, view_pool
 
 NEW_HERE = "not looked at yet: it is first asked when this content is recorded"

@@ -25,7 +25,8 @@ from reconciler.registries.model import Resource
 from reconciler.registries.warnings import annotations_of
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileSet
-from reconciler.stages.observe import Sight, file_sets, wanted_files
+from reconciler.stages.observe import file_sets, wanted_files
+from reconciler.stages.sight import Sight
 from reconciler.stages.ways import Way, Ways
 
 ACCEPT = "reconciler.dev/accept-unpullable"

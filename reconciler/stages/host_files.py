@@ -13,7 +13,8 @@ from reconciler.projections.tables import NODE_STATES, POOLS
 from reconciler.registries.lint_hosts import home_of, is_drop_in_read, kind_of
 from reconciler.registries.runtime_config import ROOT_CONFIG
 from reconciler.stages.context import Context, FileSet
-from reconciler.stages.observe import Sight, file_sets, is_unread, look
+from reconciler.stages.observe import file_sets, look
+from reconciler.stages.sight import Sight, is_unread
 
 Blobs = tuple[tuple[str, str], ...]
 """(path, digest) pairs, sorted."""

@@ -6,48 +6,30 @@ An equal observation appends nothing: it only moves `last_seen`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from reconciler.errors import NodeError, NodeRefused
+from reconciler.errors import HostKeyRefused, NodeError, NodeRefused
 from reconciler.events.catalogue import (
     BaselineCaptured,
-    DriftDetected,
-    DriftRepaired,
     Event,
+    HostKeyChanged,
     NodeRecovered,
     NodeRenamed,
     NodeReset,
     NodeUnreachable,
     StrayFound,
 )
-from reconciler.events.codec import plain
 from reconciler.events.envelope import node_stream, pool_stream
-from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest, Snapshot, Target
+from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
-from reconciler.registries.model import BASE_PATHS, digest
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
+from reconciler.registries.model import BASE_PATHS
+from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
-
-
-@dataclass
-class Sight:
-    """What this pass knows of one node: its observation, or why it cannot be acted on (`out`).
-
-    `bodies` and `contents` are the events and blobs that the observation leads to.
-    """
-
-    name: str
-    target: Target
-    pool: str | None
-    state: Row
-    applied: FileSet
-    unproven: FileSet
-    """What steps may have written whose outcome nobody knows (the link was lost)."""
-    observation: Observation | None = None
-    out: str = ""
-    bodies: list[Event] = field(default_factory=list)
-    contents: list[bytes] = field(default_factory=list)
+from reconciler.stages.drift import judge_drift
+from reconciler.stages.sight import Sight, is_unread, not_read
 
 
 async def observe(context: Context, names: Iterable[str] | None = None) -> dict[str, Sight]:
@@ -60,7 +42,7 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
         return await observe(context, names)  # now knowing what is ours there
     twins = _twins(snapshot, sights.values())
     for sight in sights.values():
-        _judge(sight, context.log.log_id, twins.get(sight.name, ""))
+        _judge(sight, context.log.log_id, twins.get(sight.name, ""), context.clock.now())
     await context.keep(content for sight in sights.values() for content in sight.contents)
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
@@ -79,19 +61,26 @@ def _streams(context: Context, sights: Iterable[Sight]) -> set[str]:
 
 
 async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
-    """Look again at nodes on which a file stands where only a newly rendered set has one."""
+    """Look again at nodes on which a file stands where only a newly rendered set has one, or a stray to remove."""
     snapshot = await context.snapshot()
     sets = await file_sets(context, snapshot)
-    names = []
+    names, paths = [], set[str]()
     for sight in sights.values():
         wanted = sets.get(wanted_files(snapshot, sight) or "", FileSet(()))
-        if sight.observation and not sight.out and set(sight.observation.present) & set(wanted.by_path):
+        if sight.observation is None or sight.out:
+            continue
+        enforces = sight.spec.get("mode") == "enforce"
+        strays = removable(sight.spec["strays"], sight.observation.present) if enforces else ()
+        if strays or set(sight.observation.present) & set(wanted.by_path):
             names.append(sight.name)
-    for name, again in (await look(context, snapshot, names)).items() if names else ():
+            paths.update(strays)
+    for name, again in (await look(context, snapshot, names, paths)).items() if names else ():
         sights[name].out = again.out
         if again.observation:
             sights[name].observation = again.observation
-            sights[name].out = not_ours(again, again.observation, context.log.log_id)
+            # a stray that is no plain file, or that nobody has read, is no reason to leave the node alone
+            others = {path: file for path, file in again.observation.files.items() if path not in paths}
+            sights[name].out = not_ours(again, replace(again.observation, files=others), context.log.log_id)
             await context.keep(f.content for f in again.observation.files.values() if f.content is not None)
 
 
@@ -113,15 +102,22 @@ async def look(
             state,
             sets.get(state.get("files") or "", FileSet(())),
             FileSet(tuple(entry for name in state.get("unproven") or () for entry in sets[name].entries)),
+            spec=_spec(snapshot, row["pool"]),
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
-        requests.append((sight.target, ObserveRequest(context.log.log_id, _runtime(snapshot, sight), known)))
+        requests.append(
+            (sight.target, ObserveRequest(context.log.log_id, str(sight.spec.get("runtime", "crio")), known))
+        )
         sights.append(sight)
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
         if isinstance(answer, NodeError):
             sight.out = answer.what
-            sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
+            if isinstance(answer, HostKeyRefused) and _is_other_key(sight, answer.shown):
+                body = HostKeyChanged(sight.name, sight.state["host_key"], answer.shown, answer.what)
+                sight.bodies.append(body)
+            else:
+                sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
         else:
             sight.observation = answer
     return {sight.name: sight for sight in sights}
@@ -157,9 +153,9 @@ def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:
     )
 
 
-def _runtime(snapshot: Snapshot, sight: Sight) -> str:
-    row = snapshot.one(POOLS, snapshot.fleet, sight.pool) if sight.pool else None
-    return str(row["spec"]["runtime"]) if row and row["spec"] else "crio"
+def _spec(snapshot: Snapshot, pool: str | None) -> Mapping[str, Any]:
+    row = snapshot.one(POOLS, snapshot.fleet, pool) if pool else None
+    return row["spec"] or {} if row else {}
 
 
 def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
@@ -172,11 +168,17 @@ def _known(sight: Sight, wanted: FileSet) -> dict[str, str]:
     return known
 
 
-def _unreachable(sight: Sight, *, refused: bool) -> list[Event]:
+def _is_other_key(sight: Sight, shown: str) -> bool:
+    """Whether a fingerprint is another one than the node last showed; of its first nothing is said."""
+    known = sight.state.get("host_key")
+    return bool(known and shown and known != shown)
+
+
+def _unreachable(sight: Sight, *, refused: bool, cause: str = "") -> list[Event]:
     """Said once; a refusal once per reason. In how many ways a link can fail is no news."""
     before = sight.state.get("unreachable")
     same = before is not None and bool(sight.state.get("refused")) == refused and (not refused or before == sight.out)
-    return [] if same else [NodeUnreachable(sight.name, sight.out, refused)]
+    return [] if same else [NodeUnreachable(sight.name, sight.out, refused, cause)]
 
 
 def _renamed(snapshot: Snapshot, sights: Iterable[Sight]) -> list[NodeRenamed]:
@@ -217,7 +219,7 @@ def _twins(snapshot: Snapshot, sights: Iterable[Sight]) -> dict[str, str]:
     }
 
 
-def _judge(sight: Sight, log_id: str, twin: str) -> None:
+def _judge(sight: Sight, log_id: str, twin: str, now: datetime) -> None:
     """Turn an observation into the events it deserves."""
     seen = sight.observation
     if seen is None:
@@ -226,25 +228,40 @@ def _judge(sight: Sight, log_id: str, twin: str) -> None:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
         sight.state, sight.applied, sight.unproven = {}, FileSet(()), FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
+    if _is_other_key(sight, seen.host_key):
+        sight.bodies.append(HostKeyChanged(sight.name, sight.state["host_key"], seen.host_key, ""))
     sight.out = f"is the same machine as node {twin}: remove one of the two Nodes" if twin else ""
     sight.out = sight.out or not_ours(sight, seen, log_id)
+    if released := sight.state.get("released"):
+        sight.out = f"released ({released['reason']}): `reconciler adopt {sight.name}` takes it back"
+        return
     if sight.out:
-        sight.bodies.extend(_unreachable(sight, refused=True))
+        sight.bodies.extend(_unreachable(sight, refused=True, cause=_cause(seen, log_id, twin)))
     elif sight.state.get("unreachable"):
         sight.bodies.append(NodeRecovered(sight.name))
     if sight.state.get("step") or sight.state.get("unproven"):
         return  # somebody is (or was) at work there: what was seen may be ours, and neither the host's nor drift
     _judge_base(sight, seen)
-    _judge_drift(sight, seen)
+    judge_drift(sight, seen, now)
     strays = tuple(sorted(path for path in seen.present if path not in sight.applied.by_path))
     if list(strays) != (sight.state.get("strays") or []):
         sight.bodies.append(StrayFound(sight.name, sight.pool or "", strays))
 
 
+def _cause(seen: Observation, log_id: str, twin: str) -> str:
+    """The one cause of a refusal, in the order of `_judge`, that has a word."""
+    if twin:
+        return ""
+    if seen.owner is not None and seen.owner.log_id != log_id:
+        return "log"
+    return "hold" if seen.hold and not seen.mco else ""
+
+
 def not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
     """Why a node that answers must not be written, or nothing."""
     if seen.owner is not None and seen.owner.log_id != log_id:
-        return f"belongs to another log ({seen.owner.log_id}): release it there first"
+        remedy = f"release it there, or take it with `reconciler adopt {sight.name}`"
+        return f"belongs to another log ({seen.owner.log_id}): {remedy}"
     if seen.mco:
         return "managed by the Machine Config Operator: use `manage: cluster`, or take the node out of MCO"
     if seen.hold:
@@ -255,19 +272,6 @@ def not_ours(sight: Sight, seen: Observation, log_id: str) -> str:
         if is_unread(sight, file) and path not in sight.applied.by_path:
             return not_read(path)  # what is ours is put right, whatever stands there
     return ""
-
-
-def not_read(path: str) -> str:
-    """What is said of a file whose bytes the node kept to itself."""
-    return f"{path} was not read: it is over 1 MiB or holds a private key"
-
-
-def is_unread(sight: Sight, file: ObservedFile | None) -> bool:
-    """Whether nobody here has the file's bytes: the node did not send them, and they are none that we know."""
-    if file is None or file.kind != "file" or file.content is not None:
-        return False
-    known = {entry.sha256 for entry in sight.applied.entries} | set((sight.state.get("base_files") or {}).values())
-    return file.sha256 not in known
 
 
 def _judge_base(sight: Sight, seen: Observation) -> None:
@@ -283,34 +287,4 @@ def _judge_base(sight: Sight, seen: Observation) -> None:
         else:
             files[path] = file.sha256 if file and file.kind == "file" else None
     if files != recorded or not sight.state.get("base"):
-        sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id))
-
-
-def _judge_drift(sight: Sight, seen: Observation) -> None:
-    """Compare with what the last receipt proved, path by path."""
-    differs = tuple(
-        {
-            "path": entry.path,
-            "expected": entry.sha256,
-            "observed": _state(sight, file),
-            "mode": file.mode if file else 0,
-        }
-        for entry in sight.applied.entries
-        if not _proved(file := seen.files.get(entry.path), entry.sha256, entry.mode)
-    )
-    if differs and digest(plain(differs)) != sight.state.get("drift_observed"):
-        sight.bodies.append(DriftDetected(sight.name, sight.pool or "", digest(plain(differs)), differs))
-    elif not differs and sight.state.get("drift"):
-        before = tuple(sight.state["drift"])
-        sight.bodies.append(DriftRepaired(sight.name, sight.pool or "", "outside", before))
-
-
-def _state(sight: Sight, file: ObservedFile | None) -> str:
-    """The hash of bytes we have, `unread` for others, or the kind of what is no plain file."""
-    if file is None:
-        return ABSENT
-    return "unread" if is_unread(sight, file) else file.state
-
-
-def _proved(file: ObservedFile | None, sha256: str, mode: int) -> bool:
-    return file is not None and file.kind == "file" and file.sha256 == sha256 and file.mode == mode
+        sight.bodies.append(BaselineCaptured(sight.name, base_digest(files), files, seen.machine_id, seen.host_key))

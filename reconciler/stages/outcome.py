@@ -11,9 +11,11 @@ from reconciler.events.catalogue import (
     Event,
     FilesApplied,
     HealthChecked,
+    NodeAdopted,
     NodeConverged,
     NodeDeferred,
     NodeFailed,
+    NodeReleased,
     NodeReverted,
     RuntimeReloaded,
     RuntimeRestarted,
@@ -35,23 +37,33 @@ def outcome_events(
     confirmation: Answer | None,
     checks: Sequence[str],
     drift: Sequence[Mapping[str, Any]],
+    asked: Mapping[str, Any],
 ) -> list[Event]:
     """The events of one finished step; the last one ends it.
 
     `confirmation` is the node's second answer where the change had to be confirmed, `checks` are the pool's own health
-    checks, `drift` is what a repair set right.
+    checks, `drift` is what a repair set right, `asked` what a person asked for where the step is about that.
     """
     if isinstance(answer, NodeError):
         return [_error(step, answer)]
     if answer.reason == UNCONFIRMED:
         return _undid_itself(step, answer)
     events = _told(step, answer, checks)
+    if answer.result == "released":
+        return [*events, _given(step, answer, asked)]
     if confirmation is not None and not (isinstance(confirmation, Receipt) and confirmation.result == "confirmed"):
         if isinstance(confirmation, Receipt) and confirmation.reason == UNCONFIRMED:
             return [*events, *_undid_itself(step, confirmation)]
         why = _text(confirmation) if isinstance(confirmation, Receipt) else confirmation.what
         return [*events, NodeDeferred(step.node, step.pool, step.step, f"not confirmed: {why}", lost=True)]
     return [*events, *_ended(step, answer, confirmation if isinstance(confirmation, Receipt) else answer, drift)]
+
+
+def _given(step: StepStarted, answer: Receipt, asked: Mapping[str, Any]) -> Event:
+    reason = str(asked["reason"])
+    if step.purpose == "adopt":
+        return NodeAdopted(step.node, step.pool, step.step, reason)
+    return NodeReleased(step.node, step.pool, step.step, bool(asked["restore"]), reason, answer.as_data())
 
 
 def _undid_itself(step: StepStarted, answer: Receipt) -> list[Event]:
@@ -88,14 +100,14 @@ def _ended(step: StepStarted, answer: Receipt, proof: Receipt, drift: Sequence[M
         return [NodeDeferred(step.node, step.pool, step.step, f"{what} before the change")]
     events: list[Event] = []
     if answer.result in ("applied", "same", "confirmed"):
-        if step.purpose == "repair":
+        if step.purpose == "repair" and drift:
             events.append(DriftRepaired(step.node, step.pool, step.step, tuple(drift)))
         events.append(NodeConverged(step.node, step.pool, step.step, step.files, step.base, proof.as_data()))
         return events
     reverted = answer.result == "reverted"
     if reverted:
         events.append(NodeReverted(step.node, step.pool, step.step, answer.as_data()))
-    blame = "content" if reverted or answer.action else "node"
+    blame = "content" if (reverted or answer.action) and step.purpose not in ("release", "adopt") else "node"
     failed = NodeFailed(step.node, step.pool, step.step, step.files, blame, _text(answer), reverted, answer.as_data())
     return [*events, failed]
 

@@ -20,7 +20,7 @@ from reconciler.rollout.views import NodeView
 from reconciler.stages.context import Context
 from reconciler.stages.differences import file_differences, wanted_paths
 from reconciler.stages.foresee import Foresight, PoolForesight
-from reconciler.stages.observe import Sight, is_unread
+from reconciler.stages.sight import Sight, is_unread
 
 CONTENT_TYPES = (
     "ResourceAdded", "ResourceChanged", "ResourceRemoved", "PoolConfigured", "PoolRemoved",

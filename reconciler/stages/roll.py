@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from reconciler.errors import WrongExpectation
 from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver, WaveStarted
@@ -23,8 +24,8 @@ from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import EPOCH, Context, Progress, anew
-from reconciler.stages.observe import Sight
-from reconciler.stages.turn import Begun, Ended, take_turn
+from reconciler.stages.sight import Sight
+from reconciler.stages.turn import GIVING, Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
 GATHER = 4
@@ -34,6 +35,9 @@ most so many seconds: their outcomes are one append, and a fleet whose nodes end
 
 PASSING = ("waits for maxParallel", "waits for maxUnavailable", "waits for the canary", "waits for its wave")
 """Reasons to wait that pass by themselves."""
+
+BRINGS_NOTHING = ("uncordon", *GIVING)
+"""Purposes of steps that bring no file set."""
 
 
 @dataclass
@@ -116,7 +120,9 @@ class _PoolRoll:
         self.look.tried.update(one.step.node for one in begun)
         wanted = {node.name: node.back or node.target for node in view.nodes}
         # A step that was taken over may bring what nobody wants any more; the node's turn comes in the next pass.
-        self.outdated |= any(o.step.purpose != "uncordon" and o.step.files != wanted[o.step.node] for o in begun)
+        # So does that of one that was taken from another log: what stands there is its base only from then on.
+        steps = [one.step for one in begun if one.step.purpose not in ("uncordon", "release")]
+        self.outdated |= any(step.purpose == "adopt" or step.files != wanted[step.node] for step in steps)
         self.running |= {asyncio.create_task(self._turn(view.pool, one)) for one in begun}
         if not begun:
             self.done.moving = self.outdated or _moving(view, plan)
@@ -172,7 +178,10 @@ class _PoolRoll:
         stored = await self.context.append(events, snapshot, streams)
         fault_point("after-step-started")
         fences = {e.body.step: e.position for e in stored if isinstance(e.body, (StepStarted, StepTakenOver))}
-        return [Begun(step, fences[step.step], _phase(snapshot, step)) for step in (*plan.steps, *taken)]
+        return [
+            Begun(step, fences[step.step], _phase(snapshot, step), _asked(snapshot, step))
+            for step in (*plan.steps, *taken)
+        ]
 
     def _cause(self, snapshot: Snapshot, body: Event) -> str | None:
         """The root of what is begun: the drift that a repair repairs, or what last changed the pool's content."""
@@ -204,8 +213,8 @@ class _PoolRoll:
 
 
 def _goes_on(pool: Pool, step: StepStarted) -> bool:
-    """A pool that only observes by now has nothing written any more; uncordoning is no writing."""
-    return pool.enforces or step.purpose == "uncordon"
+    """A pool that only observes by now has nothing written any more, but for what a person asked for by name."""
+    return pool.enforces or step.purpose in BRINGS_NOTHING
 
 
 def _orphan_events(pool: Pool, steps: Sequence[StepStarted], owner: str) -> list[Event]:
@@ -234,6 +243,11 @@ def _latest_wave(view: PoolView, plan: Plan) -> str:
     if rollout is None or rollout.state != "progressing" or not rollout.waves:
         return ""
     return "canary" if rollout.waves[-1].kind == "canary" else f"wave {len(rollout.waves)}"
+
+
+def _asked(snapshot: Snapshot, step: StepStarted) -> Mapping[str, Any]:
+    state = snapshot.one(NODE_STATES, snapshot.fleet, step.node) or {}
+    return state.get("asked") or {} if step.purpose in GIVING else {}
 
 
 def _moving(view: PoolView, plan: Plan) -> bool:

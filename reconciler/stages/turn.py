@@ -7,7 +7,7 @@ node just before it ended; the node answers a step that it has finished with its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -32,19 +32,22 @@ from reconciler.ports import (
     HealthCheck,
     Job,
     Receipt,
+    ReleaseRequest,
 )
 from reconciler.projections.tables import NODE_STATES
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, anew, decode_file_set
-from reconciler.stages.observe import Sight
 from reconciler.stages.outcome import outcome_events
+from reconciler.stages.sight import Sight
 
 DRAIN_AGAIN = 5
 DRAIN_LATER = 60
 """Seconds between two tries to empty a node: at first, and at most."""
 
 UNCORDON_TRIES = 3
-GOOD = ("applied", "same", "confirmed")
+GOOD = ("applied", "same", "confirmed", "released")
+GIVING = ("release", "adopt")
+"""Purposes of steps that end who owns a node."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Begun:
     step: StepStarted
     fence: int
     phase: str = "begun"
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """What a person asked for, where the step is about that."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Ended:
     uncordon: DrainAnswer | None = None
     sent: bool = False
     """Although it was not asked now, the node may have been before."""
+    asked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> str:
@@ -82,7 +88,9 @@ class Ended:
 
     @property
     def said(self) -> str:
-        return "uncordoned" if self.answer is None else "converged"
+        if self.answer is None:
+            return "uncordoned"
+        return {"release": "released", "adopt": "adopted"}.get(self.step.purpose, "converged")
 
     def events(self, drift: Sequence[Mapping[str, Any]]) -> list[Event]:
         """What happened, in order; the last event ends the step. `drift` is what a repair set right."""
@@ -93,7 +101,8 @@ class Ended:
             return [blocked, *uncordoned, NodeDeferred(step.node, step.pool, step.step, self.blocked, self.sent)]
         if self.answer is None:
             return uncordoned or [NodeDeferred(step.node, step.pool, step.step, self.failed)]
-        *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, drift)
+        repaired = [item for item in drift if item["path"] not in step.keep]
+        *before, end = outcome_events(step, self.answer, self.confirmation, self.checks, repaired, self.asked)
         return [*before, *uncordoned, end]
 
     @property
@@ -155,6 +164,8 @@ class _Turn:
 
     async def apply(self) -> Ended:
         """Send the files; where the node would undo them by itself, confirm them over a look of its own."""
+        if self.step.purpose in GIVING:
+            return await self._give()
         answer = (await self.context.runner.apply([await self._job()]))[0]
         confirmation = None
         if isinstance(answer, Receipt) and answer.result == "applied" and answer.confirm_by:
@@ -165,6 +176,18 @@ class _Turn:
             )
             confirmation = (await self.context.runner.confirm([(self.sight.target, request)]))[0]
         return Ended(self.step, answer, confirmation=confirmation, checks=self.pool.check_names)
+
+    async def _give(self) -> Ended:
+        """Let the node be nobody's: ours, or the other log's that owned it when a person took it."""
+        step, asked, log_id = self.step, self.begun.asked, self.context.log.log_id
+        if step.purpose == "adopt":
+            owner = (asked["log_id"], asked["epoch"], asked["fence"])
+            request = ReleaseRequest(*owner, step.step, self.pool.runtime, restore=False)
+        else:
+            runtime, restore = self.pool.runtime, bool(asked["restore"])
+            request = ReleaseRequest(log_id, step.epoch, self.begun.fence, step.step, runtime, restore, step.actions)
+        answer = (await self.context.runner.release([(self.sight.target, request)]))[0]
+        return Ended(step, answer, asked=asked)
 
     async def _until(self, verb: Literal["cordon", "drain"], deadline: Any) -> str:
         """Try until it is done, cannot be done, or the time is up; why not, or nothing."""
@@ -199,7 +222,8 @@ class _Turn:
         step, context = self.step, self.context
         target = decode_file_set((await context.load([step.files]))[step.files])
         contents = await context.load(entry.sha256 for entry in target.entries)
-        files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in target.entries)
+        sent = [entry for entry in target.entries if entry.path not in step.keep]
+        files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in sent)
         request = ApplyRequest(
             context.log.log_id,
             step.epoch,
@@ -215,5 +239,7 @@ class _Turn:
                 for check in self.pool.spec["healthChecks"]
             ),
             self.pool.spec["confirm"],
+            act=step.purpose == "repair",
+            remove=step.remove,
         )
         return Job(self.sight.target, request)

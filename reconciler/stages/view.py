@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,12 +13,15 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import base_of
 from reconciler.projections.order import ahead
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
+from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
-from reconciler.stages.changes import Changes
+from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
-from reconciler.stages.observe import Sight, file_sets, is_unread, wanted_files
+from reconciler.stages.observe import file_sets, wanted_files
+from reconciler.stages.sight import Sight, is_unread
 from reconciler.stages.ways import Ways
 
 RETRY_FIRST = 30
@@ -55,6 +58,7 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         refused={files: why["reason"] for files, why in (row["refused"] or {}).items()},
         completed=(row["completed"] or {}).get("targets") or {},
         ahead=ahead(snapshot.fleet, snapshot.rows, name),
+        mass=frozenset(row["mass"] or ()),
         window_until=datetime.fromisoformat(row["window_until"]) if row["window_until"] else None,
     )
     sets = await file_sets(look.context, snapshot)
@@ -66,7 +70,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
         node = _guarded(_node(look, snapshot, view, known, own), blocked)
         nodes.append(await _with_change(look, view, known, node, sets))
-    return replace(view, nodes=sorted(nodes, key=in_turn))
+    stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
+    return replace(view, nodes=sorted(nodes, key=in_turn), stop=stop)
 
 
 def _rollout(row: Row) -> RolloutView:
@@ -90,6 +95,14 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
     state, seen = sight.state, sight.observation
     healthy = seen is not None and _is_healthy(view.pool, seen.active)
     spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    asked = state.get("asked")
+    foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
+    stray = blocking(view.pool.spec["strays"], state.get("strays") or ())
+    out = ("" if foreign else sight.out or stray) or _waits(look.context, view.pool, sight)
+    ours = {entry.path for entry in (*sight.applied.entries, *sight.unproven.entries)}
+    strays = [path for path, file in seen.files.items() if file.kind == "file" and path not in ours] if seen else []
+    remove = removable(view.pool.spec["strays"], strays)
+    drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
     node = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, view.pool.name, state) or "",
@@ -97,13 +110,21 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         applied=state.get("files"),
         zone=(spec.get("labels") or {}).get(ZONE, ""),
         unproven=bool(state.get("unproven")),
-        drifted=bool(state.get("drift")),
+        remove=remove,
+        drifted=bool(drift.heal or remove),
+        heal=drift.heal,
+        keep=drift.keep,
+        left=drift.why,
+        stop=drift.stop,
+        signature=drift.signature,
+        allowed=drift.allowed,
         drift_cause=state.get("drift_cause"),
         converged_at=state.get("converged_at"),
         step=state.get("step"),
         step_effective=(state.get("step_data") or {}).get("effective", "none"),
         failed=state.get("failed"),
-        out=sight.out or _waits(look.context, view.pool, sight),
+        out=out or (f"{asked['purpose']} was asked for" if asked else ""),
+        asked=asked["purpose"] if asked and not out else "",
         tried=sight.name in look.tried,
         own=sight.name in own,
         rest=_rest(look.context, sight),
@@ -131,16 +152,32 @@ async def _with_change(
     look: Look, view: PoolView, sight: Sight, node: NodeView, sets: Mapping[str, FileSet]
 ) -> NodeView:
     """The node with what bringing it to its files would mean, where that is of interest."""
+    if node.asked:
+        restores = node.asked == "release" and sight.state["asked"]["restore"]
+        return replace(node, change=given_back(view.pool) if restores else None)
     goal = node.back or node.target
     idle = node.out or node.tried or not (node.behind or node.drifted or node.back)
     if goal is None or sight.observation is None or idle:
         return node
-    target, base_files = sets[goal], sight.state.get("base_files") or {}
+    repaired = not (node.behind or node.back)
+    target, base_files = _less(sets[goal], node.keep if repaired else ()), sight.state.get("base_files") or {}
     ours = (*sets.get(node.applied or "", FileSet(())).entries, *sight.unproven.entries)
-    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in target.by_path}
+    gone = {e.path: base_files.get(e.path) for e in ours if e.path not in sets[goal].by_path}
     unread = {path for path, file in sight.observation.files.items() if is_unread(sight, file)}
-    start, change = await look.changes.between(view.pool, sight.observation, target, gone, unread)
-    return replace(node, start=start, change=change, restore=tuple(sorted(gone)))
+    remove = tuple(path for path in node.remove if path not in sets[goal].by_path)
+    ends = {**gone, **dict.fromkeys(remove)}
+    start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
+    if repaired and RUNTIME in node.heal:
+        change = and_loaded(change)
+    return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
+
+
+def _is_owned_by(sight: Sight, log_id: str) -> bool:
+    return bool(sight.observation and sight.observation.owner and sight.observation.owner.log_id == log_id)
+
+
+def _less(files: FileSet, keep: Collection[str]) -> FileSet:
+    return FileSet(tuple(entry for entry in files.entries if entry.path not in keep)) if keep else files
 
 
 def _is_healthy(pool: Pool, active: str) -> bool:

@@ -35,6 +35,13 @@ class PostgresBlobs:
                     await _insert(connection, missing)
         return [digest for digest, _ in addressed]
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        wanted = set(digests)
+        if not wanted:
+            return set()
+        async with transaction(self._engine) as connection:
+            return wanted - await _present(connection, sorted(wanted))
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
         if not wanted:

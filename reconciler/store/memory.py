@@ -41,6 +41,9 @@ class MemoryBlobs:
             digests.append(digest)
         return digests
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        return set(digests) - self.contents.keys()
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
         found = {digest: self.contents[digest] for digest in wanted if digest in self.contents}

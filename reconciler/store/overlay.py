@@ -29,6 +29,10 @@ class OverlayBlobs:
         self._own |= dict(found)
         return [digest for digest, _ in found]
 
+    async def missing(self, digests: Iterable[str]) -> set[str]:
+        rest = sorted(set(digests) - self._own.keys())
+        return await self._below.missing(rest) if rest else set()
+
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
         own = {digest: self._own[digest] for digest in wanted if digest in self._own}

@@ -45,7 +45,7 @@ class MemoryTransport:
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
         heading(request)
         check_lines(request.health)
-        for path in [*(file.path for file in request.files), *request.restore]:
+        for path in [*(file.path for file in request.files), *request.restore, *request.remove]:
             checked(path)
         return (await self._reached(target)).apply(request, self._now())
 

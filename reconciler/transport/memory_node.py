@@ -105,7 +105,7 @@ class MemoryNode:
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:
         self._lose("before")
-        paths = tuple(sorted({*(file.path for file in request.files), *request.restore}))
+        paths = tuple(sorted({*(file.path for file in request.files), *request.restore, *request.remove}))
         if refusal := self._admit(request, paths, now):
             return refusal
         if self.pending:
@@ -115,6 +115,7 @@ class MemoryNode:
             return self._receipt(request, paths, "stale", detail="the files are not those that the plan started from")
         new: dict[str, Entry | None] = {file.path: Entry(file.content, file.mode) for file in request.files}
         new |= {path: self.baseline[path] for path in request.restore if path in self.baseline}
+        new |= dict.fromkeys(request.remove)
         return self._change(request, paths, new, now)
 
     def revert(self, request: RevertRequest, now: int) -> Receipt:
@@ -205,7 +206,7 @@ class MemoryNode:
         now: int,
     ) -> Receipt:
         new = {path: entry for path, entry in wanted.items() if not parts.alike(self.files.get(path), entry)}
-        if not new:
+        if not new and not (isinstance(request, ApplyRequest) and request.act and request.actions):
             result: ReceiptResult = "released" if isinstance(request, ReleaseRequest) else "same"
             return self._finish(request, paths, result, self._generation)
         for path in new:
@@ -251,6 +252,8 @@ class MemoryNode:
         request = journal.request
         if isinstance(request, ReleaseRequest):
             return self._finish(request, journal.paths, "released", self._generation, journal.new)
+        if not journal.new:
+            return self._finish(request, journal.paths, "same", self._generation, journal.new)
         result: ReceiptResult = "reverted" if isinstance(request, RevertRequest) else "applied"
         receipt = self._finish(request, journal.paths, result, self._generation + 1, journal.new)
         if isinstance(request, ApplyRequest) and request.confirm:
@@ -339,7 +342,7 @@ class MemoryNode:
         detail: str = "",
     ) -> Receipt:
         self._claim(request, generation, request.step)
-        acted = bool(changed) and bool(request.actions)
+        acted = changed is not None and bool(request.actions)
         said = {"": True, "unable": True}.get(self.faults.reload) if acted and RELOAD in request.actions else None
         written, restored, more = parts.cut(sorted(changed or ()), request)
         receipt = replace(

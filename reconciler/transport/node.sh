@@ -35,7 +35,7 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 release='' command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -178,6 +178,7 @@ header_line() {
         2:runtime) { [ "$2" = crio ] || [ "$2" = podman ]; } && runtime=$2 ;;
         2:start) is_digest "$2" && start=$2 ;;
         2:action) is_action "$2" && actions="$actions${actions:+ }$2" ;;
+        2:act) [ "$2" = always ] && always=yes ;;
         2:confirm) is_number "$2" && confirm_within=$2 ;;
         2:baseline) { [ "$2" = keep ] || [ "$2" = restore ]; } && release=$2 ;;
         *:check) shift && is_check "$@" && checks="$checks$*$newline" ;;
@@ -186,7 +187,7 @@ header_line() {
         2:timeout) is_number "$2" && [ "$2" -gt 0 ] && hook_seconds=$2 ;;
         3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
         6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
-        2:restore) want "$2" restore ;;
+        2:restore | 2:remove) want "$2" "$1" ;;
         1:end) ended=yes ;;
         *) return 1 ;;
     esac
@@ -683,10 +684,13 @@ plan_apply() {
     IFS=' '
 }
 
-# target file MODE SHA256 LENGTH | target restore: sets what $want asks for; fails when it asks for nothing.
+# target file MODE SHA256 LENGTH | target restore | target remove: sets what $want asks for; fails when it asks for nothing.
 target() {
     tag=$1 op=write mode=${2-} owner=0 group=0 sha=${3-}
-    [ "$tag" = restore ] || return 0
+    case $tag in
+        file) return 0 ;;
+        remove) op=remove mode=- owner=- group=- sha=-; return 0 ;;
+    esac
     in_baseline "${want%% *}" || return 1 # never written by us: what is there is the baseline
     target_baseline $baseline_line
 }
@@ -751,7 +755,11 @@ plan_back() {
 carry_out() {
     unit_state
     is_healthy || healthy_before=false
-    if [ -z "$new_plan" ]; then
+    if [ -n "$new_plan" ]; then
+        :
+    elif [ "$always" = yes ] && [ -n "$actions" ]; then
+        confirm_within=0 # there is nothing to undo
+    else
         result=same
         [ "$verb" != release ] || result=released
         finish
@@ -1017,13 +1025,13 @@ extract_all() {
     IFS=' '
 }
 
-# extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore
+# extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
     into=/dev/null
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
     esac
-    if [ "$2" = restore ]; then
+    if [ "$2" != file ]; then
         [ "$into" = /dev/null ] || cp "$state/baseline/files$1" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"
@@ -1111,7 +1119,7 @@ settle() {
     if check && check_health && { [ "$confirm_within" = 0 ] || set_deadline; }; then
         remove_late new
         case $verb in
-            apply) result=applied ;;
+            apply) [ -n "$written$restored" ] && result=applied || result=same ;;
             release) result=released ;;
             *) result=reverted ;;
         esac

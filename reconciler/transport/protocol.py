@@ -122,9 +122,11 @@ def apply_call(request: ApplyRequest) -> Call:
         lines.append(f"start {request.start}")
     if request.confirm:
         lines.append(f"confirm {request.confirm}")
+    if request.act:
+        lines.append("act always")
     lines += check_lines(request.health)
     bodies = bytearray()
-    paths = [*(file.path for file in request.files), *request.restore]
+    paths = [*(file.path for file in request.files), *request.restore, *request.remove]
     if len(set(paths)) != len(paths):
         raise NodeRefused("a path stands twice in the request")
     for file in sorted(request.files, key=lambda file: file.path):
@@ -132,6 +134,7 @@ def apply_call(request: ApplyRequest) -> Call:
         lines.append(f"file {file.mode:04o} {file.sha256} {len(bodies)} {size} {checked(file.path)}")
         bodies += file.content
     lines += [f"restore {checked(path)}" for path in sorted(request.restore)]
+    lines += [f"remove {checked(path)}" for path in sorted(request.remove)]
     return _call("apply", lines, bytes(bodies), request.patience)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import asyncssh
 
-from reconciler.errors import NodeError, NodeRefused, NodeUnreachable
+from reconciler.errors import HostKeyRefused, NodeError, NodeRefused, NodeUnreachable
 from reconciler.ports import (
     ApplyRequest,
     ConfirmRequest,
@@ -306,9 +306,11 @@ def _no_connection(target: Target, error: Exception, seen: str) -> NodeError:
     place = f"{target.address or target.name}:{target.port}"
     if seen or isinstance(error, asyncssh.HostKeyNotVerifiable):
         what = f"{place} shows the host key {seen or 'of an unknown kind'}, which is not one of its known keys"
-        return NodeRefused(
+        refused = HostKeyRefused(
             what, where=where, remedy="if the host was installed anew, put its key into spec.hostKeys or known_hosts"
         )
+        refused.shown = seen
+        return refused
     if isinstance(error, asyncssh.PermissionDenied):
         return NodeRefused(
             f"{place} refused the login of {target.user or 'the local user'}: {error.reason}",

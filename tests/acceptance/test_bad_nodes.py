@@ -196,6 +196,6 @@ def test_a_node_of_another_log(fleet: Fleet) -> None:
     before = written(bad)
     done = fleet.begin()
     assert done.code == 3
-    assert "belongs to another log (other): release it there first" in done.out
+    assert "belongs to another log (other): release it there, or take it with" in done.out
     assert written(bad) == before
     fleet.check_other()

@@ -92,14 +92,14 @@ async def test_before_and_after_are_kept(world: World, nodes: list[SandboxNode])
 
 async def test_drift_that_a_person_undoes_is_told(world: World, nodes: list[SandboxNode]) -> None:
     """Between two looks, in a pool that only observes by now, the file is put back by hand."""
-    proved = at(nodes[0], REGISTRIES_CONF).read_bytes()
+    proved = at(nodes[0], POLICY_JSON).read_bytes()
     world.repository.commit({"pool.yaml": POOL.replace("mode: enforce", "mode: observe")}, "Only look")
-    put(nodes[0], REGISTRIES_CONF, "# by hand\n")
+    put(nodes[0], POLICY_JSON, '{"default": []}')
     status = await world.sync()
     assert [node.files for node in status.nodes] == ["Drifted", "Converged"]
     assert status.exit_code == 3
     assert nodes[0].actions() == [RELOAD]
-    put(nodes[0], REGISTRIES_CONF, proved)
+    put(nodes[0], POLICY_JSON, proved)
     assert (await world.sync()).exit_code == 0
     (repaired,) = await _events(world, "DriftRepaired")
     assert isinstance(repaired.body, DriftRepaired)

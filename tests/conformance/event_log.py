@@ -323,6 +323,8 @@ class BlobsConformance:
         assert await store.blobs.get(digests) == dict(zip(digests, contents, strict=True))
         assert await store.blobs.get([]) == {}
         assert await store.blobs.put([]) == []
+        assert await store.blobs.missing([digests[0], "0" * 64]) == {"0" * 64}
+        assert await store.blobs.missing([]) == set()
 
     async def test_a_missing_blob_is_named(self, store: Store) -> None:
         with pytest.raises(LogCorrupt, match=f"blob {'0' * 64} is missing"):

@@ -58,6 +58,36 @@ class VerbConformance:
         assert (done.result, done.action, done.loaded) == ("applied", " ".join(actions), True)
         assert rig.actions() == ["daemon-reload", "restart kubelet.service", "restart crio.service"]
 
+    async def test_what_is_removed_comes_back_with_the_baseline(self, rig: Rig) -> None:
+        stray = "/etc/containers/registries.conf.d/90-mine.conf"
+        rig.put(stray, b"stray\n", 0o600)
+        done = await apply(rig, "s1", FIRST, remove=(stray,))
+        assert (done.result, done.restored) == ("applied", (stray,))
+        assert done.manifest == manifest({**FIRST, stray: None})
+        assert rig.read(stray) is None
+        assert (await apply(rig, "s2", FIRST, remove=(stray,))).result == "same"
+        assert (await release(rig, "s3", restore=True)).result == "released"
+        assert (rig.read(stray), rig.mode(stray)) == (b"stray\n", 0o600)
+
+    async def test_actions_alone_are_done_where_asked_for(self, rig: Rig) -> None:
+        await adopted(rig)
+        assert (await apply(rig, "s2", FIRST)).result == "same"
+        assert rig.actions() == [ACTED]
+        done = await apply(rig, "s3", FIRST, act=True, confirm=MINUTE)
+        assert (done.result, done.action, done.generation, done.confirm_by) == ("same", RELOAD[0], 1, 0)
+        assert (done.written, done.restored) == ((), ())
+        assert await apply(rig, "s3", FIRST, act=True) == done
+        assert rig.actions() == [ACTED, ACTED]
+        assert (await revert(rig, "s4")).result == "reverted"  # the generation before is still kept
+        assert on_disk(rig, FIRST) == OWN
+
+    async def test_actions_alone_that_fail_change_no_file(self, rig: Rig) -> None:
+        await adopted(rig)
+        rig.set_reload("unable")
+        done = await apply(rig, "s2", FIRST, act=True)
+        assert (done.result, done.reason, done.generation) == ("reverted", "reload-failed", 1)
+        assert on_disk(rig, FIRST) == FIRST
+
     async def test_a_failed_restart_puts_the_old_files_back(self, rig: Rig) -> None:
         await apply(rig, "s1", FIRST)
         rig.refuse_restart()

@@ -47,7 +47,9 @@ def _view(case: dict[str, Any]) -> PoolView:
         kind, approved = rollout.get("kind", "rollout"), frozenset(rollout.get("approved", ()))
         view = RolloutView("r-1", rollout["state"], rollout["targets"], started, kind, waves, approved)
     nodes = sorted((_node(node) for node in case["nodes"]), key=in_turn)
-    return PoolView(_pool(case.get("pool", {})), nodes, 7, view, "c0ffee", **case.get("view", {}))
+    more: dict[str, Any] = {**case.get("view", {})}
+    more["mass"] = frozenset(more.get("mass", ()))
+    return PoolView(_pool(case.get("pool", {})), nodes, 7, view, "c0ffee", **more)
 
 
 def _event(event: Event) -> str:

@@ -16,6 +16,7 @@ CREATE TABLE pools (
     refused jsonb,
     completed jsonb,
     window_until text,
+    mass jsonb,
     valid_from bigint NOT NULL,
     valid_to bigint CHECK (valid_to > valid_from),
     PRIMARY KEY (fleet, pool, valid_from)

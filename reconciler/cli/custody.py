@@ -1,0 +1,114 @@
+"""`reconciler release` and `reconciler adopt`: whose a node is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.options import dry_run, flag, fleet, output, reason, waiting
+from reconciler.cli.output import print_object
+from reconciler.cli.progress import progress
+from reconciler.cli.session import Session, run
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.projections.status import NodeStatus
+    from reconciler.stages.context import Context
+
+
+@click.command()
+@click.argument("node", metavar="NODE")
+@flag("--keep", help="Leave the node's files as they are.")
+@flag("--restore", help="Put back the files from before the first write.")
+@reason("Why; it is recorded.")
+@yes
+@dry_run
+@waiting
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def release(
+    session: Session,
+    node: str,
+    keep: bool,
+    restore: bool,
+    reason: str,
+    yes: bool,
+    dry_run: bool,
+    wait: bool,
+    timeout: float,
+    output: str,
+) -> int:
+    """Give a node back: it is no longer acted on, until `reconciler adopt` or until its document is removed.
+
+    Ends with 0 when it is released, else with how the fleet stands.
+    """
+    if keep == restore:
+        raise UsageError("say what becomes of its files", where="--keep, --restore", remedy="give one of the two")
+    if not dry_run:
+        confirm(f"release node {node}, {'with its files from before' if restore else 'with the files it has'}", yes=yes)
+    return run(_release(session, node, restore, reason, output, dry_run=dry_run, within=timeout if wait else None))
+
+
+@click.command()
+@click.argument("node", metavar="NODE")
+@reason("Why; it is recorded.")
+@yes
+@dry_run
+@waiting
+@output("table", "json", "yaml")
+@fleet
+@click.pass_obj
+def adopt(
+    session: Session, node: str, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str
+) -> int:
+    """Take a node that was released, or that another log owns; what stands there becomes its base.
+
+    It also takes back a release that has not begun. Drift is not adopted so: write what you want into the repository.
+    """
+    if not dry_run:
+        confirm(f"adopt node {node} as it is", yes=yes)
+    return run(_adopt(session, node, reason, output, dry_run=dry_run, within=timeout if wait else None))
+
+
+async def _release(
+    session: Session, node: str, restore: bool, reason: str, form: str, *, dry_run: bool, within: float | None
+) -> int:
+    from reconciler import custody  # not before it is needed: rendering's libraries take a while to load
+
+    with progress() as report:
+        async with session.context(report) as context:
+            done = await custody.release(context, node, restore=restore, reason=reason, dry_run=dry_run)
+            _print(form, "Release", done, f"node {node} is to be released")
+            if dry_run or within is None:
+                return 0
+            exit_code, found = await _bring(context, node, within)
+            return 0 if found and found.files == "Released" else exit_code
+
+
+async def _adopt(session: Session, node: str, reason: str, form: str, *, dry_run: bool, within: float | None) -> int:
+    from reconciler import custody  # as above
+
+    with progress() as report:
+        async with session.context(report) as context:
+            done = await custody.adopt(context, node, reason=reason, dry_run=dry_run)
+            source = f" from log {done['from']}" if done["from"] else ""
+            _print(form, "Adoption", done, f"node {node} is taken{source}")
+            return 0 if dry_run or within is None else (await _bring(context, node, within))[0]
+
+
+async def _bring(context: Context, node: str, within: float) -> tuple[int, NodeStatus | None]:
+    """Passes until nothing moves any more; how the fleet stands, and the node."""
+    from reconciler import commands  # as above
+
+    _, status = await commands.sync(context, wait=True, within=within)
+    return status.exit_code, next((found for found in status.nodes if found.name == node), None)
+
+
+def _print(form: str, kind: str, done: dict[str, Any], line: str) -> None:
+    if form == "table":
+        click.echo(f"{line} (dry run: nothing was recorded)" if done["dryRun"] else line)
+    else:
+        print_object(form, {"kind": kind, **done})
