@@ -20,7 +20,7 @@ from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, ManifestFile, Snapshot
 from reconciler.projections.status import fleet_status
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Table
-from reconciler.registries.model import REGISTRIES_CONF
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.simulation.world import World, commit_of, make_world
 from reconciler.stages.context import Context, FleetSettings
 from reconciler.transport.memory_parts import Entry
@@ -38,11 +38,12 @@ FAULTS_END, LONGEST = 90 * 60, 4 * 24 * 3600
 ENDED = ("completed", "superseded")
 
 BY_HAND = b"# by hand\n"
+ACCEPT_ALL = b'{"default": [{"type": "insecureAcceptAnything"}]}\n'
 
 CONTENTS: tuple[Mapping[str, Any], ...] = (
     {"blockedRegistries": ["a.corp"]},
     {"blockedRegistries": ["b.corp"], "containerRuntimeSearchRegistries": ["search.corp"]},
-    {"allowedRegistries": ["c.corp"]},
+    {"allowedRegistries": ["c.corp", "needed.example.com"]},
     {"insecureRegistries": ["d.corp"]},
 )
 
@@ -169,6 +170,8 @@ class Stage:
     def __init__(self, scenario: Scenario, watch: Callable[[World], None]) -> None:
         self.scenario = scenario
         self.world = make_world(FleetSettings("default", "memory:", "main", "."), scenario.nodes, scenario.pace, START)
+        for name in scenario.nodes:
+            self.world.transport.node(name).files[POLICY_JSON] = Entry(ACCEPT_ALL)
         self.world.availability.watch = lambda: watch(self.world)
         self.replicas: list[Replica] = []
         self._actors: list[asyncio.Task[None]] = []

@@ -167,6 +167,16 @@ def lift(stage: Stage) -> None:
     stage.check(all(MIRROR in text for text in stage.files().values()), "every node has what Git says")
 
 
+def give_back(stage: Stage) -> None:
+    node = stage.nodes[-1]
+    stage.begin("A node is given back as it was")
+    stage.reconciler(f"release {node.name} --restore --reason 'it goes to another team' --yes")
+    text = stage.file(node)
+    stage.check(OWN_WORDS in text and FIRST_MIRROR not in text, "the node has its own file again")
+    nodes = stage.reconciler("get nodes")
+    stage.check("Released" in nodes, "the node is not ours any more")
+
+
 def verify(stage: Stage) -> None:
     stage.begin("The log proves itself")
     proof = stage.reconciler("log verify")
@@ -186,6 +196,7 @@ STEPS: Sequence[Callable[[Stage], None]] = (
     roll_back_without_git,
     explain,
     lift,
+    give_back,
     verify,
 )
 
@@ -198,6 +209,7 @@ SHOWN: Mapping[str, str] = {
     "guard": "a change that would lock out an image that is needed stops, and names it",
     "refusal": "a bad commit changes nothing, and says where it is wrong",
     "repair": "a file changed by hand is put back, before and after kept",
+    "release": "a node gets back what it had before the first write",
     "rollback": "without Git, byte for byte, held until a person ends it",
     "log": "every event chained by hash, every content by its digest",
 }

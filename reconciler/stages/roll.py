@@ -145,7 +145,7 @@ class _PoolRoll:
             if end.failed:
                 self.done.failed[node] = end.failed
             self.done.acted += 1
-            self.done.settled += not end.failed
+            self.done.settled = min(self.done.total, self.done.settled + (not end.failed))
             message = f"{node}: {end.failed}" if end.failed else f"{node} {end.said} ({end.step.purpose})"
             stage = f"pool {self.name}"
             self.context.progress(Progress(stage, message, self.done.settled, self.done.total, self.wave))

@@ -27,7 +27,7 @@ from reconciler.stages import roll, turn
 from reconciler.stages.context import EPOCH, decode_file_set
 from reconciler.stages.view import Look, view_pool
 from reconciler.transport.simulated import Pace
-from tests.rollouts import BY_HAND, FAULTS_END, Scenario, Stage, play, reached
+from tests.rollouts import ACCEPT_ALL, BY_HAND, FAULTS_END, Scenario, Stage, play, reached
 
 TURN_EVENTS = {event for _, event in TURN}
 ROLLOUT_EVENTS = {event for _, event in ROLLOUT}
@@ -202,9 +202,10 @@ class Judge:
             by_hand = any(entry.content == BY_HAND for entry in node.files.values())
             if by_hand or node.journal is not None or state["step"]:
                 continue  # somebody wrote there, or it is in the middle of a step
-            has = {path: entry.state for path, entry in node.files.items() if path in ours}
+            own = {path for path, entry in node.files.items() if entry.content == ACCEPT_ALL}
             wanted = [{p: (e.sha256, e.mode) for p, e in sets[files].items()} for files in sets]
             proven = {p: (e.sha256, e.mode) for p, e in sets[state["files"]].items()} if state["files"] else {}
+            has = {p: e.state for p, e in node.files.items() if p in ours and (p in proven or p not in own)}
             assert has == proven or (state["unproven"] and has in [{}, *wanted]), f"{name} has a mixture"
 
 
