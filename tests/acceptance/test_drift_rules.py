@@ -26,7 +26,8 @@ POLICY = b'{"default": [{"type": "reject"}]}'
 
 
 def pool(**spec: Any) -> dict[str, str | None]:
-    spec = {"mode": "enforce", "maxParallel": 50, "canary": {"nodes": 0, "soak": "0s"}, **spec}
+    armed = {"requiredImages": ["needed.example.com/app:1"]}
+    spec = {"mode": "enforce", **armed, "maxParallel": 50, "canary": {"nodes": 0, "soak": "0s"}, **spec}
     document = {
         "apiVersion": "reconciler.dev/v1alpha1",
         "kind": "NodePool",
