@@ -115,6 +115,18 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
 
+def pool(name: str = "worker", **spec: object) -> str:
+    """A NodePool that enforces, with one canary and no soak; `spec` is laid over that."""
+    defaults = {"mode": "enforce", "requiredImages": ["needed.example.com/app:1"], "canary": {"nodes": 1, "soak": "0s"}}
+    document = {
+        "apiVersion": "reconciler.dev/v1alpha1",
+        "kind": "NodePool",
+        "metadata": {"name": name},
+        "spec": {**defaults, **spec},
+    }
+    return yaml.safe_dump(document)
+
+
 def node_document(name: str, spec: str, label: str = "node-role.kubernetes.io/worker") -> str:
     """The Node document of a worker, or of a node with another label. `spec` is in YAML flow style."""
     return f"""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from reconciler.events.catalogue import NodeDrained
 from reconciler.ports import DrainAnswer, DrainTask, EventFilter, Target
@@ -16,27 +15,15 @@ from reconciler.transport.drainers import CommandDrainer
 from reconciler.transport.memory import MemoryTransport
 from reconciler.work.inline import InlineRunner
 from tests.nodes import FixedClock
-from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes, pool
 
 NODES = ("w1", "w2", "w3")
 DONE = DrainAnswer("done")
 
 
-def pool(**spec: Any) -> str:
-    drain = {"via": "command", "drain": ["drain"], **spec.pop("drain", {})}
-    document = {
-        "apiVersion": "reconciler.dev/v1alpha1",
-        "kind": "NodePool",
-        "metadata": {"name": "worker"},
-        "spec": {
-            "mode": "enforce",
-            "requiredImages": ["needed.example.com/app:1"],
-            "canary": {"nodes": 1, "soak": "0s"},
-            "drain": drain,
-            **spec,
-        },
-    }
-    return yaml.safe_dump(document)
+def drained(**spec: Any) -> str:
+    """A pool whose nodes are drained by a command."""
+    return pool(drain={"via": "command", "drain": ["drain"], **spec.pop("drain", {})}, **spec)
 
 
 @dataclass
@@ -85,7 +72,7 @@ class Drained:
     drainer: ScriptedDrainer
 
     async def begin(self, **spec: Any) -> None:
-        self.world.repository.commit({"pool.yaml": pool(**spec), "image.yaml": IMAGE, **memory_nodes(NODES)})
+        self.world.repository.commit({"pool.yaml": drained(**spec), "image.yaml": IMAGE, **memory_nodes(NODES)})
         await self.world.sync()
         self.drainer.did.clear()
 
@@ -121,7 +108,7 @@ async def test_each_node_is_cordoned_drained_changed_and_uncordoned_one_at_a_tim
 
 async def test_as_many_as_may_be_unavailable_go_at_once(fleet: Drained) -> None:
     await fleet.begin(maxUnavailable=2, canary={"nodes": 0, "soak": "0s"})
-    fleet.world.repository.commit({"pool.yaml": pool(maxUnavailable=2, canary={"nodes": 3, "soak": "0s"})})
+    fleet.world.repository.commit({"pool.yaml": drained(maxUnavailable=2, canary={"nodes": 3, "soak": "0s"})})
     await fleet.change()
     assert (await fleet.world.sync()).exit_code == 0
     assert fleet.drainer.most == 2
@@ -221,7 +208,7 @@ async def test_a_pool_that_observes_by_now_uncordons_what_it_left(fleet: Drained
     fleet.drainer.drain = die  # type: ignore[method-assign]  # the owner dies there
     with pytest.raises(RuntimeError):
         await fleet.world.run()
-    fleet.world.repository.commit({"pool.yaml": pool(mode="observe")})
+    fleet.world.repository.commit({"pool.yaml": drained(mode="observe")})
     fleet.world.context = replace(fleet.world.context, owner="another")
     await fleet.world.run()
     await fleet.world.run()

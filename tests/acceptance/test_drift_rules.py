@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from reconciler import control, custody
 from reconciler.errors import UsageError
@@ -18,23 +17,16 @@ from reconciler.projections.status import NodeStatus
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_parts import Entry
-from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes, pool
 
 NODES = tuple(f"w{number}" for number in range(1, 9))
 HAND = b"# by hand\n"
 POLICY = b'{"default": [{"type": "reject"}]}'
 
 
-def pool(**spec: Any) -> dict[str, str | None]:
-    armed = {"requiredImages": ["needed.example.com/app:1"]}
-    spec = {"mode": "enforce", **armed, "maxParallel": 50, "canary": {"nodes": 0, "soak": "0s"}, **spec}
-    document = {
-        "apiVersion": "reconciler.dev/v1alpha1",
-        "kind": "NodePool",
-        "metadata": {"name": "worker"},
-        "spec": spec,
-    }
-    return {"pool.yaml": yaml.safe_dump(document)}
+def all_at_once(**spec: Any) -> dict[str, str | None]:
+    """pool.yaml with a pool that has no canary."""
+    return {"pool.yaml": pool(**{"maxParallel": 50, "canary": {"nodes": 0, "soak": "0s"}, **spec})}
 
 
 @dataclass
@@ -43,7 +35,7 @@ class Fleet:
     transport: MemoryTransport
 
     async def begin(self, **spec: Any) -> None:
-        self.world.repository.commit({**pool(**spec), "image.yaml": IMAGE, **memory_nodes(NODES)})
+        self.world.repository.commit({**all_at_once(**spec), "image.yaml": IMAGE, **memory_nodes(NODES)})
         assert (await self.world.sync()).exit_code == 0
 
     def write(self, node: str, path: str = REGISTRIES_CONF, content: bytes = HAND) -> None:
@@ -212,7 +204,7 @@ async def test_a_change_that_needs_no_loading_is_no_drift_of_the_runtime(fleet: 
     quiet = {"files": [{"path": path, "actions": [{"type": "None"}]} for path in paths]}
     await fleet.begin()
     fleet.world.clock.advance(60)
-    fleet.world.repository.commit({**pool(disruption=quiet), "image.yaml": IMAGE.replace("untrusted", "worse")})
+    fleet.world.repository.commit({**all_at_once(disruption=quiet), "image.yaml": IMAGE.replace("untrusted", "worse")})
     assert (await fleet.world.sync()).exit_code == 0
     assert fleet.transport.node("w1").actions == ["reload crio.service"]
     await fleet.rests()

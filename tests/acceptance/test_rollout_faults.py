@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.ports import EventFilter
@@ -21,7 +20,7 @@ from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.sandbox import SandboxNode, put_program, wait_for
 from reconciler.work.inline import InlineRunner
 from tests.machines import Watcher, at, machines, renew, ssh_nodes, transport
-from tests.world import IMAGE, World, make_real_world
+from tests.world import IMAGE, World, make_real_world, pool
 
 COUNT = 4
 RELOAD = "reload crio.service"
@@ -35,21 +34,6 @@ case $2 in
 esac
 exec /bin/mv "$@"
 """
-
-
-def pool(**spec: Any) -> str:
-    document = {
-        "apiVersion": "reconciler.dev/v1alpha1",
-        "kind": "NodePool",
-        "metadata": {"name": "worker"},
-        "spec": {
-            "mode": "enforce",
-            "requiredImages": ["needed.example.com/app:1"],
-            "canary": {"nodes": 1, "soak": "0s"},
-            **spec,
-        },
-    }
-    return yaml.safe_dump(document)
 
 
 @dataclass

@@ -7,30 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from reconciler import control
 from reconciler.errors import UsageError
 from reconciler.ports import EventFilter
 from reconciler.transport.memory import MemoryTransport
-from tests.world import IMAGE, ManualClock, MemoryWorld, image, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, image, make_world, memory_nodes, pool
 
 NODES = ("w1", "w2", "w3", "w4")
-
-
-def pool(**spec: Any) -> str:
-    document = {
-        "apiVersion": "reconciler.dev/v1alpha1",
-        "kind": "NodePool",
-        "metadata": {"name": "worker"},
-        "spec": {
-            "mode": "enforce",
-            "requiredImages": ["needed.example.com/app:1"],
-            "canary": {"nodes": 1, "soak": "0s"},
-            **spec,
-        },
-    }
-    return yaml.safe_dump(document)
 
 
 @dataclass
@@ -228,7 +212,7 @@ async def test_windows_are_kept_unless_a_person_says_now(fleet: Fleet) -> None:
 
 
 async def test_a_pool_follows_the_one_it_comes_after(fleet: Fleet) -> None:
-    first = pool(nodeSelector={"matchLabels": {"first": ""}}, priority=1).replace("name: worker", "name: first")
+    first = pool("first", nodeSelector={"matchLabels": {"first": ""}}, priority=1)
     fleet.world.repository.commit(
         {
             "pool.yaml": pool(after=["first"]),
