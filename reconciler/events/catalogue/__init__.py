@@ -1,7 +1,7 @@
 """Every type of event, in the past tense, each saying when it happens: a module per subject.
 
 Pure. Bodies hold strings, integers, booleans, None, and tuples or string-keyed mappings of these, no floats; times as
-UTC text; a digest names a blob. `node`, `pool`, `resource` and `commit` are also columns of the log. Grown only by adding;
+UTC text; a digest names a blob. `node`, `pool`, `resource`, `commit` are also columns of the log. Grown only by adding;
 a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called by whoever appends or folds.
 """
 
