@@ -66,7 +66,8 @@ def read_policy(content: bytes) -> Policy:
     transports = value.get("transports", {})
     if not isinstance(transports, dict):
         raise InputRejected("transports must be an object")
-    read = {name: _scopes(name, scopes) for name, scopes in transports.items()}
+    # A transport without scopes says as little as one that is not there.
+    read = {name: found for name, scopes in transports.items() if (found := _scopes(name, scopes))}
     return Policy(_requirements(value["default"], "default"), read.get("docker", {}), read)
 
 

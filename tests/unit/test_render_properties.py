@@ -329,6 +329,7 @@ def _other_order(value: Any, shuffle: random.Random) -> Any:
     return {key: _other_order(value[key], shuffle) for key in keys}
 
 
+@example([_resource("Image", "cluster", {"registrySources": {"allowedRegistries": ["a.io/ns/app/deep"]}})])
 @given(resource_sets())
 def test_over_mcos_templates_a_host_gets_mcos_files(resources: list[Resource]) -> None:
     with_image = [*resources, _resource("Image", "cluster", {})]
