@@ -110,6 +110,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "SourceUnreachable": lambda b: f"Git cannot be read: {b.reason}",
     "SourceRecovered": lambda _: "Git can be read again",
     "HistoryRewritten": lambda b: f"branch rewritten: {b.old_head[:12]} is gone, head is {b.commit[:12]}",
+    "HistoryRestored": lambda b: f"branch contains what was recorded again, head is {b.commit[:12]}",
     "HistoryAccepted": lambda b: f"rewritten branch accepted: {b.reason}",
     "ResourceAdded": lambda b: f"added at {b.file}:{b.line} for {_some(b.pools)}",
     "ResourceChanged": lambda b: f"changed at {b.file}:{b.line} for {_some(b.pools)}",

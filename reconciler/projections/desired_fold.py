@@ -13,6 +13,7 @@ from reconciler.events.catalogue import (
     FilesRendered,
     FleetConfigured,
     HistoryAccepted,
+    HistoryRestored,
     HistoryRewritten,
     HoldLifted,
     MassRemovalDetected,
@@ -139,6 +140,10 @@ def history_rewritten(event: StoredEvent, body: HistoryRewritten, rows: Working)
     rows.put(FLEETS, (event.fleet,), rewritten=body.commit)
 
 
+def history_restored(event: StoredEvent, body: HistoryRestored, rows: Working) -> None:  # noqa: ARG001  fold's form
+    rows.put(FLEETS, (event.fleet,), rewritten=None)
+
+
 def history_accepted(event: StoredEvent, body: HistoryAccepted, rows: Working) -> None:
     approved = {"subject": body.commit, "reason": body.reason, "history": True}
     rows.put(FLEETS, (event.fleet,), rewritten=None, head=None, approved=approved)
@@ -245,6 +250,7 @@ HANDLERS: dict[str, Any] = {
     "SourceUnreachable": (_fleet, on_body(source_unreachable)),
     "SourceRecovered": (_fleet, on_body(source_recovered)),
     "HistoryRewritten": (_fleet, on_body(history_rewritten)),
+    "HistoryRestored": (_fleet, on_body(history_restored)),
     "HistoryAccepted": (_fleet, on_body(history_accepted)),
     "ResourceAdded": (_resources, on_body(resource_set)),
     "ResourceChanged": (_resources, on_body(resource_set)),

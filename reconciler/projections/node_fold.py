@@ -49,6 +49,9 @@ from reconciler.rollout.drift import CONTESTED_WITHIN
 
 STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause", "phase"))
 NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause", "drift_allowed"))
+KEPT_AT_RESET = ("cordoned", "released", "asked")
+"""Columns that speak of the node, whatever machine it is."""
+
 OUTSIDE = "outside"
 """`by` of a DriftRepaired that nobody here did."""
 
@@ -96,9 +99,10 @@ def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working)
 
 
 def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
-    cordoned = (rows.get(NODE_STATES, *_key(event)) or {}).get("cordoned")
+    row = rows.get(NODE_STATES, *_key(event)) or {}
+    kept = {name: row.get(name) for name in KEPT_AT_RESET}
     rows.drop(NODE_STATES, _key(event))
-    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id, cordoned=cordoned)
+    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id, **kept)
 
 
 def _both_states(event: StoredEvent) -> Iterator[Touched]:

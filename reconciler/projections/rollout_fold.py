@@ -118,6 +118,8 @@ def rollout_completed(event: StoredEvent, body: RolloutCompleted, rows: Working)
     deferred = f", {len(body.deferred)} deferred" if body.deferred else ""
     failed = f", {len(body.failed)} failed" if body.failed else ""
     _end(event, rows, f"{body.converged} converged{deferred}{failed}")
+    if not body.converged:
+        return  # nobody has shown that these files work
     row = rows.get(ROLLOUTS, *_key(event)) or {}
     pool = rows.get(POOLS, event.fleet, body.pool) or {}
     refused = pool.get("refused") or {}

@@ -188,12 +188,11 @@ def _read_item(
 
 @dataclass(frozen=True)
 class Field:
-    """One field: how it is read, its default, and `later` when only the default is supported so far."""
+    """One field: how it is read, its default, and whether it must be there."""
 
     read: Callable[[Any], Any]
     default: Any = None
     required: bool = False
-    later: bool = False
 
 
 Schema = Mapping[str, "Field | Schema"]
@@ -240,22 +239,10 @@ def _read_field(
             problems.append(problem(document, where, "required", f"{name} is required"))
         return field.default
     try:
-        result = field.read(value[name])
+        return field.read(value[name])
     except BadValue as error:
         problems.append(problem(document, where, "type", f"{name} {error}"))
         return field.default
-    if field.later and result != field.default:
-        problems.append(
-            problem(
-                document,
-                where,
-                "not-supported-yet",
-                f"{name} is not supported by this version except at its default, {field.default!r}",
-                "leave the field out",
-            )
-        )
-        return field.default
-    return result
 
 
 def problem(document: Document, path: str, name: str, message: str, remedy: str = "") -> Problem:

@@ -6,7 +6,6 @@ The fold of rollouts asks `follow` for the next state, so that an event that can
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from reconciler.errors import LogCorrupt
 
@@ -60,13 +59,6 @@ TURN: Mapping[tuple[str, str], str] = {
 A node that was cordoned is uncordoned before its turn ends, in the same append group. Where that did not work the turn
 ends all the same, and the planner gives the node another one that only uncordons.
 """
-
-
-def turn_state(row: Mapping[str, Any]) -> str:
-    """Where a node is in its turn, from its row in NODE_STATES."""
-    if not row.get("step"):
-        return "idle"
-    return "uncordoning" if row["step_data"]["purpose"] == "uncordon" else str(row["phase"])
 
 
 def follow(table: Mapping[tuple[str, str], str], state: str, event: str) -> str:

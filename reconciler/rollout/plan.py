@@ -25,7 +25,7 @@ from reconciler.registries.model import DISRUPTION_ORDER, digest
 from reconciler.rollout.budget import Budget
 from reconciler.rollout.drift import is_mass, same_drift
 from reconciler.rollout.views import NodeView, PoolView, RolloutView
-from reconciler.rollout.waves import next_turn
+from reconciler.rollout.waves import is_held, next_turn
 from reconciler.rollout.windows import closed
 
 EFFECTIVE_ORDER = ("none", "reload", "restart", "drain")
@@ -72,7 +72,7 @@ class _PoolPlan:
 
     def make(self) -> Plan:
         if not self.pool.enforces:
-            self.waits = {node.name: "pool is in observe mode" for node in self.behind}
+            self._observe(self.view.rollout)
         else:
             self._roll()
             self._go_back()
@@ -80,6 +80,12 @@ class _PoolPlan:
         self._give()
         self._uncordon()
         return Plan(tuple(self.events), tuple(self.steps), self.waits, self.digest)
+
+    def _observe(self, rollout: RolloutView | None) -> None:
+        """Nothing is begun; a rollout that was under way ends, and would begin with its canaries again."""
+        self.waits = {node.name: "pool is in observe mode" for node in self.behind}
+        if rollout and rollout.state == "progressing" and not any(node.step for node in self.view.nodes):
+            self.events.append(RolloutSuperseded(self.pool.name, rollout.rollout, "mode: observe"))
 
     # --- The rollout ------------------------------------------------------------------------------------------------
 
@@ -89,16 +95,19 @@ class _PoolPlan:
         if stopped:
             self._wait([node for node in self.behind if not node.own], stopped)
         self._leave_out_refused()
-        ready = [node for node in self.behind if node.name not in self.waits and not node.tried]
+        ready = [node for node in self.behind if node.idle and node.name not in self.waits]
         if gate := self._gate():
             self._wait(ready, gate)
             ready = []
-        if ready and (stopped or rollout is None or rollout.state != "progressing"):
+        if stopped:
+            self._begin(ready)  # nodes with a hold of their own: what was stopped says nothing of their files
+            return
+        if ready and (rollout is None or rollout.state != "progressing"):
             rollout = self._start(ready)
-        if rollout is None or rollout.state != "progressing" or (stopped and not ready):
+        if rollout is None or rollout.state != "progressing":
             return
         self._begin_next(rollout, ready)
-        if not self.events and not self.steps and self._finished():
+        if not self.events and not self.steps and self._finished(rollout):
             self.events.append(self._completed(rollout))
 
     def _supersede(self, rollout: RolloutView | None) -> RolloutView | None:
@@ -183,16 +192,25 @@ class _PoolPlan:
         if turn.wave is not None:
             self.events.append(turn.wave)
         chosen = {node.name for node in turn.nodes}
-        for node in ready:
-            if node.name not in chosen:
-                self.waits[node.name] = turn.why
-            elif why := self.budget.spend(node):
+        self._wait([node for node in ready if node.name not in chosen], turn.why)
+        self._begin([node for node in ready if node.name in chosen], rollout.rollout)
+
+    def _begin(self, nodes: Sequence[NodeView], rollout: str = "") -> None:
+        for node in nodes:
+            if why := self.budget.spend(node):
                 self.waits[node.name] = why
             else:
-                self.steps.append(self._step(node, "rollout", str(node.target), rollout.rollout))
+                self.steps.append(self._step(node, "rollout", str(node.target), rollout))
 
-    def _finished(self) -> bool:
-        """Nothing runs, and whoever is still behind is out of reach, refused or failed: not waiting for its turn."""
+    def _finished(self, rollout: RolloutView) -> bool:
+        """Nothing runs, and whoever is still behind is out of reach, refused or failed: not waiting for its turn.
+
+        Nodes that come back after the end of a rollout are caught up without canaries, soak or approval: it does not
+        end before these are through while somebody may still come.
+        """
+        coming = any(node.behind and not (node.content_failed or self._refused(node)) for node in self.view.nodes)
+        if coming and is_held(self.view, rollout, self.now):
+            return False
         return all(
             node.step is None
             and (not node.behind or bool(node.out) or node.tried or node.content_failed or self._refused(node))
@@ -216,7 +234,7 @@ class _PoolPlan:
     def _go_back(self) -> None:
         """With onFailure: revert, nodes return from refused files to those last completed. Undoing needs no window."""
         for node in self.view.nodes:
-            if node.back is None or node.out or node.tried or node.step or (node.applied == node.back):
+            if node.back is None or node.applied == node.back or node.out or not node.idle:
                 continue
             if why := self._paused() or self.budget.spend(node):
                 self.waits[node.name] = why
@@ -227,7 +245,7 @@ class _PoolPlan:
         """Drifted nodes that have the wanted content go back to what their receipt proved, within the same budgets."""
         gate, mass = self._paused() or self._window(), self._mass()
         for node in self.view.nodes:
-            if node.behind or node.back or node.out or node.tried or node.step or node.target is None:
+            if node.behind or node.back or node.out or node.target is None or not node.idle:
                 continue
             if not node.drifted:
                 if node.left:
@@ -260,7 +278,7 @@ class _PoolPlan:
     def _give(self) -> None:
         """Nodes that a person gives back, or takes from another log: in every mode, since it was asked for by name."""
         for node in self.view.nodes:
-            if not node.asked or node.tried or node.step:
+            if not (node.asked and node.idle):
                 continue
             if why := self._paused() or self.budget.spend(node):
                 self.waits[node.name] = why
@@ -272,7 +290,7 @@ class _PoolPlan:
         """A node that we cordoned and whose turn is over must not stay cordoned, whatever else holds."""
         on_node = self.pool.spec["drain"]["runOn"] == "node"
         for node in self.view.nodes:
-            if not node.cordoned or node.step or node.tried:
+            if not node.left_cordoned or node.tried:
                 continue
             if why := node.rest or (node.out if on_node else ""):
                 self.waits[node.name] = f"is still cordoned: {why}"

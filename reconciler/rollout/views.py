@@ -99,6 +99,16 @@ class NodeView:
         return bool(self.failed and self.failed["blame"] == "content" and self.failed["files"] == self.target)
 
     @property
+    def left_cordoned(self) -> bool:
+        """Its turn is over, but it could not be uncordoned: that comes before anything else."""
+        return self.cordoned and self.step is None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is done to it now, and nothing of an earlier turn is left to do."""
+        return not (self.step or self.tried or self.left_cordoned)
+
+    @property
     def goes_down(self) -> bool:
         return self.change is not None and self.change.effective in DOWN
 

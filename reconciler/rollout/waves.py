@@ -41,6 +41,14 @@ def next_turn(view: PoolView, rollout: RolloutView, ready: Sequence[NodeView], n
     return _begin(view, rollout, allowed, rest[: _size(view, rollout)], "wave")
 
 
+def is_held(view: PoolView, rollout: RolloutView, now: datetime) -> bool:
+    """Whether canaries, their soak or a person's approval still stand between the content and the other nodes."""
+    if rollout.kind != "rollout":
+        return False
+    start = not rollout.waves and _needs(view, rollout, "always", "start")
+    return start or bool(_canaries_missing(view, rollout)) or bool(_soak(view, rollout, now))
+
+
 def _begin(
     view: PoolView, rollout: RolloutView, allowed: Sequence[NodeView], chosen: Sequence[NodeView], kind: str
 ) -> Turn:

@@ -68,13 +68,20 @@ async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool 
             continue
         told = await _ask(context, pool, mine) if ask_nodes else ({}, {})
         body = _judge(snapshot, state, found, mine, told)
-        row = snapshot.one(GUARDS, context.name, pool.name) or {}
-        if any(row.get(name) != value for name, value in plain(body.as_data()).items() if name != "pool"):
+        row = snapshot.one(GUARDS, context.name, pool.name)
+        if row is None or _meaning(row) != _meaning(plain(body.as_data())):
             cause = (snapshot.one(POOLS, context.name, pool.name) or {}).get("cause")
             events = context.events(snapshot, [body], correlation=cause)
             await context.append(events, snapshot, [pool_stream(context.name, pool.name)])
             judged += 1
     return judged
+
+
+def _meaning(judged: Mapping[str, Any]) -> list[Any]:
+    """What a judgement says, without how many images it was judged by: a node that gets another one is no news."""
+    said = [judged[name] for name in ("nodes", "untold", "unheard", "judged_with")]
+    changes = [{**change, "known": bool(change["known"])} for change in judged["changes"] or ()]
+    return [bool(judged["images"]), *said, changes]
 
 
 async def blocked_targets(

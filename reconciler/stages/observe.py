@@ -24,6 +24,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
+from reconciler.projections.node_fold import KEPT_AT_RESET
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
 from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
@@ -226,7 +227,8 @@ def _judge(sight: Sight, log_id: str, twin: str, now: datetime) -> None:
         return
     if sight.state.get("machine_id") and sight.state["machine_id"] != seen.machine_id:
         sight.bodies.append(NodeReset(sight.name, sight.state["machine_id"], seen.machine_id))
-        sight.state, sight.applied, sight.unproven = {}, FileSet(()), FileSet(())
+        kept = {name: sight.state[name] for name in KEPT_AT_RESET if sight.state.get(name)}
+        sight.state, sight.applied, sight.unproven = kept, FileSet(()), FileSet(())
     sight.contents.extend(file.content for file in seen.files.values() if file.content is not None)
     if _is_other_key(sight, seen.host_key):
         sight.bodies.append(HostKeyChanged(sight.name, sight.state["host_key"], seen.host_key, ""))

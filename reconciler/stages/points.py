@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import HoldLifted, RolledBack
+from reconciler.events.catalogue import HoldLifted, RolledBack, RolloutCompleted
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter
 from reconciler.stages.context import Context
@@ -49,9 +49,12 @@ async def states_in_force(context: Context, *, pool: str | None = None, limit: i
 async def _completed_under(context: Context, state: StoredEvent, pool: str | None) -> bool:
     """Whether some rollout that this state caused was completed without a failed node."""
     completed = await context.log.read(
-        EventFilter(context.name, types=("RolloutCompleted",), pool=pool, correlation_id=state.correlation_id, limit=1)
+        EventFilter(context.name, types=("RolloutCompleted",), pool=pool, correlation_id=state.correlation_id)
     )
-    return bool(completed) or isinstance(state.body, (RolledBack, HoldLifted))
+    good = any(
+        isinstance(done.body, RolloutCompleted) and done.body.converged and not done.body.failed for done in completed
+    )
+    return good or isinstance(state.body, (RolledBack, HoldLifted))
 
 
 async def _end_of_group(context: Context, position: int) -> int:

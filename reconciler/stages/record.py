@@ -16,6 +16,7 @@ from reconciler.events.catalogue import (
     CommitRejected,
     Event,
     FleetConfigured,
+    HistoryRestored,
     HistoryRewritten,
     MassRemovalDetected,
     NodeChanged,
@@ -72,16 +73,20 @@ async def record(context: Context, head: str, *, recheck: bool = False) -> int:
     """Append every commit up to `head` that is not recorded yet; returns how many groups were appended."""
     snapshot = await context.snapshot()
     row = snapshot.one(FLEETS, context.name) or {}
-    if row.get("rewritten"):
-        return 0
-    if row.get("head") == head:
+    if row.get("rewritten") == head:
+        return 0  # waits to be accepted
+    if row.get("head") == head and not row.get("rewritten"):
         return await _judge_again(context, snapshot, row, head, recheck=recheck)
     accepted = (row.get("approved") or {}).get("subject") if row.get("head") is None else None
     commits = await _new_commits(context, row.get("head"), accepted, head)
     if commits is None:
-        body = HistoryRewritten(str(row.get("head") or accepted), head)
-        await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])
+        rewritten = HistoryRewritten(str(row.get("head") or accepted), head)
+        await context.append(context.events(snapshot, [rewritten]), snapshot, [fleet_stream(context.name)])
         return 1
+    if row.get("rewritten"):
+        restored = HistoryRestored(head)
+        await context.append(context.events(snapshot, [restored]), snapshot, [fleet_stream(context.name)])
+        snapshot = await context.snapshot()
     await check_ahead(context, snapshot, head)
     recorded = row.get("head")
     for commit in commits:

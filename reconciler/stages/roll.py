@@ -25,7 +25,7 @@ from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import EPOCH, Context, Progress, anew
 from reconciler.stages.sight import Sight
-from reconciler.stages.turn import GIVING, Begun, Ended, take_turn
+from reconciler.stages.turn import GIVING, Begun, Ended, is_ours, take_turn
 from reconciler.stages.view import Look, view_pool
 
 GATHER = 4
@@ -106,6 +106,8 @@ class _PoolRoll:
         if self.context.stopping:
             return False
         snapshot = await self.context.snapshot()
+        if not (snapshot.one(POOLS, self.context.name, self.name) or {}).get("spec"):
+            return False  # the pool was removed meanwhile; what its nodes are doing is brought to an end
         view = await view_pool(self.look, snapshot, self.name)
         plan = plan_pool(view, self.planner, self.context.clock.now())
         self.done.settled = sum(not (node.behind or node.drifted) for node in view.nodes)
@@ -152,12 +154,12 @@ class _PoolRoll:
         fault_point("between-nodes")
 
     async def _record(self, ends: Sequence[Ended]) -> None:
-        """Append the outcomes as one group, less those of steps that others took over and ended meanwhile."""
+        """Append the outcomes as one group, less those of steps that others took over meanwhile."""
         snapshot = await self.context.snapshot()
         events, streams = [], []
         for end in ends:
             state = snapshot.one(NODE_STATES, self.context.name, end.step.node) or {}
-            if state.get("step") == end.step.step:
+            if is_ours(self.context, state, end.step):
                 bodies = end.events(state.get("drift") or ())
                 events += self.context.events(snapshot, bodies, correlation=state.get("step_cause"))
                 streams.append(node_stream(self.context.name, end.step.node))

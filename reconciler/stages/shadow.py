@@ -49,7 +49,7 @@ async def _fetch(context: Context, sights: Iterable[Sight]) -> None:
     wanted: dict[str, tuple[Sight, str]] = {}
     for sight in sights:
         for path, sha256 in _others(sight).items():
-            if decides(path) and sha256 not in context.contents and sha256 not in context.unsent:
+            if decides(path) and not _is_known(context, sha256):
                 wanted.setdefault(sha256, (sight, path))
     missing = await context.blobs.missing(wanted) if wanted else set()
     await context.load(set(wanted) - missing)
@@ -68,6 +68,11 @@ async def _fetch(context: Context, sights: Iterable[Sight]) -> None:
             files = answer.files.values()
             await context.keep(file.content for file in files if file.content is not None)
             context.unsent.update(file.sha256 for file in files if file.kind == "file" and file.content is None)
+
+
+def _is_known(context: Context, sha256: str) -> bool:
+    """Whether its bytes are here, or it is known that nobody will have them."""
+    return sha256 in context.contents or sha256 in context.unsent
 
 
 def _others(sight: Sight) -> Mapping[str, str]:
@@ -96,6 +101,8 @@ async def _judge(context: Context, snapshot: Snapshot, sight: Sight) -> tuple[Ma
     ours = {**base, **{path: entry.sha256 for path, entry in entries.items()}}
     key = digest([ours, others, row["origins"]])
     if key not in context.judged:
+        if any(decides(path) and not _is_known(context, sha256) for path, sha256 in others.items()):
+            return None  # the node did not answer when its file was asked for
         contents = await context.load([*ours.values(), row["origins"]])
         named = json.loads(contents[row["origins"]])
         found = shadows(

@@ -45,6 +45,7 @@ DRAIN_LATER = 60
 """Seconds between two tries to empty a node: at first, and at most."""
 
 UNCORDON_TRIES = 3
+TAKEN_OVER = "another process has taken the step over"
 GOOD = ("applied", "same", "confirmed", "released")
 GIVING = ("release", "adopt")
 """Purposes of steps that end who owns a node."""
@@ -118,11 +119,22 @@ async def take_turn(context: Context, pool: Pool, begun: Begun, sight: Sight) ->
     if begun.step.effective != "drain":
         return await turn.apply()
     if blocked := await turn.empty():
+        if not await turn.is_ours():
+            return Ended(begun.step, None, TAKEN_OVER)
         uncordoned = await turn.uncordon()
         return Ended(begun.step, None, blocked, uncordon=uncordoned, sent=begun.phase == "drained")
+    if not await turn.is_ours():
+        return Ended(begun.step, None, TAKEN_OVER)
     ended = await turn.apply()
     fault_point("before-uncordon")
+    if not await turn.is_ours():
+        return ended
     return replace(ended, uncordon=await turn.uncordon())
+
+
+def is_ours(context: Context, state: Mapping[str, Any], step: StepStarted) -> bool:
+    """Whether the node's row still says that this process carries out the step."""
+    return state.get("step") == step.step and state.get("step_owner") == context.owner
 
 
 class _Turn:
@@ -132,6 +144,11 @@ class _Turn:
         settings = pool.spec["drain"]
         self.drainer = context.drainers.get(settings["via"])
         self.task = DrainTask(sight.target, pool.name, self.step.step, context.log.log_id, settings)
+
+    async def is_ours(self) -> bool:
+        """A drain takes long enough for our lease to run out: what another has taken over by now is left to it."""
+        snapshot = await self.context.snapshot()
+        return is_ours(self.context, snapshot.one(NODE_STATES, self.context.name, self.step.node) or {}, self.step)
 
     async def empty(self) -> str:
         """Cordon and drain, and record what is not in the log yet; why it cannot be done, or nothing."""
@@ -207,12 +224,12 @@ class _Turn:
             pause = min(pause * 2, DRAIN_LATER)
 
     async def _record(self, body: Event) -> None:
-        """Append what is done so far, unless somebody else has taken the step over and ended it."""
+        """Append what is done so far, unless somebody else has taken the step over."""
 
         async def attempt() -> None:
             snapshot = await self.context.snapshot()
             state = snapshot.one(NODE_STATES, self.context.name, self.step.node) or {}
-            if state.get("step") == self.step.step:
+            if is_ours(self.context, state, self.step):
                 events = self.context.events(snapshot, [body], correlation=state.get("step_cause"))
                 await self.context.append(events, snapshot, [node_stream(self.context.name, self.step.node)])
 

@@ -132,7 +132,16 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         away=seen is None or not healthy,
         healthy=healthy,
     )
-    return replace(node, back=_back(view, node))
+    back = _back(view, node)
+    return replace(node, back=back, out=node.out or _back_later(look.context, sight, back))
+
+
+def _back_later(context: Context, sight: Sight, back: str | None) -> str:
+    """Until when a node is left alone whose return failed, or nothing."""
+    failed = sight.state.get("failed")
+    if context.retry_now or back is None or failed is None or failed["files"] != back:
+        return ""
+    return _pause(sight.name, "failed", failed, 1, context.clock.now())
 
 
 def _guarded(node: NodeView, blocked: Mapping[str, str]) -> NodeView:
@@ -201,15 +210,15 @@ def _rest(context: Context, sight: Sight) -> str:
     state = sight.state
     failed, deferred = state.get("failed"), state.get("deferred")
     # A repair has nobody's new content to blame, and no newer commit to wait for.
-    if failed and (failed["blame"] == "node" or failed["files"] == state.get("files")):
-        return _pause(sight.name, "failed", failed, 1, context.clock.now())
-    return _pause(sight.name, "deferred", deferred, 2, context.clock.now()) if deferred else ""
+    own_fault = failed is not None and (failed["blame"] == "node" or failed["files"] == state.get("files"))
+    why = _pause(sight.name, "failed", failed if own_fault else None, 1, context.clock.now())
+    return why or _pause(sight.name, "deferred", deferred, 2, context.clock.now())
 
 
-def _pause(node: str, what: str, past: Mapping[str, Any], free: int, now: datetime) -> str:
+def _pause(node: str, what: str, past: Mapping[str, Any] | None, free: int, now: datetime) -> str:
     """Until when a node is left alone that came to nothing `attempts` times, or nothing; `free` begins to wait."""
-    attempts = int(past["attempts"])
-    if attempts < free:
+    attempts = int(past["attempts"]) if past else 0
+    if not past or attempts < free:
         return ""
     wait = RETRY_FIRST * 2 ** min(attempts - free, RETRY_DOUBLINGS)
     draw = hashlib.sha256(f"{node}\n{attempts}".encode()).digest()[0]  # the same for every replica

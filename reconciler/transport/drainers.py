@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 
-from reconciler.errors import NodeError, NodeRefused
+from reconciler.errors import NodeError, NodeRefused, redacted
 from reconciler.ports import DrainAnswer, DrainTask, HookRequest, Transport
 
 AGAIN = 75
@@ -19,6 +20,10 @@ LONGEST = 120
 
 KEPT = 300
 """Characters of a command's last output that are kept for people."""
+
+_SECRET = re.compile(
+    r"((?:token|password|passwd|secret|authorization)[\"']?\s*[=:]\s*(?:bearer\s+|basic\s+)?)[^\s,;]+", re.IGNORECASE
+)
 
 
 class CommandDrainer:
@@ -49,9 +54,15 @@ class CommandDrainer:
         command = [word.replace("{node}", task.target.name) for word in words]
         if task.settings["runOn"] == "node":
             return await self._on_node(task, command)
-        if not any(fnmatchcase(command[0], pattern) for pattern in self._allowed):
+        if not self._is_allowed(command[0]):
             return DrainAnswer("failed", f"{command[0]} is not in the setting hooks.controller, so it is not run here")
         return await _on_controller(command, _environment(task))
+
+    def _is_allowed(self, program: str) -> bool:
+        """By its plain path alone: `..` must not lead out of an allowed directory, nor `*` into one below it."""
+        path = PurePosixPath(program)
+        plain = path.is_absolute() and os.path.normpath(program) == program
+        return plain and any(pattern.startswith("/") and path.match(pattern) for pattern in self._allowed)
 
     async def _on_node(self, task: DrainTask, command: Sequence[str]) -> DrainAnswer:
         request = HookRequest(task.log_id, task.step, tuple(command), _environment(task), LONGEST)
@@ -103,6 +114,6 @@ async def _on_controller(command: Sequence[str], environment: Mapping[str, str])
 def _answer(program: str, status: int, output: str) -> DrainAnswer:
     if status == 0:
         return DrainAnswer("done")
-    said = " ".join(output.split())[-KEPT:]
+    said = _SECRET.sub(r"\1***", redacted(" ".join(output.split())))[-KEPT:]
     detail = f"{program} ended with status {status}{f': {said}' if said else ''}"
     return DrainAnswer("again" if status in (AGAIN, 124) else "failed", detail)

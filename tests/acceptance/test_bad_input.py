@@ -181,6 +181,23 @@ def test_removing_the_image_waits_for_approval(fleet: Fleet) -> None:
     assert fleet.call("approve", "--reason", "again", "--yes").code == 2
 
 
+def test_a_branch_that_is_put_back_needs_nobody_and_one_rewritten_again_shows_its_new_head(fleet: Fleet) -> None:
+    old = fleet.repository.commit({"image.yaml": IMAGE.replace("untrusted", "two")}, "Two")
+    assert fleet.call("sync", "--wait").code == 0
+    head = fleet.head()
+    for name in ("three", "four"):
+        fleet.repository.git("reset", "--hard", "--quiet", "HEAD~1")
+        commit = fleet.repository.commit({"image.yaml": IMAGE.replace("untrusted", name)}, name)
+        done = fleet.call("sync", "--wait")
+        assert (done.code, f"rewritten to {commit[:12]}" in done.out) == (3, True)
+    assert fleet.types(head) == ["HistoryRewritten", "HistoryRewritten"]
+
+    fleet.repository.git("reset", "--hard", "--quiet", old)
+    assert fleet.call("sync", "--wait").code == 0
+    assert fleet.types(head)[2:] == ["HistoryRestored"]
+    assert fleet.call("accept", "--reason", "late", "--yes").code == 2
+
+
 def test_a_rewritten_branch_waits_to_be_accepted(fleet: Fleet) -> None:
     fleet.repository.commit({"image.yaml": IMAGE.replace("untrusted", "two")}, "Two")
     assert fleet.call("sync", "--wait").code == 0

@@ -94,6 +94,7 @@ def views(draw: st.DrawFn) -> PoolView:
                 "out": draw(st.sampled_from(["", "", "unreachable"])),
                 "blocked": draw(st.sampled_from(["", "", "locked out"])),
                 "tried": draw(st.booleans()),
+                "cordoned": draw(st.sampled_from([False, False, True])),
                 "failed": draw(st.sampled_from([None, {"blame": "content", "files": "new", "reason": "x"}])),
                 "converged": draw(st.integers(0, 1000)),
             }
@@ -118,16 +119,18 @@ def test_a_plan_is_deterministic_keeps_the_budget_and_leaves_out_who_cannot_be_a
     plan = plan_pool(view, PLANNER, NOW)
     assert plan == plan_pool(view, PLANNER, NOW)
     by_name = {node.name: node for node in view.nodes}
-    begun = [by_name[step.node] for step in plan.steps]
-    assert len({node.name for node in begun}) == len(begun)
+    assert len({step.node for step in plan.steps}) == len(plan.steps)
+    assert all(by_name[step.node].left_cordoned == (step.purpose == "uncordon") for step in plan.steps)
+    writes = [step for step in plan.steps if step.purpose != "uncordon"]
+    begun = [by_name[step.node] for step in writes]
     busy = sum(node.step is not None for node in view.nodes)
     assert not begun or busy + len(begun) <= view.pool.max_parallel(len(view.nodes))
     assert all(not node.out and not node.tried and node.target is not None for node in begun)
     assert all(node.behind or node.drifted for node in begun)
     assert not any(node.behind and node.blocked for node in begun)
     if not view.pool.enforces:
-        assert not plan.steps
-        assert not plan.events
+        assert not writes
+        assert {event.type for event in plan.events} <= {"RolloutSuperseded"}
 
 
 @settings(max_examples=100)

@@ -1,4 +1,4 @@
-"""docs/reference/resources has every field of NodePool and Node with values, default and whether it is supported."""
+"""docs/reference/resources has every field of NodePool and Node with values and default."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.docs
 PAGES = Path(__file__).parents[2] / "docs/reference/resources"
 
 
-def rows(kind: str) -> Mapping[str, tuple[str, str, str]]:
-    """Field → its values, default and "now", of a page's table."""
+def rows(kind: str) -> Mapping[str, tuple[str, str]]:
+    """Field → its values and default, of a page's table."""
     text = (PAGES / f"{kind.lower()}.md").read_text()
     cells = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| `")]
-    return {name.strip(" `"): (values, default.strip(" `"), now.strip()) for name, values, default, now, _ in cells}
+    return {name.strip(" `"): (values, default.strip(" `")) for name, values, default, _ in cells}
 
 
 def fields(schema: Schema, prefix: str = "") -> Iterator[tuple[str, Field]]:
@@ -56,9 +56,8 @@ def test_every_field_is_described_as_it_is(kind: str, schema: Schema) -> None:
     described = rows(kind)
     assert list(described) == [name for name, _ in fields(schema)]
     for name, field in fields(schema):
-        values, default, now = described[name]
+        values, default = described[name]
         assert read(field, default) == field.default, name
-        assert now == ("later" if field.later else "yes"), name
         named = [choice for choice in choices(field) if choice]
         assert [part for part in values.split("`")[1::2] if named] == named, name
 

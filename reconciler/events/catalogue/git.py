@@ -93,9 +93,16 @@ class SourceRecovered(Event):
 
 @dataclass(frozen=True)
 class HistoryRewritten(Event):
-    """The branch no longer contains the last recorded head (force push). Refused until HistoryAccepted."""
+    """The branch no longer contains the last recorded head (force push). Nothing newer is taken for now."""
 
     old_head: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class HistoryRestored(Event):
+    """The rewritten branch contains the last recorded head again, before anybody accepted it otherwise."""
+
     commit: str
 
 
