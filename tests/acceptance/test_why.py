@@ -114,7 +114,9 @@ async def test_a_field_is_of_the_commit_that_brought_what_it_says(fleet: Fleet) 
     ]
     assert (origins[0]["position"], origins[0]["since"]) == (event.position, _text(event))
 
-    fleet.world.repository.commit({"image.yaml": None}, "Block nothing")
+    gone = fleet.world.repository.commit({"image.yaml": None}, "Block nothing")
+    await fleet.world.sync()
+    await commands.approve(fleet.world.context, gone, reason="for a while")
     assert (await fleet.world.sync()).exit_code == 0
     again = fleet.world.repository.commit({"image.yaml": searched}, "Block again")
     assert (await fleet.world.sync()).exit_code == 0
