@@ -64,7 +64,7 @@ async def why(
         _answer(group, question, contents, inputs)
         group.notes = tuple(_notes(snapshot, desired, group, used.get(group.scope, {})))
     named = {
-        scope: {name: found[name][0] for name in _behind(groups, scope) if name in found}
+        scope: {origin: found[origin.resource][0] for origin in _behind(groups, scope) if origin.resource in found}
         for scope, found in used.items()
     }
     told = await traces(context, snapshot, named)
@@ -164,9 +164,9 @@ def _origins(blob: bytes) -> Origins:
     }
 
 
-def _behind(groups: Iterable[_Group], scope: Scope) -> set[str]:
-    """The identities of the resources that answers name."""
-    return {name for group in groups if group.scope == scope for name in group.wanted.behind()}
+def _behind(groups: Iterable[_Group], scope: Scope) -> set[Origin]:
+    """The fields of resources that answers name."""
+    return {origin for group in groups if group.scope == scope for origin in group.wanted.behind()}
 
 
 def _items(group: _Group, known: Known) -> list[dict[str, Any]]:

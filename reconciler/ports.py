@@ -138,11 +138,12 @@ class EventFilter:
     node: str | None = None
     pool: str | None = None
     resource: str | None = None
+    resources: Sequence[str] | None = None
+    """Identities, any of them."""
     commit: str | None = None
     """A commit id or a prefix of at least 7 digits."""
     commits: Sequence[str] | None = None
     """Whole commit ids, any of them."""
-    positions: Sequence[int] | None = None
     correlation_id: uuid.UUID | None = None
     since_time: datetime | None = None
     until_time: datetime | None = None

@@ -20,11 +20,11 @@ from reconciler.registries.runtime_config import load
 class Known:
     """What is known of the resources that lines come from, by identity.
 
-    `traces` (only from a log): the commit of the content in force, and the event since which it is.
+    `traces` (only from a log), by field: the commit that brought what it says, and the event since which it is.
     """
 
     resources: Mapping[str, Resource] = field(default_factory=dict)
-    traces: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    traces: Mapping[Origin, Mapping[str, Any]] = field(default_factory=dict)
 
     def origin(self, origin: Origin) -> dict[str, Any]:
         """A field of a resource, and where it stands in the repository."""
@@ -35,7 +35,7 @@ class Known:
             "field": origin.field,
             "file": at.file if at else "",
             "line": at.line if at else 0,
-            **self.traces.get(origin.resource, {}),
+            **self.traces.get(origin, {}),
         }
 
     def place(self, place: Place | None) -> dict[str, Any] | None:
@@ -63,12 +63,12 @@ class Answers:
     imports: Sequence[ImportAnswer] = ()
     pushes: Sequence[PushAnswer] = ()
 
-    def behind(self) -> set[str]:
-        """The identities of all resources that are named."""
+    def behind(self) -> set[Origin]:
+        """All fields of resources that are named."""
         places = [place for pull in self.pulls for place in _pull_places(pull)]
         places += [place for push in self.pushes for place in (push.place, *(one.place for one in push.sources))]
-        found = {origin.resource for place in places if place for origin in place.origins}
-        return found | {answer.origin.resource for answer in self.imports if answer.origin}
+        found = {origin for place in places if place for origin in place.origins}
+        return found | {answer.origin for answer in self.imports if answer.origin}
 
     def data(self, known: Known) -> list[dict[str, Any]]:
         """One item per image."""

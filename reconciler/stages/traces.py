@@ -1,16 +1,19 @@
-"""Where a resource in force comes from: the commit, its author and pull request, and the event since which it is."""
+"""Where a field in force comes from: the commit, its author and pull request, and the event since which it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from reconciler.events.catalogue import CommitObserved, RolledBack
+from reconciler.events.catalogue import CommitObserved, ResourceAdded, ResourceChanged, RolledBack
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, shadowed_out
-from reconciler.projections.tables import HOLDS, RESOURCES, Row
-from reconciler.registries.model import Resource
+from reconciler.projections.field_history import unchanged
+from reconciler.projections.tables import HOLDS
+from reconciler.registries.model import Origin, Resource
 from reconciler.stages.context import Context
 
 
@@ -33,58 +36,114 @@ async def in_force(
 
 
 async def traces(
-    context: Context, snapshot: Snapshot, named: Mapping[Scope, Mapping[str, Version]]
-) -> dict[Scope, dict[str, dict[str, Any]]]:
-    """Per scope and resource: commit, author, subject, pullRequest, and position, time and hold since which.
+    context: Context, snapshot: Snapshot, named: Mapping[Scope, Mapping[Origin, Version]]
+) -> dict[Scope, dict[Origin, dict[str, Any]]]:
+    """Per scope and field: commit, author, subject, pullRequest, and position, time and hold since which.
 
-    Three queries at most, however many are asked for.
+    `named` has the version in force of each field's resource. Where that is Git's, commit and event are those that
+    brought what the field says; where a hold keeps it, the commit is the version's and the event is the rollback.
+    Three reads of the log at most and one of blobs, however many are asked for.
     """
-    versions = [version for by_name in named.values() for version in by_name.values()]
     log = context.log
-    positions = {row["position"] for scope, names in named.items() for row in _rows(snapshot, scope, names.values())}
-    events = await log.read(EventFilter(context.name, positions=sorted(positions))) if positions else ()
-    commits = {version.commit for version in versions}
-    types = ("CommitObserved",)
+    versions = [version for by_origin in named.values() for version in by_origin.values()]
+    brought = await _brought(context, snapshot, named)
+    commits = {version.commit for version in versions} | {setting.commit for setting in brought.values()}
+    types = (CommitObserved.__name__,)
     observed = await log.read(EventFilter(context.name, types=types, commits=sorted(commits))) if commits else ()
     held = any(version.hold for version in versions)
-    rolled = await log.read(EventFilter(context.name, types=("RolledBack",))) if held else ()
+    rolled = await log.read(EventFilter(context.name, types=(RolledBack.__name__,))) if held else ()
     known = _Log(
-        {event.position: event for event in events},
+        brought,
         {event.body.commit: event.body for event in observed if isinstance(event.body, CommitObserved)},
         {event.body.hold: event for event in rolled if isinstance(event.body, RolledBack)},
     )
     return {
-        scope: {name: known.trace(snapshot, scope, version) for name, version in by_name.items()}
-        for scope, by_name in named.items()
+        scope: {origin: known.trace(snapshot, scope, origin, version) for origin, version in by_origin.items()}
+        for scope, by_origin in named.items()
     }
 
 
-def _rows(snapshot: Snapshot, scope: Scope, versions: Iterable[Version]) -> list[Row]:
-    """Git's rows of those versions that no hold keeps."""
-    keys = [(snapshot.fleet, scope.pool, version.resource) for version in versions if not version.hold]
-    return [row for key in keys if (row := snapshot.one(RESOURCES, *key))]
+class _Setting(NamedTuple):
+    """An event that gave a resource the content `content`."""
+
+    position: int
+    recorded_at: datetime
+    commit: str
+    content: str
+
+
+_History = tuple[_Setting, ...]
+"""Newest first, back to where the resource was added last."""
+
+
+async def _brought(
+    context: Context, snapshot: Snapshot, named: Mapping[Scope, Mapping[Origin, Version]]
+) -> dict[tuple[str, Origin], _Setting]:
+    """Per pool and field of Git's state: since when the field says what it says."""
+    asked = {
+        (scope.pool, origin)
+        for scope, by_origin in named.items()
+        for origin, version in by_origin.items()
+        if not version.hold
+    }
+    histories = await _histories(context, snapshot, {(pool, origin.resource) for pool, origin in asked})
+    fields: dict[_History, set[str]] = {}  # pools that share a directory share its histories
+    for pool, origin in asked:
+        fields.setdefault(histories[pool, origin.resource], set()).add(origin.field)
+    contents = await context.load(setting.content for history in fields for setting in history)
+    oldest = {
+        history: unchanged(some, (json.loads(contents[setting.content]) for setting in history))
+        for history, some in fields.items()
+    }
+    found = {(pool, origin): histories[pool, origin.resource] for pool, origin in asked}
+    return {key: history[oldest[history][key[1].field]] for key, history in found.items()}
+
+
+async def _histories(
+    context: Context, snapshot: Snapshot, asked: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], _History]:
+    """By pool and resource."""
+    if not asked:
+        return {}
+    wanted = EventFilter(
+        context.name,
+        until=snapshot.position,
+        types=(ResourceAdded.__name__, ResourceChanged.__name__),
+        resources=sorted({resource for _, resource in asked}),
+        newest_first=True,
+    )
+    found: dict[tuple[str, str], list[_Setting]] = {key: [] for key in asked}
+    complete: set[tuple[str, str]] = set()
+    for event in await context.log.read(wanted):
+        body = event.body
+        assert isinstance(body, ResourceAdded | ResourceChanged)  # noqa: S101  what was asked for
+        setting = _Setting(event.position, event.recorded_at, body.commit, body.content)
+        for key in ((pool, body.resource) for pool in body.pools):
+            if key in found and key not in complete:
+                found[key].append(setting)
+                if isinstance(body, ResourceAdded):
+                    complete.add(key)
+    return {key: tuple(settings) for key, settings in found.items()}
 
 
 class _Log(NamedTuple):
-    """What was read: events by position, commits by id, rollbacks by hold."""
+    """What was read: settings by pool and field, commits by id, rollbacks by hold."""
 
-    events: Mapping[int, StoredEvent]
+    brought: Mapping[tuple[str, Origin], _Setting]
     commits: Mapping[str, CommitObserved]
     rollbacks: Mapping[str, StoredEvent]
 
-    def trace(self, snapshot: Snapshot, scope: Scope, version: Version) -> dict[str, Any]:
-        commit = self.commits.get(version.commit)
+    def trace(self, snapshot: Snapshot, scope: Scope, origin: Origin, version: Version) -> dict[str, Any]:
         hold = snapshot.one(HOLDS, snapshot.fleet, version.hold) if version.hold else None
-        if version.hold:
-            event = self.rollbacks.get(version.hold)
-        else:
-            event = next((self.events.get(row["position"]) for row in _rows(snapshot, scope, [version])), None)
+        since = self.rollbacks.get(version.hold) if version.hold else self.brought[scope.pool, origin]
+        commit_id = since.commit if isinstance(since, _Setting) else version.commit
+        commit = self.commits.get(commit_id)
         return {
-            "commit": version.commit,
+            "commit": commit_id,
             "author": commit.author if commit else None,
             "subject": commit.subject if commit else None,
             "pullRequest": commit.pull_request if commit else None,
-            "position": event.position if event else None,
-            "since": event.recorded_at.isoformat().replace("+00:00", "Z") if event else None,
+            "position": since.position if since else None,
+            "since": since.recorded_at.isoformat().replace("+00:00", "Z") if since else None,
             "hold": {"name": version.hold, "reason": hold["reason"], "actor": hold["actor"]} if hold else None,
         }

@@ -96,6 +96,34 @@ async def test_a_node_says_line_field_commit_pull_request_and_event(fleet: Fleet
     assert (item["applied"], item["observed"], item["notes"]) == (None, None, [])
 
 
+async def test_a_field_is_of_the_commit_that_brought_what_it_says(fleet: Fleet) -> None:
+    """Later commits change another list and the place in this one; then the whole resource goes and comes back."""
+    event = await fleet.event("ResourceChanged")
+    blocked = ["new.corp", "evil.corp", "old.corp"]
+    later = fleet.world.repository.commit({"image.yaml": image(blockedRegistries=blocked)}, "Block new.corp")
+    assert (await fleet.world.sync()).exit_code == 0
+    searched = image(blockedRegistries=blocked, containerRuntimeSearchRegistries=["quay.io"])
+    fleet.world.repository.commit({"image.yaml": searched}, "Search quay.io")
+    assert (await fleet.world.sync()).exit_code == 0
+    items = await fleet.why("evil.corp/app:1", "old.corp/app:1", "new.corp/app:1", pool="us")
+    origins = [origin for item in items for origin in item["decidedBy"]["origins"]]
+    assert [(origin["field"][-3:], origin["line"], origin["commit"], origin["pullRequest"]) for origin in origins] == [
+        ("[1]", 9, fleet.commit, "7"),
+        ("[2]", 10, fleet.begin, None),
+        ("[0]", 8, later, None),
+    ]
+    assert (origins[0]["position"], origins[0]["since"]) == (event.position, _text(event))
+
+    gone = fleet.world.repository.commit({"image.yaml": None}, "Block nothing")
+    await fleet.world.sync()
+    await commands.approve(fleet.world.context, gone, reason="for a while")
+    assert (await fleet.world.sync()).exit_code == 0
+    again = fleet.world.repository.commit({"image.yaml": searched}, "Block again")
+    assert (await fleet.world.sync()).exit_code == 0
+    (item,) = await fleet.why("old.corp/app:1", pool="us")
+    assert [origin["commit"] for origin in item["decidedBy"]["origins"]] == [again]
+
+
 async def test_nodes_that_agree_are_one_and_their_own_files_set_them_apart(fleet: Fleet) -> None:
     (everywhere,) = await fleet.why("evil.corp/app:1")
     assert (everywhere["nodes"], everywhere["pools"]) == (["eu-1", "eu-2", "us-1", "us-2"], ["eu", "us"])
@@ -242,7 +270,7 @@ async def test_a_thousand_images_take_a_handful_of_queries(fleet: Fleet, monkeyp
     ):
         monkeypatch.setattr(port, verb, _counted(getattr(port, verb), verb, asked))
     await fleet.why(*(f"{host}/app:{number}" for number in range(500) for host in ("evil.corp", "a.com")))
-    assert Counter(asked) == {"snapshot": 1, "read": 2, "get": 3}
+    assert Counter(asked) == {"snapshot": 1, "read": 2, "get": 4}
 
 
 def _counted(verb: Any, name: str, asked: list[str]) -> Any:

@@ -65,7 +65,7 @@ async def test_rows_as_of_a_position(connection: AsyncConnection) -> None:
         (EventFilter(resource="r7"), "events_resource"),
         (EventFilter(commit="abcdef01"), "events_commit_sha"),
         (EventFilter(commits=["5" * 32, "6" * 32]), "events_commit_sha"),
-        (EventFilter(positions=[7, 8, 19_000]), "events_pkey"),
+        (EventFilter(resources=["r7", "r8"]), "events_resource"),
         (EventFilter(types=["T7"]), "events_type"),
     ],
 )
