@@ -31,6 +31,7 @@ spec:
   nodeSelector: {matchLabels: {node-role.kubernetes.io/worker: ""}}
   maxParallel: 50
   canary: {nodes: 1, soak: 0s}
+  requiredImages: [quay.io/app/web:1]
 """
 
 
