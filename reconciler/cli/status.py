@@ -43,7 +43,8 @@ ATTENTION = (
 def status(session: Session, output: str) -> int:
     """Show how the fleet stands, from the log: no node and no repository is asked.
 
-    Ends with 0 converged, 1 a node failed, 3 not converged, 4 the newest commit was rejected.
+    Ends with 0 converged, 1 a node failed or Git was never read and cannot be, 3 not converged, 4 the newest commit was
+    rejected.
     """
     found, data = run(_status(session))
     print_status(output, data)

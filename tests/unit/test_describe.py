@@ -99,6 +99,19 @@ async def test_a_lock_and_a_hold_are_shown(world: MemoryWorld) -> None:
     assert "PoolPaused" in text
 
 
+async def test_a_repository_that_was_never_read_is_a_failure(tmp_path: Path, transport: MemoryTransport) -> None:
+    world, told = make_world(tmp_path, transport), list[str]()
+    world.context.progress = lambda news: told.append(f"{news.stage}: {news.message}")
+    away = world.repository.directory.rename(tmp_path / "away")
+    assert (await world.sync()).exit_code == 1
+    assert told == ["observe: 0/0 nodes answered"]
+    away.rename(world.repository.directory)
+    world.repository.commit({"pool.yaml": POOL, **memory_nodes(NAMES)})
+    assert (await world.sync()).exit_code == 0
+    world.repository.directory.rename(away)
+    assert (await world.sync()).exit_code == 0
+
+
 async def test_the_status_says_what_holds_a_pool_back(
     world: MemoryWorld, transport: MemoryTransport, capsys: pytest.CaptureFixture[str]
 ) -> None:
