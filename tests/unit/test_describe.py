@@ -95,7 +95,8 @@ async def test_a_lock_and_a_hold_are_shown(world: MemoryWorld) -> None:
     text = "\n".join(description(data))
     assert "christmas" in text
     assert "Conditions:" in text
-    assert "      node-role.kubernetes.io/worker: <none>" in text
+    assert '      node-role.kubernetes.io/worker: ""' in text
+    assert ("    Soak:              0s" in text, "    Timeout:           10m" in text) == (True, True)
     assert "PoolPaused" in text
 
 
