@@ -113,7 +113,7 @@ def _rollback_data(hold: str | None, found: Rollback) -> dict[str, Any]:
     return {
         "hold": hold,
         "position": found.position,
-        "scope": {"kind": found.scope.kind, "name": found.scope.name},
+        "scope": {"kind": found.scope.kind, "name": found.scope.name, "resource": found.scope.resource},
         "entries": [dict(entry) for entry in found.entries],
         "files": [dict(files) for files in found.files],
         "replaces": list(found.replaces),

@@ -34,6 +34,7 @@ from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, RO
 from reconciler.registries.model import digest
 from reconciler.rollout.drift import contested, read_drift
 from reconciler.stages.context import Context, anew
+from reconciler.stages.view import waiting_rollout
 
 STOPPED = ("halted", "aborted")
 STATUS = "see `reconciler get pools`"
@@ -114,19 +115,6 @@ async def approve_pool(
         return bodies, {**done, "rollout": rollout and rollout["rollout"], "plan": rollout and rollout["plan"]}
 
     return await _ask(context, pool, ask, dry_run=dry_run)
-
-
-def waiting_rollout(now: Snapshot, row: Row) -> tuple[Row | None, str]:
-    """The pool's rollout that wants a person's approval, and the stage that it has come to."""
-    rollout = _rollout(now, row)
-    if rollout is None or rollout["state"] != "progressing" or rollout["kind"] != "rollout":
-        return None, ""
-    stage = {"always": "start", "afterCanary": "canary"}.get(row["spec"]["approval"], "")
-    begun = any(wave["kind"] == "canary" for wave in rollout["waves"])
-    given = any(approval["stage"] == stage for approval in rollout["approved"])
-    if not stage or given or (stage == "canary" and not begun):
-        return None, ""
-    return rollout, stage
 
 
 async def override(context: Context, *, pool: str, glob: str, reason: str, dry_run: bool = False) -> dict[str, Any]:

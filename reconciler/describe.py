@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from reconciler.control import waiting_rollout
 from reconciler.errors import UsageError
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.conditions import Condition, node_conditions, pool_conditions
@@ -20,7 +19,7 @@ from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, R
 from reconciler.queries import history
 from reconciler.rollout.windows import closed, next_opening
 from reconciler.stages.context import Context
-from reconciler.stages.view import locks
+from reconciler.stages.view import locks, waiting_rollout
 
 RECENT = 10
 """Events shown with a description."""

@@ -23,7 +23,7 @@ from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.points import resolve_position
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
-from reconciler.stages.view import locks
+from reconciler.stages.view import held_back, locks
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -127,7 +127,9 @@ async def list_pools(context: Context) -> list[dict[str, Any]]:
 
 
 def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[str, Any]:
-    row = snapshot.table(POOLS)[context.name, pool.name]
+    now = context.clock.now()
+    paused = locks(snapshot.table(POOLS)[context.name, pool.name], now)
+    behind = pool.mode == "enforce" and (pool.rollout == "progressing" or pool.updated < pool.machines)
     return {
         "name": pool.name,
         "mode": pool.mode,
@@ -139,7 +141,9 @@ def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[s
         "readyMachineCount": pool.ready,
         "updatedMachineCount": pool.updated,
         "degradedMachineCount": pool.degraded,
-        "paused": bool(locks(row, context.clock.now())),
+        "paused": bool(paused),
+        "locks": list(paused),
+        "waits": list(held_back(snapshot, pool.name, now)) if behind else [],
         "held": list(pool.held),
         "guard": pool.guard,
         "commit": pool.commit,

@@ -53,6 +53,15 @@ class Outcome:
     commit: str = ""
 
     @property
+    def strangers(self) -> list[str]:
+        """The files of the repository with Nodes that `sync` will not contact: nobody vouches for a key of theirs."""
+        groups = self.layout.groups if self.layout else ()
+        return [f"{group.directory}/nodes.yaml" for group in groups if any(self._is_strange(n) for n in group.hosts)]
+
+    def _is_strange(self, name: str) -> bool:
+        return self.hosts[name].target.transport == "ssh" and not self.hosts[name].keys
+
+    @property
     def as_before(self) -> bool:
         """Every host was read, and none would behave otherwise."""
         return not self.unread and not any(plan.behaviour or plan.error for plan in self.plans)
@@ -108,7 +117,7 @@ async def adopt(settings: Settings, wish: Wish) -> Outcome:
     if wish.to is not None:
         await asyncio.to_thread(repository.check_place, wish.to)
     hosts = await asyncio.to_thread(_wanted, settings, wish)
-    copies = await asyncio.to_thread(reading.read_copies, wish.copies) if wish.copies else []
+    copies, empty = await asyncio.to_thread(reading.read_copies, wish.copies) if wish.copies else ([], {})
     known = await asyncio.to_thread(KnownHosts, settings.ssh.known_hosts)
     offline = [_vouched(host_at(copy.name, wish.login, str(wish.copies)), known) for copy in copies]
     copies = [replace(copy, name=host.name) for copy, host in zip(copies, offline, strict=True)]
@@ -116,7 +125,7 @@ async def adopt(settings: Settings, wish: Wish) -> Outcome:
     everybody = {host.name: host for host in once([*offline, *online])}
     ready = [host for host in online if host.name not in unread]
     answers = await _read(settings, wish, ready)
-    unread |= {host.name: a.what for host, a in zip(ready, answers, strict=True) if isinstance(a, NodeError)}
+    unread |= empty | {host.name: a.what for host, a in zip(ready, answers, strict=True) if isinstance(a, NodeError)}
     found = [*copies, *(answer for answer in answers if isinstance(answer, HostFiles))]
     if not found:
         return Outcome(everybody, unread)

@@ -19,6 +19,7 @@ _MANAGED = re.compile(rf"(?:/etc/containers|{re.escape(CERTS_D)}|/etc/crio/polic
 """Files that a node sends when it is asked for them."""
 _HIDDEN = ("/etc/crio/crio.conf", "/etc/sysconfig/", "/etc/default/", "/etc/systemd/")
 """Files of CRI-O itself: not about registries."""
+_COPY = "copy each host's files to HOST/etc/…"
 
 
 async def read_hosts(hosts: Sequence[Host], runner: Runner, runtime: str) -> list[HostFiles | NodeError]:
@@ -100,14 +101,18 @@ def _unusable(file: ObservedFile) -> str:
     return f"{file.path} was not read: it is over 1 MiB or holds a private key"
 
 
-def read_copies(directory: Path) -> list[HostFiles]:
-    """The hosts whose / is copied to DIRECTORY/HOST, sorted by name. Raises UsageError when there is none."""
+def read_copies(directory: Path) -> tuple[list[HostFiles], dict[str, str]]:
+    """The hosts whose / is copied to DIRECTORY/HOST, sorted by name; and of each directory that holds no registry
+    files, why it was not read. Raises UsageError when no host is there."""
     if not directory.is_dir():
         raise UsageError("is no directory", where=str(directory))
-    found = [_copy(place) for place in sorted(directory.iterdir()) if (place / "etc").is_dir()]
+    places = [place for place in sorted(directory.iterdir()) if place.is_dir() and not place.name.startswith(".")]
+    copies = [_copy(place) for place in places]
+    found = [copy for copy in copies if copy.files or copy.unread]
     if not found:
-        raise UsageError("no host is there", where=str(directory), remedy="copy each host's files to HOST/etc/… in it")
-    return found
+        raise UsageError("no host is there", where=str(directory), remedy=f"{_COPY} in it")
+    reason = f"no registry files are in {directory}/{{}}: {_COPY}"
+    return found, {copy.name: reason.format(copy.name) for copy in copies if copy not in found}
 
 
 def _copy(root: Path) -> HostFiles:

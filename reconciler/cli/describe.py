@@ -22,6 +22,9 @@ CONDITION_COLUMNS = (
     Column("REASON", lambda item: item["reason"]),
     Column("MESSAGE", lambda item: item["message"]),
 )
+LABELS = ("labels", "matchLabels")
+DURATIONS = ("soak", "confirm", "timeout", "duration")
+"""Fields of NodePool that the log has in seconds."""
 
 
 @click.group()
@@ -82,6 +85,7 @@ def _print(session: Session, form: str, ask: Callable[[Context], Awaitable[dict[
 def description(data: Item) -> Iterator[str]:
     """The lines of a description."""
     width = 22
+    data = {**data, "metadata": _written(data["metadata"]), "spec": _written(data["spec"])}
     for name, value in data["metadata"].items():
         yield from _field(name, value, 0, width)
     for part in ("spec", "status"):
@@ -94,6 +98,20 @@ def description(data: Item) -> Iterator[str]:
                 yield from _field(name, value, 2, width)
     yield "Events:"
     yield from (f"  {line}" for line in table(data["events"], LINE_COLUMNS) if data["events"])
+
+
+def _written(value: Any, name: str = "") -> Any:
+    """Settings as manifests write them: durations with units, and the empty value of a label in quotes."""
+    if isinstance(value, Mapping):
+        return {key: '""' if item == "" and name in LABELS else _written(item, key) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_written(item, name) for item in value]
+    return _duration(value) if name in DURATIONS and isinstance(value, int) else value
+
+
+def _duration(seconds: int) -> str:
+    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
 def _field(name: str, value: object, indent: int, width: int) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+COMMIT_STEPS = ("init --initial-branch=main", "add --all", "commit --message 'Adopt the fleet as it is'")
+"""What makes a Git repository of the directory, as --commit does."""
 SHOWN = 5
 """Differences of one host or outlier that the table shows; JSON and YAML have all."""
 
@@ -155,5 +158,12 @@ def _say_next(outcome: Outcome, to: Path | None) -> None:
     elif outcome.layout is None:
         click.echo("nothing was written: no host could be read", err=True)
     else:
+        place = shlex.quote(str(to))
         click.echo(f"wrote {to}" + (f", commit {outcome.commit[:12]}" if outcome.commit else ""), err=True)
-        click.echo(f"next: read {to}/README.md, then `reconciler init --url {to}` and `reconciler sync`", err=True)
+        click.echo(f"next: read {to}/README.md, then", err=True)
+        steps = [] if outcome.commit else [f"git -C {place} {step}" for step in COMMIT_STEPS]
+        steps += [f"reconciler hostkeys scan --nodes {place}/{file} -o known_hosts" for file in outcome.strangers]
+        for step in (*steps, f"reconciler init --url {place}", "reconciler sync"):
+            click.echo(f"  {step}", err=True)
+        if outcome.strangers:
+            click.echo("`sync` contacts no host whose key nobody vouches for: compare what the scan shows", err=True)

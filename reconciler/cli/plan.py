@@ -11,7 +11,7 @@ import click
 from reconciler.cli.failures import report
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import print_list
-from reconciler.cli.plan_text import UPGRADE_COLUMNS, print_plan, print_upgrade
+from reconciler.cli.plan_text import UPGRADE_COLUMNS, print_plan, print_upgrade, unanswered
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
@@ -43,7 +43,10 @@ NOTHING, FAILED, CHANGES = 0, 1, 2
     help="Image names, one a line (# begins a comment): say which can be pulled no longer, or from now on.",
 )  # fmt: skip
 @flag("--upgrade", help="List instead what only a newer renderer would change; it waits for the next real change.")
-@flag("--detailed-exitcode", help="End with 0 when nothing changes, 1 on any error, 2 when something changes.")
+@flag(
+    "--detailed-exitcode",
+    help="End with 0 when nothing changes, 1 on any error, also when nodes did not answer, 2 when something changes.",
+)
 @output("table", "json", "yaml", "markdown")
 @fleet
 @click.pass_obj
@@ -67,7 +70,9 @@ def plan(session: Session, /, detailed_exitcode: bool, output: str, **asked: Any
     print_plan(output, data)
     if data["problems"]:
         return FAILED
-    return CHANGES if detailed_exitcode and data["changes"] else NOTHING
+    if not detailed_exitcode:
+        return NOTHING
+    return CHANGES if data["changes"] else FAILED if unanswered(data) else NOTHING
 
 
 def _export(session: Session, asked: Mapping[str, Any]) -> int:

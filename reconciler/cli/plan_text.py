@@ -84,7 +84,14 @@ def _text(data: Item) -> Iterator[str]:
             yield f"  from {short(change['start'])}: {_nodes(change['nodes'])}"
             yield from (_coloured(line) for line in _diff_lines(change["diff"], "now", "planned"))
     if not data["changes"] and not any(pool["behind"] for pool in data["pools"]):
-        yield "nothing to change"
+        silent = unanswered(data)
+        whom = "it" if silent == 1 else "them"
+        yield f"{count(silent, 'node')} did not answer: nothing is known of {whom}" if silent else "nothing to change"
+
+
+def unanswered(data: Item) -> int:
+    """How many nodes were asked and did not answer, so that whether they need a change is not known."""
+    return sum(len(pool["unanswered"]) for pool in data["pools"])
 
 
 def _nodes_from(data: Item) -> str:

@@ -110,6 +110,7 @@ def _print(form: str, data: Mapping[str, Any]) -> None:
 def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     scope = data["scope"]
     whom = f"{scope['kind']} {scope['name']}" if scope["name"] else "the fleet"
+    whom = f"{scope['resource']} of {whom}" if scope["resource"] else whom
     hold = f", hold {data['hold']}" if data["hold"] else ""
     reach = f"{count(len(data['entries']), 'resource')}, {count(len(data['nodes']), 'node')}"
     yield f"{whom} to #{data['position']} (the end of its append group){hold}: {reach}"

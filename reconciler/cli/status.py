@@ -43,7 +43,8 @@ ATTENTION = (
 def status(session: Session, output: str) -> int:
     """Show how the fleet stands, from the log: no node and no repository is asked.
 
-    Ends with 0 converged, 1 a node failed, 3 not converged, 4 the newest commit was rejected.
+    Ends with 0 converged, 1 a node failed or Git was never read and cannot be, 3 not converged, 4 the newest commit was
+    rejected.
     """
     found, data = run(_status(session))
     print_status(output, data)
@@ -91,11 +92,20 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if data["rejected"]:
         yield "Rejected", f"commit {short(data['rejected'])}; the last good state stays"
     for pool in data["pools"]:
-        if pool["rejected"] and pool["rejected"] != data["rejected"]:
-            yield "Rejected", f"commit {short(pool['rejected'])} by pool {pool['name']}"
-        if pool["blocked"]:
-            yield "Blocked", f"pool {pool['name']}: {pool['blocked']}"
+        yield from _pool_facts(pool, data["rejected"])
     for problem in data["problems"]:
         yield "", problem_text(problem)
     for certificate in data["expiring"]:
         yield "Expires", f"pool {', '.join(certificate['pools'])}: {problem_text(certificate)}"
+
+
+def _pool_facts(pool: Mapping[str, Any], rejected: str | None) -> Iterator[tuple[str, str]]:
+    """What holds a pool back. `rejected` is the commit that the whole fleet rejects."""
+    if pool["rejected"] and pool["rejected"] != rejected:
+        yield "Rejected", f"commit {short(pool['rejected'])} by pool {pool['name']}"
+    if pool["blocked"]:
+        yield "Blocked", f"pool {pool['name']}: {pool['blocked']}"
+    for lock in pool["locks"]:
+        yield "Paused", f"pool {pool['name']}: {lock}"
+    for why in pool["waits"]:
+        yield "Waiting", f"pool {pool['name']}: {why}"

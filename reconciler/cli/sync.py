@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def sync(session: Session, *, wait: bool, timeout: float, recheck: bool, output: str) -> int:
     """Look at Git and at every node now, and bring the nodes to what is wanted.
 
-    Without --wait it makes one pass. Ends like `status`: 0 converged, 1 a node failed, 3 not converged,
-    4 the newest commit was rejected; 124 when the time ran out.
+    Without --wait it makes one pass. Ends like `status`: 0 converged, 1 a node failed or Git was never read,
+    3 not converged, 4 the newest commit was rejected; 124 when the time ran out.
     """
     found, data = run(_sync(session, wait=wait, within=timeout, recheck=recheck))
     print_status(output, data)

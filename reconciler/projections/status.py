@@ -63,8 +63,8 @@ class PoolStatus:
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """One fleet. `exit_code` is what `status` and `sync --wait` exit with: 0 converged, 1 a node failed, 3 not
-    converged, 4 the head was rejected (the last good state stays)."""
+    """One fleet. `exit_code` is what `status` and `sync --wait` exit with: 0 converged, 1 a node failed or Git was
+    never read and cannot be, 3 not converged, 4 the head was rejected (the last good state stays)."""
 
     fleet: str
     source: Mapping[str, Any]
@@ -81,7 +81,8 @@ class FleetStatus:
 
     @property
     def exit_code(self) -> int:
-        if any(node.files == "Failed" for node in self.nodes):
+        unread = self.source.get("unreachable") and not self.source.get("head")
+        if unread or any(node.files == "Failed" for node in self.nodes):
             return 1
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4

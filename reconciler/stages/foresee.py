@@ -5,7 +5,7 @@ The context given here must stand on an overlay (reconciler.planning makes it): 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,12 +29,14 @@ NEVER_SEEN = "never looked at"
 
 @dataclass(frozen=True)
 class PoolForesight:
-    """One pool: what the planner saw, and what it would do first. `unknown`: nodes no files are known for, and why."""
+    """One pool: what the planner saw, and what it would do first. `unknown`: nodes no files are known for, and those
+    that were asked and did not answer (`unanswered`), and why."""
 
     view: PoolView
     plan: Plan
     sights: Mapping[str, Sight]
     unknown: Mapping[str, str]
+    unanswered: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ async def foresee_pass(context: Context, *, live: bool) -> Foresight:
     if live:
         await look_closer(context, sights)
     waiting = ((await context.snapshot()).one(FLEETS, context.name) or {}).get("waiting") or {}
-    return await _plan(context, sights, waiting.get("removes") or ())
+    return await _plan(context, sights, waiting.get("removes") or (), live=live)
 
 
 async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> Foresight:
@@ -79,7 +81,7 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     if live:
         same = {name for name in sights if _spec(before, name) == _spec(after, name)}
         await look_closer(context, {name: sights[name] for name in sorted(same)})
-    return await _plan(context, sights, removes)
+    return await _plan(context, sights, removes, live=live)
 
 
 async def _as_if_approved(context: Context, commit: Commit) -> tuple[str, ...]:
@@ -152,14 +154,16 @@ def _files(state: Mapping[str, Any], applied: FileSet) -> Iterable[ObservedFile]
         yield ObservedFile(item["path"], kind, sha256, item["mode"])
 
 
-async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence[str] = ()) -> Foresight:
+async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence[str], *, live: bool) -> Foresight:
     snapshot = await context.snapshot()
     names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
-    pools = [await _plan_pool(context, snapshot, sights, name) for name in names]
+    pools = [await _plan_pool(context, snapshot, sights, name, live=live) for name in names]
     return Foresight(snapshot, tuple(pools), tuple(removes))
 
 
-async def _plan_pool(context: Context, snapshot: Snapshot, sights: Mapping[str, Sight], name: str) -> PoolForesight:
+async def _plan_pool(
+    context: Context, snapshot: Snapshot, sights: Mapping[str, Sight], name: str, *, live: bool
+) -> PoolForesight:
     """As a pass plans it."""
     view = await view_pool(Look(context, sights), snapshot, name)
     plan = plan_pool(view, Planner(context.name, context.owner, EPOCH), context.clock.now())
@@ -167,7 +171,14 @@ async def _plan_pool(context: Context, snapshot: Snapshot, sights: Mapping[str, 
         node.name: replace(sights[node.name], state=snapshot.one(NODE_STATES, context.name, node.name) or {})
         for node in view.nodes
     }
+    silent = {node.name for node in view.nodes if live and _is_silent(mine[node.name])}
     unknown = {
-        node.name: sights[node.name].out or "nothing is rendered for it" for node in view.nodes if node.target is None
+        node.name: sights[node.name].out or "nothing is rendered for it"
+        for node in view.nodes
+        if node.target is None or node.name in silent
     }
-    return PoolForesight(view, plan, mine, unknown)
+    return PoolForesight(view, plan, mine, unknown, silent)
+
+
+def _is_silent(sight: Sight) -> bool:
+    return sight.observation is None and sight.out != NEW_HERE

@@ -48,7 +48,7 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     bodies = [body for sight in sights.values() for body in sight.bodies]
     await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
     answered = sum(sight.observation is not None for sight in sights.values())
-    context.progress(Progress("observe", "nodes answered", answered, len(sights)))
+    context.progress(Progress("observe", "nodes answered" if sights else "0/0 nodes answered", answered, len(sights)))
     runtimes = {name: sight.observation.runtime_version for name, sight in sights.items() if sight.observation}
     await context.reads.touch(context.name, runtimes)
     return sights

@@ -102,6 +102,7 @@ async def _pool(context: Context, found: Foresight, pool: PoolForesight, images:
         "begins": sorted(step.node for step in plan.steps),
         "waits": _by_reason({name: why for name, why in plan.waits.items() if name not in pool.unknown}),
         "unknown": _by_reason(pool.unknown),
+        "unanswered": sorted(pool.unanswered),
         "repairs": _repairs(pool),
         "returns": sorted(node.name for node in view.nodes if node.back is not None),
         "guard": GuardState.of(context.name, found.snapshot.rows, view.pool).text,

@@ -67,6 +67,7 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     past = await context.snapshot(position)
     _refuse_baseline(past, scope, position)
     desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
+    _refuse_unknown_resource(desired, then, scope)
     replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
@@ -86,6 +87,20 @@ def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
             f"at #{position} no commit was accepted yet; giving the baseline back is not supported by this version",
             where="--to",
             remedy="choose a later position: `reconciler rollback` lists them",
+        )
+
+
+def _refuse_unknown_resource(now: Desired, then: Desired, scope: Scope) -> None:
+    known: set[str] = set()
+    for desired in (now, then):
+        for pool in set(scope.pools) & set(desired.pools):
+            node = scope.name if scope.kind == "node" else ""
+            known |= {*desired.git(pool), *desired.in_force(pool, node)}
+    if scope.resource is not None and scope.resource not in known:
+        raise UsageError(
+            f"there is no resource {scope.resource}, neither then nor now",
+            where="--resource",
+            remedy=f"name one of: {', '.join(sorted(known)) or 'none'}",
         )
 
 

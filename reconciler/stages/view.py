@@ -17,6 +17,7 @@ from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
+from reconciler.rollout.windows import closed
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
@@ -89,6 +90,31 @@ def locks(row: Row, now: datetime) -> tuple[str, ...]:
         for lock in row["locks"] or ()
         if lock["until"] is None or now < datetime.fromisoformat(lock["until"])
     )
+
+
+def waiting_rollout(now: Snapshot, row: Row) -> tuple[Row | None, str]:
+    """The pool's rollout that wants a person's approval, and the stage that it has come to."""
+    rollout = now.one(ROLLOUTS, now.fleet, row["pool"], row["rollout"]) if row["rollout"] else None
+    if rollout is None or rollout["state"] != "progressing" or rollout["kind"] != "rollout":
+        return None, ""
+    stage = {"always": "start", "afterCanary": "canary"}.get(row["spec"]["approval"], "")
+    begun = any(wave["kind"] == "canary" for wave in rollout["waves"])
+    given = any(approval["stage"] == stage for approval in rollout["approved"])
+    if not stage or given or (stage == "canary" and not begun):
+        return None, ""
+    return rollout, stage
+
+
+def held_back(snapshot: Snapshot, pool: str, now: datetime) -> tuple[str, ...]:
+    """What lets no node of the pool be begun now, beside locks, as far as rows tell: a pool of `after`, windows, a
+    person's approval."""
+    row = snapshot.table(POOLS)[snapshot.fleet, pool]
+    overridden = row["window_until"] and now < datetime.fromisoformat(row["window_until"])
+    rollout, stage = waiting_rollout(snapshot, row)
+    before = "before the first node" if stage == "start" else "after the canaries"
+    approval = f"waits for approval {before}: `reconciler approve --pool {pool} --reason TEXT`" if rollout else ""
+    shut = "" if overridden else closed(row["spec"]["windows"], now)
+    return tuple(filter(None, (ahead(snapshot.fleet, snapshot.rows, pool), shut, approval)))
 
 
 def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set[str]) -> NodeView:

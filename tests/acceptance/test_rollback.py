@@ -147,6 +147,7 @@ async def test_one_resource(past: History) -> None:
     past.world.repository.commit({"mirrors.yaml": other}, "Another mirror")
     assert (await past.world.sync()).exit_code == 0
     done = await past.rollback(f"#{past.ends['A']}", resource="Image/cluster")
+    assert done["scope"] == {"kind": "fleet", "name": "", "resource": "Image/cluster"}
     assert sorted(text.partition(" ")[0] for text in done["renderedAnew"]) == ["eu", "us"]
     text = past.now()["eu-1"][REGISTRIES_CONF].decode()
     assert "a.corp" in text
@@ -226,6 +227,13 @@ async def test_a_state_without_the_image(quick_past: History) -> None:
 async def test_before_the_first_commit(quick_past: History) -> None:
     with pytest.raises(UsageError, match="no commit was accepted yet"):
         await commands.rollback(quick_past.world.context, to="#1", reason="too far")
+
+
+async def test_a_resource_that_never_was_is_refused_and_those_known_are_named(quick_past: History) -> None:
+    with pytest.raises(UsageError, match="there is no resource Image/nosuch") as refused:
+        await quick_past.rollback("previous", resource="Image/nosuch")
+    assert refused.value.remedy == "name one of: Image/cluster, ImageDigestMirrorSet/m"
+    assert await quick_past.holds() == {}
 
 
 async def test_a_dry_run_records_nothing(quick_past: History) -> None:

@@ -55,6 +55,8 @@ def test_from_the_first_sync_to_the_rollback_and_back(fleet: Doors) -> None:
     dry = fleet.data("rollback", "--to", "previous", "--dry-run")
     assert dry["nodes"] == ["worker-1", "worker-2"]
     assert fleet.data("status")["position"] == before
+    one = fleet.run("rollback", "--to", "previous", "--resource", "Image/cluster", "--dry-run").stdout
+    assert one.startswith(f"Image/cluster of the fleet to #{dry['position']} ")
     refused = fleet.run("rollback", "--to", "previous", "--reason", "pulls fail", code=2)
     assert "say --yes" in refused.stderr
 

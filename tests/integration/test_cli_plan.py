@@ -23,6 +23,11 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
 def test_from_a_proposal_to_its_plan_in_ci_and_its_log(fleet: Doors, tmp_path: Path) -> None:
     fleet.run("sync", "--wait")
     fleet.run("plan", "--detailed-exitcode", code=0)
+    away = fleet.nodes[0].root.rename(tmp_path / "away")
+    silent = fleet.run("plan", "--detailed-exitcode", code=1).stdout
+    assert "1 node did not answer: nothing is known of it" in silent
+    assert "nothing to change" not in silent
+    away.rename(fleet.nodes[0].root)
     assert fleet.items("plan", "--upgrade") == []
     before = fleet.data("status")["position"]
     export = tmp_path / "fleet.json"

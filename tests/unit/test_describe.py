@@ -10,6 +10,7 @@ import pytest
 
 from reconciler import commands, control, queries
 from reconciler.cli.describe import description
+from reconciler.cli.status import print_status
 from reconciler.describe import describe_node, describe_pool, describe_rollout, list_rollouts
 from reconciler.errors import InputRejected, TimedOut, UsageError
 from reconciler.node_log import node_log, verify_node
@@ -19,10 +20,11 @@ from reconciler.rollout.windows import next_opening
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_parts import Entry
 from reconciler.waits import Awaited, wait_for
-from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes
+from tests.world import POOL, ManualClock, MemoryWorld, image, make_world, memory_nodes, pool, site
 
 NAMES = ["worker-1", "worker-2", "worker-3"]
 ALL = EventFilter(newest_first=True)
+WORKERS = {"matchLabels": {"node-role.kubernetes.io/worker": ""}}
 
 
 @pytest.fixture
@@ -72,9 +74,9 @@ async def test_a_rollout_is_described_by_pool_and_by_id(world: MemoryWorld) -> N
 
 
 async def test_a_pool_and_a_node_have_conditions(world: MemoryWorld) -> None:
-    pool = conditions(await describe_pool(world.context, "worker"))
-    assert (pool["Converged"], pool["RolloutComplete"], pool["Updated"]) == ("False", "True", "False")
-    assert (pool["Updating"], pool["Paused"], pool["Held"]) == ("False", "False", "False")
+    found = conditions(await describe_pool(world.context, "worker"))
+    assert (found["Converged"], found["RolloutComplete"], found["Updated"]) == ("False", "True", "False")
+    assert (found["Updating"], found["Paused"], found["Held"]) == ("False", "False", "False")
     away = conditions(await describe_node(world.context, "worker-3"))
     assert (away["Ready"], away["Converged"]) == ("False", "False")
     assert conditions(await describe_node(world.context, "worker-1"))["Converged"] == "True"
@@ -93,8 +95,60 @@ async def test_a_lock_and_a_hold_are_shown(world: MemoryWorld) -> None:
     text = "\n".join(description(data))
     assert "christmas" in text
     assert "Conditions:" in text
-    assert "      node-role.kubernetes.io/worker: <none>" in text
+    assert '      node-role.kubernetes.io/worker: ""' in text
+    assert ("    Soak:              0s" in text, "    Timeout:           10m" in text) == (True, True)
     assert "PoolPaused" in text
+
+
+async def test_a_repository_that_was_never_read_is_a_failure(tmp_path: Path, transport: MemoryTransport) -> None:
+    world, told = make_world(tmp_path, transport), list[str]()
+    world.context.progress = lambda news: told.append(f"{news.stage}: {news.message}")
+    away = world.repository.directory.rename(tmp_path / "away")
+    assert (await world.sync()).exit_code == 1
+    assert told == ["observe: 0/0 nodes answered"]
+    away.rename(world.repository.directory)
+    world.repository.commit({"pool.yaml": POOL, **memory_nodes(NAMES)})
+    assert (await world.sync()).exit_code == 0
+    world.repository.directory.rename(away)
+    assert (await world.sync()).exit_code == 0
+
+
+async def test_the_status_says_what_holds_a_pool_back(
+    world: MemoryWorld, transport: MemoryTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transport.nodes["worker-3"].faults.unreachable = False
+    world.clock.advance(600)
+    world.repository.commit(site("edge"))
+    assert (await world.sync()).exit_code == 0
+    await control.pause(world.context, "edge", reason="christmas")
+    year = {"kind": "allow", "schedule": "0 0 1 7 *", "duration": "1h"}
+    files = {"image.yaml": image(blockedRegistries=["c.corp"])}
+    world.repository.commit({**files, "pool.yaml": pool(nodeSelector=WORKERS, windows=[year], after=["edge"])})
+    assert (await world.sync()).exit_code == 3
+    _, data = await queries.status(world.context)
+    edge, worker = data["pools"]
+    assert (edge["waits"], worker["locks"]) == ([], [])
+    (lock,) = edge["locks"]
+    assert lock.startswith("by alice@test (lock p-")
+    behind, shut = worker["waits"]
+    assert behind.startswith("waits for pool edge")
+    assert shut.startswith("outside of its windows; the next opens at")
+    print_status("table", data)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"Paused:    pool edge: {lock}" in lines
+    assert {f"Waiting:   pool worker: {why}" for why in worker["waits"]} <= {*lines}
+
+
+async def test_the_status_says_who_waits_for_approval(world: MemoryWorld) -> None:
+    late = pool(nodeSelector=WORKERS, approval="afterCanary")
+    world.repository.commit({"image.yaml": image(blockedRegistries=["c.corp"]), "pool.yaml": late})
+    await world.sync()
+    _, data = await queries.status(world.context)
+    approve = "waits for approval after the canaries: `reconciler approve --pool worker --reason TEXT`"
+    assert data["pools"][0]["waits"] == [approve]
+    await control.approve_pool(world.context, "worker", reason="looks well")
+    _, data = await queries.status(world.context)
+    assert data["pools"][0]["waits"] == []
 
 
 async def test_a_node_s_log_says_what_was_done_and_why(world: MemoryWorld) -> None:

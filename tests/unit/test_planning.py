@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler import control
-from reconciler.cli.plan_text import markdown, print_upgrade
+from reconciler.cli.plan_text import markdown, print_plan, print_upgrade
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import RolloutStarted, WaveStarted
 from reconciler.planning import Asked, export_fleet, plan, plan_export, read_export, renderer_changes
@@ -94,6 +94,23 @@ async def test_the_plan_of_the_next_pass_is_what_it_does(world: MemoryWorld) -> 
     assert (await started(world))[-1].plan == pool["digest"]
     settled = await plan(world.context, Asked())
     assert (settled["changes"], only(settled)["changes"], only(settled)["waves"]) == (False, [], [])
+
+
+async def test_nodes_that_do_not_answer_are_unknown(
+    world: MemoryWorld, transport: MemoryTransport, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in NAMES[1:]:
+        transport.nodes[name].faults.unreachable = True
+    data = await plan(world.context, Asked())
+    (unknown,) = only(data)["unknown"]
+    assert (unknown["nodes"], only(data)["unanswered"]) == (sorted(NAMES[1:]), sorted(NAMES[1:]))
+    assert (data["changes"], only(data)["waits"]) == (False, [])
+    print_plan("table", data)
+    assert capsys.readouterr().out.endswith("\n9 nodes did not answer: nothing is known of them\n")
+    recorded = await plan(world.context, Asked(live=False))
+    assert (only(recorded)["unknown"], only(recorded)["unanswered"]) == ([], [])
+    print_plan("table", recorded)
+    assert capsys.readouterr().out.endswith("\nnothing to change\n")
 
 
 async def test_a_ref_is_planned_before_it_is_merged(world: MemoryWorld) -> None:
