@@ -19,6 +19,7 @@ from reconciler.events.catalogue import (
     NodeDeferred,
     NodeDrained,
     NodeUncordoned,
+    PoolConfigured,
     StepStarted,
 )
 from reconciler.events.envelope import node_stream
@@ -27,7 +28,9 @@ from reconciler.ports import (
     ApplyRequest,
     ConfirmRequest,
     DrainAnswer,
+    Drainer,
     DrainTask,
+    EventFilter,
     FileContent,
     HealthCheck,
     Job,
@@ -169,15 +172,34 @@ class _Turn:
 
     async def uncordon(self) -> DrainAnswer:
         """A few tries; where they fail, the planner makes another turn of it."""
-        if self.drainer is None:
-            return DrainAnswer("done", "the pool does not drain any more")
-        answer = await self.drainer.uncordon(self.task)
+        drainer, task = await self._uncordoner()
+        if drainer is None:
+            return DrainAnswer("done", "nobody cordoned it")
+        answer = await drainer.uncordon(task)
         for _ in range(UNCORDON_TRIES - 1):
             if answer.state == "done":
                 break
             await self.context.clock.sleep(DRAIN_AGAIN)
-            answer = await self.drainer.uncordon(self.task)
+            answer = await drainer.uncordon(task)
         return answer
+
+    async def _uncordoner(self) -> tuple[Drainer | None, DrainTask]:
+        """As the pool drains now; where it does not any more, as it did when the node was last cordoned."""
+        if self.drainer is not None:
+            return self.drainer, self.task
+        latest = EventFilter(self.context.name, types=("StepStarted",), node=self.step.node, newest_first=True)
+        for event in await self.context.log.read(latest):
+            if isinstance(event.body, StepStarted) and event.body.effective == "drain":
+                settings = await self._drained_by(event.body.pool, event.position)
+                return self.context.drainers.get(settings["via"]), replace(self.task, settings=settings)
+        return None, self.task
+
+    async def _drained_by(self, pool: str, position: int) -> Mapping[str, Any]:
+        """How the pool drained its nodes at a position."""
+        wanted = EventFilter(self.context.name, types=("PoolConfigured",), pool=pool, until=position)
+        found = await self.context.log.read(replace(wanted, newest_first=True, limit=1))
+        spec = found[0].body.spec if found and isinstance(found[0].body, PoolConfigured) else {}
+        return {**self.pool.spec["drain"], **spec.get("drain", {})}
 
     async def apply(self) -> Ended:
         """Send the files; where the node would undo them by itself, confirm them over a look of its own."""

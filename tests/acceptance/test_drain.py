@@ -172,6 +172,18 @@ async def test_a_node_that_could_not_be_uncordoned_is_uncordoned_by_a_turn_of_it
     assert (await fleet.types("w1"))[-2:] == ["StepStarted", "NodeUncordoned"]
 
 
+async def test_a_node_is_uncordoned_as_it_was_cordoned_when_its_pool_drains_no_more(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    fleet.drainer.answers["uncordon w1"] = [DrainAnswer("again", "the API does not answer")] * 3
+    await fleet.world.run()
+    fleet.world.repository.commit({"pool.yaml": pool()})
+    fleet.world.clock.advance(60)
+    await fleet.world.run()
+    assert not fleet.drainer.cordoned
+    assert (await fleet.world.sync()).exit_code == 0
+
+
 @pytest.mark.parametrize("verb", ["cordon", "drain", "uncordon"])
 async def test_a_turn_is_taken_over_where_it_was(fleet: Drained, verb: str) -> None:
     """The owner dies in the middle of a verb; another goes on, and repeats only what is not in the log."""
