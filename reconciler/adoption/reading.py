@@ -111,8 +111,8 @@ def read_copies(directory: Path) -> tuple[list[HostFiles], dict[str, str]]:
     found = [copy for copy in copies if copy.files or copy.unread]
     if not found:
         raise UsageError("no host is there", where=str(directory), remedy=f"{_COPY} in it")
-    reason = f"no registry files are in {directory}/{{}}: {_COPY}"
-    return found, {copy.name: reason.format(copy.name) for copy in copies if copy not in found}
+    empty = [copy.name for copy in copies if copy not in found]
+    return found, {name: f"no registry files are in {directory / name}: {_COPY}" for name in empty}
 
 
 def _copy(root: Path) -> HostFiles:
