@@ -145,9 +145,8 @@ async def test_two_services_are_killed_in_turn(
     await _until(world, nodes, name)
     for process in running:
         process.terminate()
-        assert process.wait(60) == 0
-        assert process.stderr is not None
-        process.communicate()
+        process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGTERM)  # the one started last may not have come up yet
     watching.cancel()
     assert budget.most <= UNAVAILABLE
     await check(world, nodes, name, 2)
