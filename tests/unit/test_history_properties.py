@@ -21,7 +21,7 @@ from reconciler import commands
 from reconciler.errors import InputRejected, NodeError, UsageError
 from reconciler.ports import Job, Receipt
 from reconciler.projections.status import NodeStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES
+from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, SEARCH_REGISTRIES
 from reconciler.stages.context import decode_file_set
 from reconciler.transport.memory import MemoryTransport
@@ -256,9 +256,11 @@ async def _mend(life: Life) -> None:
     await life.check()
     status = await life.world.status()
     halted = {pool.name for pool in status.pools if pool.rollout == "halted"}
+    pools = (await life.world.context.snapshot()).table(POOLS)
     for node in status.nodes:
         assert node.ready
-        assert node.files == "Converged" or (node.pool in halted and status.holds)
+        failed = node.pool in halted or node.wanted in (pools[FLEET, str(node.pool)]["refused"] or ())
+        assert node.files == "Converged" or (failed and status.holds)
 
 
 @example([("kill",), ("commit", "image.yaml", "a"), ("commit", "image.yaml", "b")])
