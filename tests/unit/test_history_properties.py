@@ -251,8 +251,9 @@ async def _mend(life: Life) -> None:
     life.source.gone, life.runner.dies = False, False
     life.source.commit({"image.yaml": image(blockedRegistries=["end.corp"]), "sites/eu/image.yaml": None})
     life.source.commit({"sites/us/image.yaml": None})
-    await life.wait()
-    await life.rest()
+    for _ in range(2):  # a failure that a node tells of only now lets it rest for a while
+        await life.wait()
+        await life.rest()
     await life.check()
     status = await life.world.status()
     halted = {pool.name for pool in status.pools if pool.rollout == "halted"}
