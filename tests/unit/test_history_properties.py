@@ -260,8 +260,8 @@ async def _mend(life: Life) -> None:
     pools = (await life.world.context.snapshot()).table(POOLS)
     for node in status.nodes:
         assert node.ready
-        failed = node.pool in halted or node.wanted in (pools[FLEET, str(node.pool)]["refused"] or ())
-        assert node.files == "Converged" or (failed and status.holds)
+        refused = node.pool in halted or node.wanted in (pools[FLEET, str(node.pool)]["refused"] or ())
+        assert node.files == "Converged" or (status.holds and (refused or node.files == "Failed"))
 
 
 @example([("kill",), ("commit", "image.yaml", "a"), ("commit", "image.yaml", "b")])
