@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import dry_run, flag, fleet, option, output, reason, waiting
-from reconciler.cli.output import print_object
-from reconciler.cli.progress import progress
+from reconciler.cli.output import print_done
 from reconciler.cli.session import Session, run
-from reconciler.cli.waiting import bring_to_nodes
+from reconciler.cli.waiting import say_and_bring, say_once
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,25 +44,26 @@ def approve(
     if (plan or now) and not pool:
         raise UsageError("--plan and --now are for a pool", where="--pool", remedy="name the pool")
 
-    async def say(context: Context) -> Mapping[str, Any]:
+    async def say(context: Context) -> None:
         if pool:
-            return await _approve_pool(context, pool, plan, output, reason=reason, dry_run=dry_run, now=now)
+            await _approve_pool(context, pool, plan, output, reason=reason, dry_run=dry_run, now=now)
+            return
         from reconciler import commands  # not before it is needed: rendering's libraries take a while to load
 
         done = await commands.approve(context, commit, reason=reason, dry_run=dry_run)
-        _print(output, "Approval", done, f"approved {done['approved'][:12]}: removes {'; '.join(done['removes'])}")
-        return done
+        line = f"approved {done['approved'][:12]}: removes {'; '.join(done['removes'])}"
+        print_done(output, "Approval", done, line, dry="dry run")
 
     if dry_run:
-        return run(_preview(session, say))
+        return run(say_once(session, say))
     what = f"{commit or 'the commit that waits'}, with all that it removes"
     confirm(f"approve {f'what waits in pool {pool}' if pool else what}", yes=yes)
-    return run(_then_wait(session, say, timeout if wait else None))
+    return run(say_and_bring(session, say, timeout if wait else None))
 
 
 async def _approve_pool(
     context: Context, pool: str, plan: str | None, form: str, *, reason: str, dry_run: bool, now: bool
-) -> Mapping[str, Any]:
+) -> None:
     from reconciler import control  # as above
 
     done = await control.approve_pool(context, pool, reason=reason, plan=plan, dry_run=dry_run)
@@ -72,8 +71,7 @@ async def _approve_pool(
         await control.override_windows(context, pool, reason=reason)
     stages = {"start": "the rollout may begin", "canary": "the rollout goes on after its canaries", "": ""}
     said = [*done["weakens"], *filter(None, [stages[done["stage"]]])]
-    _print(form, "Approval", done, f"approved in pool {pool}: {'; '.join(said)}")
-    return done
+    print_done(form, "Approval", done, f"approved in pool {pool}: {'; '.join(said)}", dry="dry run")
 
 
 @click.command()
@@ -88,34 +86,12 @@ def accept(session: Session, reason: str, yes: bool, dry_run: bool, wait: bool, 
     """Accept a rewritten branch: its head is recorded as one commit over what was before."""
     from reconciler import commands  # as above
 
-    async def say(context: Context) -> Mapping[str, Any]:
+    async def say(context: Context) -> None:
         done = await commands.accept(context, reason=reason, dry_run=dry_run)
-        _print(output, "Acceptance", done, f"accepted {done['accepted'][:12]} over {done['oldHead'][:12]}")
-        return done
+        line = f"accepted {done['accepted'][:12]} over {done['oldHead'][:12]}"
+        print_done(output, "Acceptance", done, line, dry="dry run")
 
     if dry_run:
-        return run(_preview(session, say))
+        return run(say_once(session, say))
     confirm("accept the rewritten branch", yes=yes)
-    return run(_then_wait(session, say, timeout if wait else None))
-
-
-async def _preview(session: Session, say: Callable[[Context], Awaitable[Mapping[str, Any]]]) -> int:
-    async with session.context() as context:
-        await say(context)
-        return 0
-
-
-async def _then_wait(
-    session: Session, say: Callable[[Context], Awaitable[Mapping[str, Any]]], within: float | None
-) -> int:
-    with progress() as report:
-        async with session.context(report) as context:
-            await say(context)
-            return await bring_to_nodes(context, within)
-
-
-def _print(form: str, kind: str, data: Mapping[str, Any], line: str) -> None:
-    if form == "table":
-        click.echo(f"{line} (dry run)" if data["dryRun"] else line)
-    else:
-        print_object(form, {"kind": kind, **data})
+    return run(say_and_bring(session, say, timeout if wait else None))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import dry_run, flag, fleet, output, reason, waiting
-from reconciler.cli.output import print_object
+from reconciler.cli.output import print_done
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
@@ -81,7 +81,7 @@ async def _release(
     with progress() as report:
         async with session.context(report) as context:
             done = await custody.release(context, node, restore=restore, reason=reason, dry_run=dry_run)
-            _print(form, "Release", done, f"node {node} is to be released")
+            print_done(form, "Release", done, f"node {node} is to be released")
             if dry_run or within is None:
                 return 0
             exit_code, found = await _bring(context, node, within)
@@ -95,7 +95,7 @@ async def _adopt(session: Session, node: str, reason: str, form: str, *, dry_run
         async with session.context(report) as context:
             done = await custody.adopt(context, node, reason=reason, dry_run=dry_run)
             source = f" from log {done['from']}" if done["from"] else ""
-            _print(form, "Adoption", done, f"node {node} is taken{source}")
+            print_done(form, "Adoption", done, f"node {node} is taken{source}")
             return 0 if dry_run or within is None else (await _bring(context, node, within))[0]
 
 
@@ -105,10 +105,3 @@ async def _bring(context: Context, node: str, within: float) -> tuple[int, NodeS
 
     _, status = await commands.sync(context, wait=True, within=within)
     return status.exit_code, next((found for found in status.nodes if found.name == node), None)
-
-
-def _print(form: str, kind: str, done: dict[str, Any], line: str) -> None:
-    if form == "table":
-        click.echo(f"{line} (dry run: nothing was recorded)" if done["dryRun"] else line)
-    else:
-        print_object(form, {"kind": kind, **done})

@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.history import LINE_COLUMNS
 from reconciler.cli.options import fleet, output
-from reconciler.cli.output import NONE, Column, Item, print_object, table, text_of
+from reconciler.cli.output import NONE, Column, Item, print_object, span, table, text_of
 from reconciler.cli.session import Session, run
 
 if TYPE_CHECKING:
@@ -106,12 +106,7 @@ def _written(value: Any, name: str = "") -> Any:
         return {key: '""' if item == "" and name in LABELS else _written(item, key) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_written(item, name) for item in value]
-    return _duration(value) if name in DURATIONS and isinstance(value, int) else value
-
-
-def _duration(seconds: int) -> str:
-    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
+    return span(value) if name in DURATIONS and isinstance(value, int) else value
 
 
 def _field(name: str, value: object, indent: int, width: int) -> Iterator[str]:

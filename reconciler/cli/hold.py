@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import dry_run, fleet, output, reason, waiting
-from reconciler.cli.output import FORMS, Column, age, print_list, print_object, short, table
-from reconciler.cli.progress import progress
+from reconciler.cli.output import FORMS, Column, age, print_done, print_list, print_object, short, table
 from reconciler.cli.session import Session, run
-from reconciler.cli.waiting import bring_to_nodes
+from reconciler.cli.waiting import say_and_bring, say_once
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.stages.context import Context
 
 HOLD_COLUMNS = (
     Column("NAME", lambda item: item["name"]),
@@ -77,39 +78,21 @@ def lift(
     session: Session, id: str, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str
 ) -> int:
     """End a hold: what Git says now comes into force again."""
+
+    async def say(context: Context) -> None:
+        from reconciler import commands  # not before it is needed: rendering's libraries take a while to load
+
+        done = await commands.lift_hold(context, id, reason=reason, dry_run=dry_run)
+        print_done(output, "LiftedHold", done, f"hold {id} lifted, pools {', '.join(done['pools'])}", dry="dry run")
+
     if dry_run:
-        return run(_preview(session, id, reason, output))
+        return run(say_once(session, say))
     confirm(f"lift hold {id}, so that Git's newer contents come into force", yes=yes)
-    return run(_lift(session, id, reason, output, timeout if wait else None))
+    return run(say_and_bring(session, say, timeout if wait else None))
 
 
 async def _holds(session: Session) -> list[dict[str, Any]]:
-    from reconciler import queries  # not before it is needed: rendering's libraries take a while to load
+    from reconciler import queries  # as above
 
     async with session.context() as context:
         return await queries.list_holds(context)
-
-
-async def _preview(session: Session, id: str, reason: str, form: str) -> int:
-    from reconciler import commands  # as above
-
-    async with session.context() as context:
-        _say(id, await commands.lift_hold(context, id, reason=reason, dry_run=True), form)
-        return 0
-
-
-def _say(id: str, lifted: Mapping[str, Any], form: str) -> None:
-    if form == "table":
-        dry = " (dry run)" if lifted["dryRun"] else ""
-        click.echo(f"hold {id} lifted, pools {', '.join(lifted['pools'])}{dry}")
-    else:
-        print_object(form, {"kind": "LiftedHold", **lifted})
-
-
-async def _lift(session: Session, id: str, reason: str, form: str, within: float | None) -> int:
-    from reconciler import commands  # as above
-
-    with progress() as report:
-        async with session.context(report) as context:
-            _say(id, await commands.lift_hold(context, id, reason=reason), form)
-            return await bring_to_nodes(context, within)

@@ -42,6 +42,14 @@ def print_list(form: str, items: Sequence[Item], columns: Sequence[Column], name
             click.echo(line)
 
 
+def print_done(form: str, kind: str, done: Item, line: str, *, dry: str = "dry run: nothing was recorded") -> None:
+    """What a verb did: as one line, which tells when nothing was (`dryRun`), or as an object."""
+    if form == "table":
+        click.echo(f"{line} ({dry})" if done["dryRun"] else line)
+    else:
+        print_object(form, {"kind": kind, **done})
+
+
 def print_object(form: str, fields: Item) -> None:
     """One object as JSON or YAML."""
     data = {"apiVersion": API_VERSION, **fields}
@@ -91,6 +99,12 @@ def age(moment: str | None, now: datetime | None = None) -> str:
 
 def _two(first: int, first_unit: str, second: int, second_unit: str) -> str:
     return f"{first}{first_unit}{second}{second_unit}" if second else f"{first}{first_unit}"
+
+
+def span(seconds: int) -> str:
+    """A length of time: `45s`, `5m`, `1h2m3s`."""
+    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"
 
 
 def count(number: int, noun: str) -> str:

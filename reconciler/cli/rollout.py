@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,13 @@ import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import Duration, dry_run, flag, fleet, option, output, reason, waiting
-from reconciler.cli.output import print_object
-from reconciler.cli.progress import progress
+from reconciler.cli.output import print_done
 from reconciler.cli.session import Session, run
-from reconciler.cli.waiting import bring_to_nodes
+from reconciler.cli.waiting import say_and_bring, say_once
 
 if TYPE_CHECKING:
+    from reconciler.cli.waiting import Say
     from reconciler.stages.context import Context
-
-    Say = Callable[[Context], Awaitable[dict[str, Any]]]
 
 now = flag("--now", help="Begin nodes outside of the pool's windows, too, for an hour; it is recorded.")
 
@@ -54,14 +52,14 @@ def pause(session: Session, pool: str, reason: str, until: datetime | None, dry_
     Several people may each have a lock; the pool goes on when the last one is lifted or has run out.
     """
 
-    async def say(context: Context) -> dict[str, Any]:
+    async def say(context: Context) -> None:
         from reconciler import control  # not before it is needed: rendering's libraries take a while to load
 
         done = await control.pause(context, pool, reason=reason, until=until, dry_run=dry_run)
         end = f" until {done['until']}" if done["until"] else ""
-        return _said(output, "Pause", done, f"pool {pool} paused under lock {done['lock']}{end}")
+        print_done(output, "Pause", done, f"pool {pool} paused under lock {done['lock']}{end}")
 
-    return run(_ask(session, say, None))
+    return run(say_once(session, say))
 
 
 @click.command()
@@ -78,12 +76,12 @@ def resume(
 ) -> int:
     """Lift a lock of a pool: your own, or with --lock another person's."""
 
-    async def say(context: Context) -> dict[str, Any]:
+    async def say(context: Context) -> None:
         from reconciler import control  # as above
 
         done = await control.resume(context, pool, lock=lock, reason=reason, dry_run=dry_run)
         left = f"; still paused under {', '.join(done['left'])}" if done["left"] else ""
-        return _said(output, "Resumption", done, f"lock {done['lock']} of pool {pool} lifted{left}")
+        print_done(output, "Resumption", done, f"lock {done['lock']} of pool {pool} lifted{left}")
 
     return run(_ask(session, say, timeout if wait and not dry_run else None))
 
@@ -102,15 +100,15 @@ def abort(session: Session, pool: str, reason: str, yes: bool, dry_run: bool, ou
     They stay so until the content changes, or `reconciler retry`. To take back what is done: `reconciler rollback`.
     """
 
-    async def say(context: Context) -> dict[str, Any]:
+    async def say(context: Context) -> None:
         from reconciler import control  # as above
 
         done = await control.abort(context, pool, reason=reason, dry_run=dry_run)
-        return _said(output, "Abortion", done, f"rollout {done['rollout'][:8]} of pool {pool} aborted")
+        print_done(output, "Abortion", done, f"rollout {done['rollout'][:8]} of pool {pool} aborted")
 
     if not dry_run:
         confirm(f"abort the rollout of pool {pool}", yes=yes)
-    return run(_ask(session, say, None))
+    return run(say_once(session, say))
 
 
 @click.command()
@@ -146,7 +144,7 @@ def retry(
     Also decides drift: what too many nodes have in common, and what is contested, is repaired.
     """
 
-    async def say(context: Context) -> dict[str, Any]:
+    async def say(context: Context) -> None:
         from reconciler import control  # as above
 
         done = await control.retry(context, pool, reason=reason, nodes=nodes, dry_run=dry_run)
@@ -156,22 +154,11 @@ def retry(
         parts += ["refusals lifted"] if done["files"] and not done["rollout"] else []
         parts += [f"{len(done['nodes'])} failed nodes forgiven"] if done["nodes"] else []
         parts += [f"drift of {', '.join(done['repairs'])} is repaired"] if done["repairs"] else []
-        return _said(output, "Retry", done, f"pool {pool}: {', '.join(parts)}")
+        print_done(output, "Retry", done, f"pool {pool}: {', '.join(parts)}")
 
     return run(_ask(session, say, timeout if wait and not dry_run else None))
 
 
-def _said(form: str, kind: str, done: dict[str, Any], line: str) -> dict[str, Any]:
-    if form == "table":
-        click.echo(f"{line} (dry run: nothing was recorded)" if done["dryRun"] else line)
-    else:
-        print_object(form, {"kind": kind, **done})
-    return done
-
-
 async def _ask(session: Session, say: Say, within: float | None) -> int:
     """Append; then wait `within` seconds for the nodes (None: do not)."""
-    with progress() as report:
-        async with session.context(report) as context:
-            await say(context)
-            return 0 if within is None else await bring_to_nodes(context, within)
+    return await (say_once(session, say) if within is None else say_and_bring(session, say, within))

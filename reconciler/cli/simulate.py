@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import Duration, flag, fleet, option, output
-from reconciler.cli.output import Column, count, print_object, table
+from reconciler.cli.output import Column, count, print_object, span, table
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
@@ -39,8 +39,8 @@ WAVES = (
     Column("WAVE", lambda item: item["wave"]),
     Column("KIND", lambda item: item["kind"]),
     Column("NODES", lambda item: item["nodes"]),
-    Column("BEGAN", lambda item: _long(item["began"])),
-    Column("ENDED", lambda item: None if item["ended"] is None else _long(item["ended"])),
+    Column("BEGAN", lambda item: span(item["began"])),
+    Column("ENDED", lambda item: None if item["ended"] is None else span(item["ended"])),
     Column("CONVERGED", lambda item: item["converged"]),
     Column("DEFERRED", lambda item: item["deferred"]),
     Column("FAILED", lambda item: item["failed"]),
@@ -145,12 +145,12 @@ def _simulate_fleet(session: Session, ref: str | None, script: Script) -> dict[s
 
 
 def _print(data: Mapping[str, Any]) -> None:
-    click.echo(f"{_verdict(data)} after {_long(data['seconds'])} of virtual time")
+    click.echo(f"{_verdict(data)} after {span(data['seconds'])} of virtual time")
     nodes = count(data["nodes"], "node")
     most = f"at most {data['mostDown']} taken down at once, {data['mostUnavailable']} unavailable in all"
     click.echo(f"{data['converged']} of {nodes} converged; {most}")
     for halt in data["halts"]:
-        click.echo(f"pool {halt['pool']} halted after {_long(halt['seconds'])}: {halt['reason']}")
+        click.echo(f"pool {halt['pool']} halted after {span(halt['seconds'])}: {halt['reason']}")
     for items, columns in ((data["pools"], POOLS), (data["waves"], WAVES)):
         if items:
             click.echo()
@@ -173,9 +173,3 @@ def _print_left(kind: str, nodes: Sequence[Mapping[str, Any]]) -> None:
         click.echo("\n".join(table(nodes[:SHOWN], columns)))
         if len(nodes) > SHOWN:
             click.echo(f"… and {len(nodes) - SHOWN} more: see -o json")
-
-
-def _long(seconds: int) -> str:
-    """`45s`, `5m`, `1h2m3s`."""
-    parts = ((seconds // 3600, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number) or "0s"

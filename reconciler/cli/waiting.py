@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.progress import progress
+from reconciler.cli.session import Session
+
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
+
+    Say = Callable[[Context], Awaitable[None]]
 
 
 async def bring_to_nodes(context: Context, within: float | None) -> int:
@@ -28,3 +34,18 @@ async def bring_to_nodes(context: Context, within: float | None) -> int:
                 click.echo(f"pool {pool.name} is blocked: {pool.blocked}", err=True)
         click.echo("the fleet is not (yet) as wanted: see `reconciler status`", err=True)
     return found.exit_code
+
+
+async def say_once(session: Session, say: Say) -> int:
+    """Append and say so, or only say what would be appended."""
+    async with session.context() as context:
+        await say(context)
+        return 0
+
+
+async def say_and_bring(session: Session, say: Say, within: float | None) -> int:
+    """Append, say so, and bring it to the nodes; the exit code."""
+    with progress() as report:
+        async with session.context(report) as context:
+            await say(context)
+            return await bring_to_nodes(context, within)
