@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,9 @@ NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_sinc
 KEPT_AT_RESET = ("cordoned", "released", "asked")
 """Columns that speak of the node, whatever machine it is."""
 
+KEPT_WITH_MACHINE = ("machine_id", "host_key", "cordoned")
+"""Columns that stay when only what was ours on the machine is over."""
+
 OUTSIDE = "outside"
 """`by` of a DriftRepaired that nobody here did."""
 
@@ -99,10 +102,7 @@ def baseline_captured(event: StoredEvent, body: BaselineCaptured, rows: Working)
 
 
 def node_reset(event: StoredEvent, body: NodeReset, rows: Working) -> None:
-    row = rows.get(NODE_STATES, *_key(event)) or {}
-    kept = {name: row.get(name) for name in KEPT_AT_RESET}
-    rows.drop(NODE_STATES, _key(event))
-    rows.put(NODE_STATES, _key(event), machine_id=body.machine_id, **kept)
+    _begin_anew(event, rows, KEPT_AT_RESET, machine_id=body.machine_id)
 
 
 def _both_states(event: StoredEvent) -> Iterator[Touched]:
@@ -148,21 +148,21 @@ def adoption_asked(event: StoredEvent, body: AdoptionAsked, rows: Working) -> No
 
 def node_released(event: StoredEvent, body: NodeReleased, rows: Working) -> None:
     released = {"reason": body.reason, "restored": body.restored, "at": event.recorded_at.isoformat()}
-    _begin_anew(event, rows, released=released)
+    _begin_anew(event, rows, KEPT_WITH_MACHINE, released=released)
 
 
 def node_adopted(event: StoredEvent, body: NodeAdopted, rows: Working) -> None:
     row = rows.get(NODE_STATES, *_key(event)) or {}
     if body.step or row.get("released"):
-        _begin_anew(event, rows)
+        _begin_anew(event, rows, KEPT_WITH_MACHINE)
     else:
         rows.put(NODE_STATES, _key(event), asked=None)
 
 
-def _begin_anew(event: StoredEvent, rows: Working, **columns: Any) -> None:
-    """Forget what was ours on the machine, but not which machine it is."""
+def _begin_anew(event: StoredEvent, rows: Working, keep: Sequence[str], **columns: Any) -> None:
+    """Forget all that was known of the node but the columns `keep`."""
     row = rows.get(NODE_STATES, *_key(event)) or {}
-    kept = {name: row.get(name) for name in ("machine_id", "host_key", "cordoned")}
+    kept = {name: row.get(name) for name in keep}
     rows.drop(NODE_STATES, _key(event))
     rows.put(NODE_STATES, _key(event), **kept, **columns)
 
