@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from reconciler.errors import UsageError
@@ -23,9 +24,7 @@ async def resolve_position(context: Context, text: str, *, pool: str | None = No
         return await _end_of_group(context, int(text.lstrip("#")))
     if text in ("previous", "last-good"):
         states = await states_in_force(context, pool=pool, limit=50)
-        if text == "last-good":
-            states = [state for state in states if await _completed_under(context, state, pool)]
-        wanted = states[1:2] if text == "previous" else states[:1]
+        wanted = states[1:2] if text == "previous" else await _last_good(context, states, pool)
         if not wanted:
             raise UsageError(f"there is no {text} state yet", where="point in time", remedy="see `reconciler history`")
         return await _end_of_group(context, wanted[0].position)
@@ -46,15 +45,23 @@ async def states_in_force(context: Context, *, pool: str | None = None, limit: i
     return list(found)[:limit]
 
 
+async def _last_good(context: Context, states: Iterable[StoredEvent], pool: str | None) -> list[StoredEvent]:
+    """The newest that is good, if any; those before it are not asked about."""
+    for state in states:
+        if await _completed_under(context, state, pool):
+            return [state]
+    return []
+
+
 async def _completed_under(context: Context, state: StoredEvent, pool: str | None) -> bool:
     """Whether some rollout that this state caused was completed without a failed node."""
+    if isinstance(state.body, (RolledBack, HoldLifted)):
+        return True
     completed = await context.log.read(
         EventFilter(context.name, types=("RolloutCompleted",), pool=pool, correlation_id=state.correlation_id)
     )
-    good = any(
-        isinstance(done.body, RolloutCompleted) and done.body.converged and not done.body.failed for done in completed
-    )
-    return good or isinstance(state.body, (RolledBack, HoldLifted))
+    bodies = [done.body for done in completed if isinstance(done.body, RolloutCompleted)]
+    return any(body.converged and not body.failed for body in bodies)
 
 
 async def _end_of_group(context: Context, position: int) -> int:
