@@ -208,17 +208,11 @@ class _PoolPlan:
         Nodes that come back after the end of a rollout are caught up without canaries, soak or approval: it does not
         end before these are through while somebody may still come.
         """
-        coming = any(node.behind and not (node.content_failed or self._refused(node)) for node in self.view.nodes)
-        if coming and is_held(self.view, rollout, self.now):
+        nodes, refused = self.view.nodes, self.view.refused
+        coming = [node for node in nodes if node.behind and not (node.content_failed or node.target in refused)]
+        if any(node.step for node in nodes) or (coming and is_held(self.view, rollout, self.now)):
             return False
-        return all(
-            node.step is None
-            and (not node.behind or bool(node.out) or node.tried or node.content_failed or self._refused(node))
-            for node in self.view.nodes
-        )
-
-    def _refused(self, node: NodeView) -> bool:
-        return node.target in self.view.refused
+        return all(node.out or node.tried for node in coming)
 
     def _completed(self, rollout: RolloutView) -> RolloutCompleted:
         failed = tuple(node.name for node in self.behind if node.content_failed)
