@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -369,6 +369,17 @@ class SshRig(DirectoryRig):
     def mend(self) -> None:
         self.node.read_only(False)
         self.node.free()
+
+
+async def rig_of(name: str, request: pytest.FixtureRequest, directory: Path) -> AsyncIterator[DirectoryRig]:
+    """For a fixture: the module's `node` for `sshd`, else a directory and the shell of this name."""
+    rig: DirectoryRig
+    if name == "sshd":
+        rig = SshRig(request.getfixturevalue("node"))
+    else:
+        rig = LocalRig(directory / "root", shell(name, directory / "bin"))
+    yield rig
+    await rig.transport.close()
 
 
 def need_sshd() -> None:

@@ -16,7 +16,7 @@ from reconciler.work.inline import InlineRunner
 from tests.conformance.transport import FIRST, MAIN, POLICY, SECOND, apply, observe, on_disk
 from tests.conformance.verbs import hook
 from tests.integration.test_node_crash import spring, trap
-from tests.nodes import DirectoryRig, FixedClock, LocalRig, SshRig, one_node, shell
+from tests.nodes import DirectoryRig, FixedClock, LocalRig, SshRig, one_node, rig_of, shell
 
 ODD = ("", "two  words", "*", "$(id)", "a'b\"c\\d", "日本", "line\n", "-n", "~")
 SAY = 'for word; do printf "<%s>" "$word"; done'
@@ -29,13 +29,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
 
 @pytest.fixture(params=["dash", "busybox", "bash", "sshd"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DirectoryRig]:
-    rig: DirectoryRig
-    if request.param == "sshd":
-        rig = SshRig(request.getfixturevalue("node"))
-    else:
-        rig = LocalRig(tmp_path / "root", shell(request.param, tmp_path / "bin"))
-    yield rig
-    await rig.transport.close()
+    async for rig in rig_of(request.param, request, tmp_path):
+        yield rig
 
 
 @pytest.fixture

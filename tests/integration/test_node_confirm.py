@@ -14,7 +14,7 @@ from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.conformance.transport import ACTED, CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, observe, on_disk, revert
 from tests.conformance.verbs import adopted, confirm, release
 from tests.integration.test_node_crash import leftovers, seen_inside, spring, trap
-from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
+from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, rig_of, shell
 
 OWN = {MAIN: b"mine\n", POLICY: None, DROP_IN: None, CA: None}
 HOUR = 3600
@@ -42,13 +42,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[LocalRig]:
 
 @pytest.fixture(params=["busybox", "sshd"])
 async def each(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DirectoryRig]:
-    rig: DirectoryRig
-    if request.param == "sshd":
-        rig = SshRig(request.getfixturevalue("node"))
-    else:
-        rig = LocalRig(tmp_path / "root", shell(request.param, tmp_path / "bin"))
-    yield rig
-    await rig.transport.close()
+    async for rig in rig_of(request.param, request, tmp_path):
+        yield rig
 
 
 def operate(rig: DirectoryRig, *words: str) -> subprocess.CompletedProcess[str]:

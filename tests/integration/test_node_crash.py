@@ -14,7 +14,7 @@ import pytest
 from reconciler.errors import NodeUnreachable
 from reconciler.transport.sandbox import SandboxNode, put_program
 from tests.conformance.transport import ACTED, CA, DROP_IN, MAIN, POLICY, apply, manifest, observe, on_disk
-from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
+from tests.nodes import DirectoryRig, LocalRig, one_node, rig_of
 
 OLD = {
     MAIN: b'unqualified-search-registries = ["old.example.com"]\n',
@@ -68,13 +68,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxNode]:
 
 @pytest.fixture(params=["ash", "bash", "sshd"])
 async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DirectoryRig]:
-    rig: DirectoryRig
-    if request.param == "sshd":
-        rig = SshRig(request.getfixturevalue("node"))
-    else:
-        rig = LocalRig(tmp_path / "root", shell(request.param, tmp_path / "bin"))
-    yield rig
-    await rig.transport.close()
+    async for rig in rig_of(request.param, request, tmp_path):
+        yield rig
 
 
 def seen_inside(rig: DirectoryRig, path: str) -> str:
