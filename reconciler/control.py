@@ -30,13 +30,13 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.status import files_to_come, fleet_status
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.registries.model import digest
 from reconciler.rollout.drift import contested, read_drift
+from reconciler.rollout.plan import STOPPED
 from reconciler.stages.context import Context, anew
 from reconciler.stages.view import waiting_rollout
 
-STOPPED = ("halted", "aborted")
 STATUS = "see `reconciler get pools`"
 WINDOW_OVERRIDE = timedelta(hours=1)
 """How long a person's `--now` lets nodes be begun outside of the windows."""
@@ -149,7 +149,7 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
     """End the pool's rollout where it is: nodes in hand are finished, no other is begun with this content."""
 
     def ask(now: Snapshot, row: Row) -> Asked:
-        rollout = _rollout(now, row)
+        rollout = rollout_of(now.rows, row)
         if rollout is None or rollout["state"] not in ("progressing", "halted"):
             raise UsageError(f"no rollout of pool {pool} is under way", remedy=STATUS)
         body = RolloutAborted(pool, rollout["rollout"], reason)
@@ -170,7 +170,7 @@ async def retry(
     def ask(now: Snapshot, row: Row) -> Asked:
         _check_nodes(now, pool, nodes)
         repairs = _repairs(context, now, row, nodes, reason)
-        rollout = _rollout(now, row)
+        rollout = rollout_of(now.rows, row)
         if nodes:
             if not repairs:
                 remedy = "see `reconciler status`"
@@ -244,10 +244,6 @@ def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[
         raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
     coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
     return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
-
-
-def _rollout(now: Snapshot, row: Row) -> Row | None:
-    return now.one(ROLLOUTS, now.fleet, row["pool"], row["rollout"]) if row["rollout"] else None
 
 
 def _failed(now: Snapshot, pool: str) -> set[str]:

@@ -15,7 +15,7 @@ from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.conditions import Condition, node_conditions, pool_conditions
 from reconciler.projections.desired import Desired
 from reconciler.projections.status import FleetStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, Row
+from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, Row, rollout_of
 from reconciler.queries import history
 from reconciler.rollout.windows import closed, next_opening
 from reconciler.stages.context import Context
@@ -115,8 +115,8 @@ async def describe_rollout(context: Context, name: str) -> dict[str, Any]:
 
 def _find_rollout(snapshot: Snapshot, name: str) -> Row:
     pool = snapshot.one(POOLS, snapshot.fleet, name)
-    if pool and pool["rollout"]:
-        return snapshot.table(ROLLOUTS)[snapshot.fleet, name, pool["rollout"]]
+    if pool and (rollout := rollout_of(snapshot.rows, pool)):
+        return rollout
     found = [row for row in snapshot.table(ROLLOUTS).values() if len(name) >= 4 and row["rollout"].startswith(name)]
     if len(found) != 1:
         what = f"{len(found)} rollouts begin with {name}" if found else f"there is no rollout {name}"
@@ -161,7 +161,7 @@ async def describe_pool(context: Context, name: str) -> dict[str, Any]:
     row = pool_row(snapshot, name)
     found = fleet_status(context.name, snapshot.rows)
     pool = next(pool for pool in found.pools if pool.name == name)
-    rollout = snapshot.one(ROLLOUTS, context.name, name, row["rollout"]) if row["rollout"] else None
+    rollout = rollout_of(snapshot.rows, row)
     waits, stage = waiting_rollout(snapshot, row)
     shut = closed(row["spec"]["windows"], now)
     opening = next_opening(row["spec"]["windows"], now) if shut else None

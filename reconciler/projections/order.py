@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.projections.desired import base_of, wanted_row
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Key, Row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Key, Row, rollout_of
+from reconciler.rollout.plan import STOPPED
 
 Rows = Mapping[str, Mapping[Key, Row]]
 
@@ -24,9 +25,9 @@ def lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
         return f"waits for pool {pool}, which is not there"
     if row["commit"] != commit:
         return f"waits for pool {pool}, which has not taken commit {(commit or 'none')[:12]}"
-    rollout = rows.get(ROLLOUTS.name, {}).get((fleet, pool, row["rollout"] or "")) or {}
+    rollout = rollout_of(rows, row) or {}
     state, targets = rollout.get("state"), rollout.get("targets") or {}
-    if state in ("progressing", "halted", "aborted"):
+    if state in ("progressing", *STOPPED):
         return f"waits for pool {pool}, whose rollout is {state}"
     for (_, name), node in sorted(rows.get(NODES.name, {}).items()):
         if node["pool"] == pool and _is_behind(fleet, rows, pool, name, targets):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
-from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, ROLLOUTS, Key, Row
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
 
 FilesState = Literal[
@@ -183,7 +183,7 @@ def _pool_status(
 ) -> PoolStatus:
     row = rows[POOLS.name][fleet, name]
     mine = [node for node in nodes if node.pool == name]
-    rollout = rows.get(ROLLOUTS.name, {}).get((fleet, name, row["rollout"] or "")) or {}
+    rollout = rollout_of(rows, row) or {}
     held = sorted(
         {
             str(hold["hold"])

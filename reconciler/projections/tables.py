@@ -205,6 +205,11 @@ ROLLOUTS = Table(
 TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS)
 
 
+def rollout_of(rows: Mapping[str, Mapping[Key, Row]], pool: Row) -> Row | None:
+    """The row of a pool's latest rollout, from the pool's own; None before the first."""
+    return rows.get(ROLLOUTS.name, {}).get((*POOLS.key_of(pool), pool["rollout"] or ""))
+
+
 @dataclass
 class Working:
     """The rows a batch of events reads and writes: key → row, None where there is none."""

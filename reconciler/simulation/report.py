@@ -18,7 +18,8 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.status import FleetStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import NODE_STATES, POOLS, ROLLOUTS
+from reconciler.projections.tables import NODE_STATES, POOLS, rollout_of
+from reconciler.rollout.plan import STOPPED
 from reconciler.simulation.run import End
 from reconciler.simulation.world import World
 
@@ -71,7 +72,7 @@ def _deferral(snapshot: Snapshot, node: str) -> str:
 def _ends(
     status: FleetStatus, pools: Sequence[Mapping[str, Any]], left: Mapping[str, Sequence[object]], *, late: bool
 ) -> str:
-    if any(pool["rollout"] in ("halted", "aborted") for pool in pools):
+    if any(pool["rollout"] in STOPPED for pool in pools):
         return "halted"
     if left["failed"]:
         return "failed"
@@ -83,7 +84,7 @@ def _pool(
     world: World, snapshot: Snapshot, pool: PoolStatus, left: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, Any]:
     row = snapshot.table(POOLS)[snapshot.fleet, pool.name]
-    rollout = snapshot.one(ROLLOUTS, snapshot.fleet, pool.name, row["rollout"] or "") or {}
+    rollout = rollout_of(snapshot.rows, row) or {}
     return {
         "name": pool.name,
         "nodes": pool.machines,

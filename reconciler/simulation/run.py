@@ -12,7 +12,7 @@ from reconciler import commands, control
 from reconciler.cycle import Pass, run_pass
 from reconciler.errors import UsageError
 from reconciler.ports import Snapshot
-from reconciler.projections.tables import FLEETS, POOLS, ROLLOUTS
+from reconciler.projections.tables import FLEETS, POOLS, rollout_of
 from reconciler.rollout.plan import Planner, plan_pool
 from reconciler.simulation.faults import Fault
 from reconciler.simulation.world import OWNER, World
@@ -138,8 +138,7 @@ async def _wake(world: World, done: Pass, terms: Terms, ahead: Sequence[float], 
 def _is_over(world: World, snapshot: Snapshot, done: Pass) -> bool:
     """Every rollout is complete, and whoever waits is in trouble that does not end."""
     for rolled in done.pools:
-        row = snapshot.table(POOLS)[snapshot.fleet, rolled.pool]
-        rollout = snapshot.one(ROLLOUTS, snapshot.fleet, rolled.pool, row["rollout"] or "")
+        rollout = rollout_of(snapshot.rows, snapshot.table(POOLS)[snapshot.fleet, rolled.pool])
         if rollout is not None and rollout["state"] == "progressing":
             return False
         if not rolled.waits.keys() <= world.troubled.keys():

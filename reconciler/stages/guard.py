@@ -19,7 +19,7 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import EventFilter, ImagesRequest, NodeImages, Snapshot
 from reconciler.projections.desired import Desired, Version, shadowed_out
 from reconciler.projections.guard_state import NOT_JUDGED, GuardState
-from reconciler.projections.tables import GUARDS, NODE_STATES, POOLS, RENDERS, ROLLOUTS
+from reconciler.projections.tables import GUARDS, NODE_STATES, POOLS, RENDERS, rollout_of
 from reconciler.registries.guard import GuardReport, Override, judge
 from reconciler.registries.model import Resource
 from reconciler.registries.warnings import annotations_of
@@ -168,8 +168,8 @@ async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Ans
 
 def _established(snapshot: Snapshot, pool: Pool) -> Collection[str]:
     """The file sets that the pool has completed: a node that comes later is judged by its own images alone."""
-    row = snapshot.one(POOLS, snapshot.fleet, pool.name) or {}
-    rollout = snapshot.one(ROLLOUTS, snapshot.fleet, pool.name, row.get("rollout") or "") or {}
+    row = snapshot.one(POOLS, snapshot.fleet, pool.name)
+    rollout = (rollout_of(snapshot.rows, row) if row else None) or {}
     return set(rollout["targets"].values()) if rollout.get("state") == "completed" else ()
 
 

@@ -12,7 +12,7 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import base_of
 from reconciler.projections.order import ahead
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, ROLLOUTS, Row
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
@@ -48,7 +48,7 @@ class Look:
 async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
     """The pool, and its nodes in the order of their turns."""
     row = snapshot.table(POOLS)[snapshot.fleet, name]
-    rollout = snapshot.one(ROLLOUTS, snapshot.fleet, name, row["rollout"]) if row["rollout"] else None
+    rollout = rollout_of(snapshot.rows, row)
     view = PoolView(
         Pool(name, row["spec"]),
         (),
@@ -94,7 +94,7 @@ def locks(row: Row, now: datetime) -> tuple[str, ...]:
 
 def waiting_rollout(now: Snapshot, row: Row) -> tuple[Row | None, str]:
     """The pool's rollout that wants a person's approval, and the stage that it has come to."""
-    rollout = now.one(ROLLOUTS, now.fleet, row["pool"], row["rollout"]) if row["rollout"] else None
+    rollout = rollout_of(now.rows, row)
     if rollout is None or rollout["state"] != "progressing" or rollout["kind"] != "rollout":
         return None, ""
     stage = {"always": "start", "afterCanary": "canary"}.get(row["spec"]["approval"], "")
