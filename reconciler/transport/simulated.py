@@ -91,7 +91,8 @@ class SimulatedTransport(MemoryTransport):
             return receipt
         restarts = any(action.startswith("restart:") for action in request.actions)
         acted = bool(receipt.action)
-        reason: Reason = "restarting" if restarts and acted else "touched"
+        # One that was to restart and failed before it did was never down, and is not of those touched without going down.
+        reason: Reason | None = "touched" if not restarts else "restarting" if acted else None
         seconds = self._pace.answer + (self._pace.write if receipt.written or receipt.restored else 0)
         if acted:  # twice where the old files were put back
             action = self._pace.restart if restarts else self._pace.reload
@@ -102,10 +103,12 @@ class SimulatedTransport(MemoryTransport):
         await asyncio.shield(task)
         return receipt
 
-    async def _last(self, node: str, reason: Reason, seconds: float) -> None:
-        self._availability.mark(node, reason, on=True)
+    async def _last(self, node: str, reason: Reason | None, seconds: float) -> None:
+        if reason is not None:
+            self._availability.mark(node, reason, on=True)
         await self._clock.sleep(seconds)
-        self._availability.mark(node, reason, on=False)
+        if reason is not None:
+            self._availability.mark(node, reason, on=False)
 
 
 class SimulatedDrainer:
