@@ -27,6 +27,7 @@ from tests.conftest import Server
 from tests.integration.test_store_append_only import libpq
 
 SQL = data_path("migrations") / "sql"
+REVISIONS = ["2026_11_23", "2026_11_26"]
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def migrated(database_url: str) -> Iterator[sa.Connection]:
 
 
 def test_upgrade_from_empty_and_again(empty_database: str) -> None:
-    assert pending(empty_database) == ["2026_11_23"]
-    assert check(empty_database) == ["migration 2026_11_23 is pending: run `reconciler db upgrade`"]
+    assert pending(empty_database) == REVISIONS
+    assert check(empty_database) == [f"migration {name} is pending: run `reconciler db upgrade`" for name in REVISIONS]
     upgrade(empty_database)
     assert (pending(empty_database), check(empty_database)) == ([], [])
     upgrade(empty_database)
@@ -71,7 +72,7 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(empty_database: str)
     with psycopg.connect(libpq(empty_database)) as connection:
         tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert ("events",) not in tables
-    assert pending(empty_database) == ["2026_11_23"]
+    assert pending(empty_database) == REVISIONS
 
 
 def test_there_is_no_way_down() -> None:
