@@ -26,9 +26,12 @@ def lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
     if row["commit"] != commit:
         return f"waits for pool {pool}, which has not taken commit {(commit or 'none')[:12]}"
     rollout = rollout_of(rows, row) or {}
-    state, targets = rollout.get("state"), rollout.get("targets") or {}
+    state = rollout.get("state")
     if state in ("progressing", *STOPPED):
         return f"waits for pool {pool}, whose rollout is {state}"
+    # A superseded rollout has completed nothing, also where its content is wanted again.
+    ended = rollout if state == "completed" else row["completed"] or {}
+    targets = ended.get("targets") or {}
     for (_, name), node in sorted(rows.get(NODES.name, {}).items()):
         if node["pool"] == pool and _is_behind(fleet, rows, pool, name, targets):
             return f"waits for pool {pool}: {name} does not have the content yet"

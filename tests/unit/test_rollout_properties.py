@@ -241,7 +241,8 @@ class _Past:
             case "StepStarted":
                 self.step[body.step] = body.rollout
             case "NodeConverged":
-                self.converged[self.step[body.step]][body.node] = event.recorded_at
+                # The first time: a canary whose files are repaired later does not soak again.
+                self.converged[self.step[body.step]].setdefault(body.node, event.recorded_at)
 
     def check(self, event: StoredEvent, step: StepStarted, pool: Pool) -> None:
         rollout = self.started[step.rollout]
@@ -299,7 +300,35 @@ FULL = Scenario(
 )
 """A node that was to restart fails before it does, while another one is touched."""
 
+AGAIN = Scenario(
+    [
+        ({"canary": {"nodes": 0}, "drain": DRAIN, "maxUnavailable": 1}, 3),
+        ({"canary": {"nodes": 0}, "after": ["p0"]}, 2),
+    ],
+    commits=[(0, 0), (2268, 1), (3920, 0)],
+    asks=[(298, "pause", 0), (318, "pause", 1)],
+    deaths=(("between-nodes", 1), None),
+    pace=Pace(drain=100),
+    seed=2,
+)
+"""Content whose rollout was superseded is wanted again: nobody has completed it yet."""
 
+REPAIRED = Scenario(
+    [({"canary": {"nodes": 2, "soak": "10m"}, "disruption": {"profile": "minimal"}}, 9)],
+    commits=[(0, 0)],
+    faults=[
+        (1, "lose-placed", 60, 210),
+        (1, "drift", 2553, 134),
+        (5, "unreachable", 256, 5156),
+        (8, "health", 320, 1924),
+    ],
+    pace=Pace(answer=2),
+)
+"""A canary is repaired long after its soak, while the rollout that it led is halted."""
+
+
+@example(AGAIN)
+@example(REPAIRED)
 @example(LOST)
 @example(FULL)
 @example(REFUSED_AND_BACK)
