@@ -91,7 +91,7 @@ class SimulatedTransport(MemoryTransport):
             return receipt
         restarts = any(action.startswith("restart:") for action in request.actions)
         acted = bool(receipt.action)
-        # One that was to restart and failed before it did was never down, and is not of those touched without going down.
+        # One that was to restart and failed before it did was never down, nor is it touched without going down.
         reason: Reason | None = "touched" if not restarts else "restarting" if acted else None
         seconds = self._pace.answer + (self._pace.write if receipt.written or receipt.restored else 0)
         if acted:  # twice where the old files were put back
