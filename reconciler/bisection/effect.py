@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.bisection.states import Past, State, Wish
 from reconciler.events.catalogue import RolledBack
-from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.projections.desired import Desired
 from reconciler.projections.tables import HOLDS
 from reconciler.registries.lint_hosts import Kind, kind_of
 from reconciler.stages.context import Context
@@ -37,10 +37,7 @@ async def changed_resources(context: Context, state: State, before: Wish, after:
 
 async def _contents(context: Context, position: int, scope: Scope) -> dict[str, str]:
     desired = Desired(context.name, (await context.snapshot(position)).rows)
-    if scope.pool not in desired.pools:
-        return {}
-    used = shadowed_out(desired.in_force(*scope), desired.pools[scope.pool])
-    return {version.resource: version.content for version in used}
+    return {name: version.content for name, version in desired.in_force(*scope).items()}
 
 
 async def undo(
