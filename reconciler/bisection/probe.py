@@ -14,7 +14,7 @@ from typing import Any
 from reconciler import commands, control
 from reconciler.bisection.effect import changed_resources, file_differences, undo
 from reconciler.bisection.search import Judgement, Search
-from reconciler.bisection.states import Past, State, between, event_data
+from reconciler.bisection.states import PROBING, Past, State, between, event_data
 from reconciler.cycle import run_pass
 from reconciler.errors import InputRejected, NotConverged, TimedOut, UsageError
 from reconciler.ports import Snapshot
@@ -62,7 +62,7 @@ class _Run:
     @property
     def reason(self) -> str:
         """By which the holds of this bisection are known."""
-        return f"bisect from #{self.ends[0]} to #{self.ends[1]} with a probe; left over if no bisect runs: lift it"
+        return f"{PROBING}{self.ends[0]} to #{self.ends[1]} with a probe; left over if no bisect runs: lift it"
 
     def candidate(self, number: int, snapshot: Snapshot, about: Mapping[str, Any]) -> Candidate:
         row = snapshot.one(NODES, snapshot.fleet, self.node) or {}

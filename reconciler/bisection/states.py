@@ -7,12 +7,13 @@ recorded for exactly its inputs; only where there are none are they rendered, by
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import BaselineCaptured, CommitObserved, FilesRendered
+from reconciler.events.catalogue import BaselineCaptured, CommitObserved, FilesRendered, HoldLifted, RolledBack
+from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, base_files_of, base_of
@@ -28,6 +29,10 @@ from reconciler.stages.traces import Scope
 
 BEGINNINGS = (*STATE_TYPES, BaselineCaptured.__name__)
 """The events that begin a state; of those in one append group the first here stands for it."""
+
+PROBING = "bisect from #"
+"""How the reasons of holds begin under which a probe is run. Those are no states to be found: a second bisection would
+find the first one."""
 
 _TABLES = (RESOURCES, POOLS, NODES, NODE_STATES, HOLDS)
 
@@ -83,18 +88,36 @@ async def between(context: Context, good: str, bad: str | None, pool: str | None
 class Past:
     """What nodes should have had at positions of the log. What is not recorded is rendered once, and kept here only."""
 
-    def __init__(self, context: Context, recorded: Mapping[tuple[str, str, str], FilesRendered]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        recorded: Mapping[tuple[str, str, str], FilesRendered],
+        baselines: Mapping[str, Sequence[tuple[int, BaselineCaptured]]],
+        probing: Collection[str],
+    ) -> None:
         self._context = context
         self._recorded = recorded
+        self._baselines = baselines
+        self._probing = probing
         self._rendered: dict[tuple[str, str, str], Ours | None] = {}
         self._contents: dict[str, bytes] = {}
 
     @classmethod
     async def of(cls, context: Context) -> Past:
-        """With all file sets that the log has, by pool, base and inputs."""
-        events = await context.log.read(EventFilter(context.name, types=(FilesRendered.__name__,)))
-        bodies = [event.body for event in events if isinstance(event.body, FilesRendered)]
-        return cls(context, {(body.pool, body.base, body.inputs): body for body in bodies})
+        """With all file sets that the log has, by pool, base and inputs; all baselines, by node; and the holds of
+        probes."""
+        types = (FilesRendered.__name__, BaselineCaptured.__name__, RolledBack.__name__)
+        recorded: dict[tuple[str, str, str], FilesRendered] = {}
+        baselines: dict[str, list[tuple[int, BaselineCaptured]]] = {}
+        probing: set[str] = set()
+        for event in await context.log.read(EventFilter(context.name, types=types)):
+            if isinstance(event.body, FilesRendered):
+                recorded[event.body.pool, event.body.base, event.body.inputs] = event.body
+            elif isinstance(event.body, BaselineCaptured):
+                baselines.setdefault(event.body.node, []).append((event.position, event.body))
+            elif isinstance(event.body, RolledBack) and event.body.reason.startswith(PROBING):
+                probing.add(event.body.hold)
+        return cls(context, recorded, baselines, probing)
 
     async def at(self, position: int, names: Iterable[str] | None = None) -> tuple[Snapshot, dict[str, Wish]]:
         """The wishes at the end of the append group of `position`, for these nodes or all; a node of which the wish is
@@ -105,14 +128,14 @@ class Past:
         found: dict[str, Wish] = {}
         once: dict[tuple[str, str, str], Ours | None] = {}
         for name in desired.nodes if names is None else names:
-            unit = _unit(snapshot, desired, name, held)
+            state = self._state(snapshot, name)
+            unit = _unit(snapshot, desired, name, state, held)
             if unit is None:
                 continue
             key = (unit.pool, unit.node, unit.base)
             if key not in once:
                 once[key] = await self._ours(desired, unit)
             if ours := once[key]:
-                state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
                 found[name] = _wish(unit, state, ours)
         return snapshot, found
 
@@ -158,9 +181,20 @@ class Past:
         for event in await self._context.log.read(wanted):
             if isinstance(event.body, BaselineCaptured) and event.body.node not in names:
                 continue
+            if isinstance(event.body, (RolledBack, HoldLifted)) and event.body.hold in self._probing:
+                continue
             first = groups.setdefault(event.group, event)
             groups[event.group] = min(first, event, key=lambda one: BEGINNINGS.index(one.type))
         return [groups[group] for group in sorted(groups)]
+
+    def _state(self, snapshot: Snapshot, name: str) -> Mapping[str, Any]:
+        """The node's state; before its first observation with the base that was found then, since nobody but us
+        changes that: a commit that was recorded before the nodes were seen is a state of theirs, too."""
+        state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
+        later = (body for position, body in self._baselines.get(name, ()) if position > snapshot.position)
+        if state.get("base") or (first := next(later, None)) is None:
+            return state
+        return {**state, "base": first.base, "base_files": plain(first.files)}
 
     async def _ours(self, desired: Desired, unit: Unit) -> Ours | None:
         chosen, inputs = await inputs_of(self._context, desired, unit)
@@ -177,12 +211,13 @@ class Past:
         return self._rendered[key]
 
 
-def _unit(snapshot: Snapshot, desired: Desired, name: str, held: Collection[str]) -> Unit | None:
-    """What the node's files are rendered from; None before it was observed, or before its pool took a commit."""
+def _unit(
+    snapshot: Snapshot, desired: Desired, name: str, state: Mapping[str, Any], held: Collection[str]
+) -> Unit | None:
+    """What the node's files are rendered from; None where it was never observed, or before its pool took a commit."""
     node = desired.nodes.get(name)
     if node is None or node.pool not in desired.pools:
         return None
-    state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
     row = snapshot.one(POOLS, snapshot.fleet, node.pool) or {}
     base = base_of(snapshot.fleet, snapshot.rows, node.pool, state)
     if base is None or row.get("commit") is None:

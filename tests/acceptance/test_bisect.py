@@ -166,15 +166,15 @@ async def test_probe(tmp_path: Path) -> None:
 
     assert past.step_of(found["first"]) == "g"
     assert len(probe.seen) <= 4, "nine states"
-    assert [item["judgement"] for item in found["probed"]] == [
-        "bad" if name >= "g" else "good" for name in probe.seen
-    ]
+    assert [item["judgement"] for item in found["probed"]] == ["bad" if name >= "g" else "good" for name in probe.seen]
     assert [item["to"].count("g.corp") - item["from"].count("g.corp") for item in found["differences"]][0] > 0
     assert found["undo"] == [f"reconciler rollback --to '#{past.begins['g']}' --resource Image/cluster --reason TEXT"]
     assert past.files() == before
     assert await queries.list_holds(past.world.context) == []
     assert await past.events("RolledBack") == ["RolledBack"] * len(probe.seen)
     assert (await past.world.status()).exit_code == 0
+    _, again = await probe_candidates(past.world.context, good=past.point("a"), bad=None, node="eu-1")
+    assert "".join(past.step_of(one.event) for one in again) == LETTERS[1:], "what probes did is no state"
 
 
 async def test_probe_that_skips(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ async def test_what_is_refused_before_the_first_step(tmp_path: Path) -> None:
     for asked, what in (
         ({"node": "mars-1"}, "no node mars-1"),
         ({"node": "eu-1", "bad": past.point("a")}, "is not before"),
-        ({"node": "eu-1", "good": "#2"}, "nothing was wanted on eu-1"),
+        ({"node": "eu-1", "good": "#1"}, "nothing was wanted on eu-1"),
         ({"node": "eu-1", "good": f"#{past.ends['j'] - 1}"}, "are the same"),
     ):
         with pytest.raises(UsageError, match=what):

