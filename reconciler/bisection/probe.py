@@ -33,7 +33,8 @@ NOT_RUN = (126, 127)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A state to be probed: what `--dry-run` lists, and what a probe is told of."""
+    """A state to be probed: what `--dry-run` lists, and what a probe is told of. `position` is that of the event that
+    began it, `event` (see `event_data`) is empty for the good point itself."""
 
     node: str
     pool: str
@@ -69,8 +70,8 @@ class _Run:
         return Candidate(self.node, row["pool"], row["spec"]["address"], self.position(number), about)
 
     def position(self, number: int) -> int:
-        """Where state `number` ends; 0 is the good point itself."""
-        return self.states[number - 1].position if number else self.ends[0]
+        """What state `number` is known by: the event that began it; 0 is the good point itself."""
+        return self.states[number - 1].event.position if number else self.ends[0]
 
 
 async def probe_candidates(

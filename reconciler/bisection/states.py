@@ -1,7 +1,7 @@
 """The states that nodes should have been in, one after the other, told from the log. Nothing is recorded or asked.
 
-A state begins with an append group that changes what is in force: a commit, a rollback, the end of a hold, a baseline.
-One pass may record many commits and render the last one only; here each is a state of its own. Its files are those
+A state begins with an append group that changes what is in force: a commit, a rollback, the end of a hold, another
+host. One pass may record many commits and render the last one only; here each is a state of its own. Its files are those
 recorded for exactly its inputs; only where there are none are they rendered, by today's renderer.
 """
 
@@ -27,12 +27,18 @@ from reconciler.stages.points import STATE_TYPES, resolve_position
 from reconciler.stages.project import Unit, decode_origins, inputs_of, render_unit
 from reconciler.stages.traces import Scope
 
-BEGINNINGS = (*STATE_TYPES, BaselineCaptured.__name__)
-"""The events that begin a state; of those in one append group the first here stands for it."""
+BEGINNINGS = (
+    *STATE_TYPES, "BaselineCaptured", "NodeReset", "NodeRenamed", "NodeReleased", "CommitRejected",
+)  # fmt: skip
+"""The events that may begin a state (what one pool rejects may change the inventory all the same); of those in one
+append group the first here stands for it."""
 
 PROBING = "bisect from #"
 """How the reasons of holds begin under which a probe is run. Those are no states to be found: a second bisection would
 find the first one."""
+
+MANY = 100
+"""After so many states people are told how far it is."""
 
 _TABLES = (RESOURCES, POOLS, NODES, NODE_STATES, HOLDS)
 
@@ -150,7 +156,8 @@ class Past:
             if any(now[name].files != last[name].files for name in names):
                 found.append(State(event, snapshot.position, now, last))
             last = now
-            self._context.progress(Progress("bisect", "states looked at", number, len(events)))
+            if number % MANY == 0:
+                self._context.progress(Progress("bisect", "states looked at", number, len(events)))
         return found
 
     async def contents(self, wish: Wish) -> Files:
@@ -179,9 +186,9 @@ class Past:
         wanted = EventFilter(self._context.name, after=after, until=until, types=BEGINNINGS)
         groups: dict[int, StoredEvent] = {}
         for event in await self._context.log.read(wanted):
-            if isinstance(event.body, BaselineCaptured) and event.body.node not in names:
-                continue
-            if isinstance(event.body, (RolledBack, HoldLifted)) and event.body.hold in self._probing:
+            about = event.columns.get("node")
+            probing = isinstance(event.body, (RolledBack, HoldLifted)) and event.body.hold in self._probing
+            if probing or (about and about not in names):
                 continue
             first = groups.setdefault(event.group, event)
             groups[event.group] = min(first, event, key=lambda one: BEGINNINGS.index(one.type))

@@ -64,7 +64,7 @@ def bisect(
     if dry_run:
         candidates = run(_candidates(session, ends))[1]
         print_list(
-            output, [_item(one) for one in candidates], CANDIDATE_COLUMNS, lambda item: f"event/{item['position']}"
+            output, [one.event for one in candidates], CANDIDATE_COLUMNS, lambda item: f"event/{item['position']}"
         )
         return FOUND
     return run(_of_probe(session, output, str(probe), ends, yes=yes, now=now, within=timeout))
@@ -89,10 +89,6 @@ async def _candidates(session: Session, ends: dict[str, Any]) -> tuple[tuple[int
 
     async with session.context() as context:
         return await bisection.probe_candidates(context, **ends)
-
-
-def _item(candidate: Candidate) -> dict[str, Any]:
-    return {**candidate.event, "position": candidate.position}
 
 
 async def _of_probe(

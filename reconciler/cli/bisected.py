@@ -80,7 +80,7 @@ def _event(first: dict[str, Any]) -> Iterator[str]:
     elif first["hold"]:
         yield f"  hold {first['hold']} by {first['actor']}: {first['subject']}"
     else:
-        yield f"  the own files of {first['node']} were seen for the first time, or anew"
+        yield f"  the host behind {first['node']} is another one, or was seen anew"
 
 
 def _differences(found: Item) -> Iterator[str]:

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import commands, control, queries
+from reconciler import commands, control, cycle, queries
 from reconciler.bisection import Candidate, bisect_image, bisect_probe, probe_candidates
 from reconciler.errors import NotConverged, UsageError
 from reconciler.ports import EventFilter
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
+from reconciler.stages.context import Context
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_parts import Entry
 from tests.world import ManualClock, MemoryWorld, ScriptedSource, image, make_world, site
@@ -167,7 +168,7 @@ async def test_probe(tmp_path: Path) -> None:
     assert past.step_of(found["first"]) == "g"
     assert len(probe.seen) <= 4, "nine states"
     assert [item["judgement"] for item in found["probed"]] == ["bad" if name >= "g" else "good" for name in probe.seen]
-    assert [item["to"].count("g.corp") - item["from"].count("g.corp") for item in found["differences"]][0] > 0
+    assert all("g.corp" in item["to"] and "g.corp" not in item["from"] for item in found["differences"])
     assert found["undo"] == [f"reconciler rollback --to '#{past.begins['g']}' --resource Image/cluster --reason TEXT"]
     assert past.files() == before
     assert await queries.list_holds(past.world.context) == []
@@ -189,9 +190,8 @@ async def test_a_state_that_the_guard_refuses_is_skipped(tmp_path: Path) -> None
     await past.take({"step": "k", "image": {"allowedRegistries": ["only.corp"]}})
     await past.take({"step": "l", "image": {}})
     past.transport.node("eu-1").images = ["nowhere.example.com/app:1"]
-    ends = {"good": past.point("j"), "bad": past.point("l"), "node": "eu-1"}
-    assert [past.step_of(one.event) for one in (await probe_candidates(past.world.context, **ends))[1]] == ["k", "l"]
-    found = await bisect_probe(past.world.context, Probe(past, "g"), **ends)
+    good, bad = past.point("j"), past.point("l")
+    found = await bisect_probe(past.world.context, Probe(past, "g"), good=good, bad=bad, node="eu-1")
     assert [past.step_of(item) for item in found["suspects"]] == ["k", "l"]
     (skipped,) = found["probed"]
     assert skipped["judgement"] == "skip"
@@ -227,12 +227,56 @@ async def test_whatever_happens_the_node_gets_back_what_it_had(tmp_path: Path, h
     assert await queries.list_holds(past.world.context) == []
 
 
+async def test_the_guard_judges_the_way_back(tmp_path: Path) -> None:
+    """What began to run on the node under an earlier state would be lost under the present one: that is said."""
+    past = begin(tmp_path)
+    for name, blocked in (("a", "old.corp"), ("b", "b.corp"), ("c", "nowhere.example.com")):
+        await past.take({"step": name, "image": {"blockedRegistries": [blocked]}})
+
+    async def probe(candidate: Candidate) -> int:
+        past.transport.node("eu-1").images = ["nowhere.example.com/app:1"]
+        return 0
+
+    found = await bisect_probe(past.world.context, probe, good=past.point("a"), bad=None, node="eu-1")
+    assert past.step_of(found["first"]) == "c"
+    assert found["returned"]["reason"].startswith("guard: nowhere.example.com/app:1")
+    assert await queries.list_holds(past.world.context) == []
+
+
 async def test_a_node_that_does_not_come_ends_it(tmp_path: Path) -> None:
     past = await _ten_states(tmp_path)
     await control.pause(past.world.context, "eu", reason="x")
     with pytest.raises(NotConverged, match="paused"):
         await bisect_probe(past.world.context, Probe(past, "g"), good=past.point("a"), bad=None, node="eu-1")
     assert await queries.list_holds(past.world.context) == []
+
+
+async def test_files_of_another_state_are_not_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing is rendered for the state, the node is as converged as before: at what it had."""
+    past = await _ten_states(tmp_path)
+
+    async def renders_nothing(context: Context) -> int:
+        return 0
+
+    monkeypatch.setattr(cycle, "project", renders_nothing)
+    probe = Probe(past, "g")
+    with pytest.raises(NotConverged, match="does not come to"):
+        await bisect_probe(past.world.context, probe, good=past.point("a"), bad=None, node="eu-1")
+    assert probe.seen == []
+
+
+async def test_windows_hold_unless_a_person_says_now(tmp_path: Path) -> None:
+    past = await _ten_states(tmp_path)
+    window = "windows: [{kind: allow, schedule: '0 12 * * *', duration: 1h}]\n  maxParallel"
+    past.source.commit({name: text.replace("maxParallel", window) for name, text in site("eu").items()})
+    await past.world.sync()
+    ask = {"good": past.point("a"), "bad": past.point("j"), "node": "eu-1"}
+    with pytest.raises(NotConverged, match="window"):
+        await bisect_probe(past.world.context, Probe(past, "g"), **ask)  # type: ignore[arg-type]
+    found = await bisect_probe(past.world.context, Probe(past, "g"), now=True, **ask)  # type: ignore[arg-type]
+    assert past.step_of(found["first"]) == "g"
+    assert found["returned"]["reason"] == ""
+    assert "WindowOverridden" in await past.events("WindowOverridden")
 
 
 async def test_a_command_that_cannot_be_run_is_no_verdict(tmp_path: Path) -> None:

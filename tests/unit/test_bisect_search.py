@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from reconciler.bisection.search import Judgement, Search
 
-JUDGEMENTS = st.lists(st.sampled_from(["good", "bad", "skip"]), max_size=40)
+ANY: tuple[Judgement, ...] = ("good", "bad", "skip")
+JUDGEMENTS = st.lists(st.sampled_from(ANY), max_size=40)
+
+
+def of(good: int, skip: int, bad: int) -> list[Judgement]:
+    """So many of each."""
+    counts: list[tuple[Judgement, int]] = [("good", good), ("skip", skip), ("bad", bad)]
+    return [judgement for judgement, times in counts for _ in range(times)]
 
 
 def play(between: list[Judgement]) -> tuple[Search, list[int]]:
@@ -36,13 +43,13 @@ def test_it_ends_at_a_turn(between: list[Judgement]) -> None:
 @given(st.integers(0, 3000), st.data())
 def test_without_skips_it_halves(good: int, data: st.DataObject) -> None:
     bad = data.draw(st.integers(0, 3000 - good))
-    search, asked = play([*["good"] * good, *["bad"] * bad])
+    search, asked = play(of(good, 0, bad))
     assert list(search.suspects) == [good + 1]
     assert len(asked) <= (good + bad).bit_length(), "ceil(log2(states))"
 
 
 def test_a_skipped_middle_costs_its_neighbours_only() -> None:
-    search, asked = play([*["good"] * 10, *["skip"] * 3, *["bad"] * 10])
+    search, asked = play(of(10, 3, 10))
     assert list(search.suspects) == [11, 12, 13, 14]
     assert len(asked) <= 3 + 2 * 5
 
