@@ -102,7 +102,7 @@ async def bisect_probe(
 
     The points are taken at their word, as `git bisect` does. `now`: begin outside of windows, too; `within`: seconds
     that the node may take for each state. A state that the guard or the node refuses is skipped. Whatever happens, the
-    hold is lifted and the node brought back; an error in that is added to the one that led there.
+    hold is lifted and the node brought back; `returned` says how far that came.
 
     Raises UsageError where the node cannot be taken through them or the probe cannot be run, NotConverged or TimedOut
     when the node does not come to a state.

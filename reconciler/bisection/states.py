@@ -1,8 +1,8 @@
 """The states that nodes should have been in, one after the other, told from the log. Nothing is recorded or asked.
 
 A state begins with an append group that changes what is in force: a commit, a rollback, the end of a hold, another
-host. One pass may record many commits and render the last one only; here each is a state of its own. Its files are those
-recorded for exactly its inputs; only where there are none are they rendered, by today's renderer.
+host. One pass may record many commits and render the last one only; here each is a state of its own. Its files are
+those recorded for exactly its inputs; only where there are none are they rendered, by today's renderer.
 """
 
 from __future__ import annotations

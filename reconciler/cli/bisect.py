@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,6 +64,7 @@ def bisect(
     ends = {"good": good, "bad": bad, "node": node}
     if dry_run:
         candidates = run(_candidates(session, ends))[1]
+        click.echo(f"dry run: at most {_steps(candidates)} of these would be probed, unless some are skipped", err=True)
         print_list(
             output, [one.event for one in candidates], CANDIDATE_COLUMNS, lambda item: f"event/{item['position']}"
         )
@@ -91,6 +93,11 @@ async def _candidates(session: Session, ends: dict[str, Any]) -> tuple[tuple[int
         return await bisection.probe_candidates(context, **ends)
 
 
+def _steps(candidates: Sequence[Candidate]) -> int:
+    """How many a search probes at most, where none is skipped: the last is taken to be bad."""
+    return (len(candidates) - 1).bit_length()
+
+
 async def _of_probe(
     session: Session, form: str, command: str, ends: dict[str, Any], *, yes: bool, now: bool, within: float
 ) -> int:
@@ -102,7 +109,7 @@ async def _of_probe(
 
     async with session.context() as context:
         (first, last), candidates = await bisection.probe_candidates(context, **ends)
-        steps = (len(candidates) - 1).bit_length()
+        steps = _steps(candidates)
         what = f"take {ends['node']} through {count(steps, 'state')} of {len(candidates)} between #{first} and #{last}"
         confirm(f"{what}, and back", yes=yes or not steps)
         with progress() as report:

@@ -84,7 +84,9 @@ def test_a_probe(fleet: Doors) -> None:
     )
     asked = ("bisect", "--good", begin_of(fleet), "--probe", probe, "--node", "worker-1")
     assert "not confirmed" in fleet.run(*asked, code=2).stderr
-    listed = fleet.run(*asked, "--dry-run").stdout.splitlines()
+    dry = fleet.run(*asked, "--dry-run")
+    assert "at most 3 of these" in dry.stderr
+    listed = dry.stdout.splitlines()
     assert [line.split()[-1] for line in listed] == ["SUBJECT", *(f"alice/block-{name}" for name in BLOCKED)]
 
     done = fleet.run(*asked, "--yes", "-o", "json")
