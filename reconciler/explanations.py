@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +10,13 @@ from reconciler.errors import UsageError
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs
 from reconciler.projections.tables import POOLS
-from reconciler.registries.evidence import Origins
 from reconciler.registries.explain import Explanation
 from reconciler.registries.inputs import Inputs, collect
 from reconciler.registries.model import Origin, Resource, canonical_json, digest
 from reconciler.stages.context import Context
 from reconciler.stages.explained import Answers, Known, Question, ask, brief, imports
 from reconciler.stages.host_files import Blobs, HostFiles, live_files, recorded_files
+from reconciler.stages.project import decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
 
 Used = Mapping[str, tuple[Version, Resource]]
@@ -125,7 +124,7 @@ def _answer(group: _Group, question: Question, contents: Mapping[str, bytes], in
         pulls = [Explanation(image, "cannot tell", files.unknown, None) for image in question.images]
         group.wanted = Answers(pulls, imports(question, inputs.get(group.scope)))
     else:
-        origins = _origins(contents[files.origins])
+        origins = decode_origins(contents[files.origins])
         bytes_of = _contents(files.wanted, contents)
         group.wanted = ask(question, bytes_of, origins, inputs.get(group.scope), complete=files.complete)
     pulls = list(group.wanted.pulls)
@@ -154,14 +153,6 @@ def _say(explanation: Explanation) -> tuple[str, ...]:
 
 def _contents(blobs: Blobs, contents: Mapping[str, bytes]) -> dict[str, bytes | None]:
     return {path: contents[digest] for path, digest in blobs}
-
-
-def _origins(blob: bytes) -> Origins:
-    """Provenance as FilesRendered names it."""
-    return {
-        path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
-        for path, by_key in json.loads(blob).items()
-    }
 
 
 def _behind(groups: Iterable[_Group], scope: Scope) -> set[Origin]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -54,9 +54,15 @@ async def _diff(session: Session, nodes: Sequence[str]) -> list[dict[str, Any]]:
 
 def print_difference(item: Item, before: str, after: str) -> None:
     """A unified diff, coloured on a terminal."""
+    for line in difference_lines(item, before, after):
+        click.echo(line)
+
+
+def difference_lines(item: Item, before: str, after: str) -> Iterator[str]:
+    """The same as lines; what prints them takes the colours away where they do not belong."""
     place = f"{item['node']}:{item['path']}"
     lines = difflib.unified_diff(
         item["from"].splitlines(), item["to"].splitlines(), f"{place} ({before})", f"{place} ({after})", lineterm=""
     )
     for line in lines:
-        click.echo(click.style(line, fg=_COLOURS.get(line[:1])))
+        yield click.style(line, fg=_COLOURS.get(line[:1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_files_of, base_of, render_inputs, shadowed_out
 from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
+from reconciler.registries.evidence import Origins
 from reconciler.registries.impact import classify
-from reconciler.registries.model import BASE_PATHS, Rendered, RenderOptions, Resource, canonical_json, digest
+from reconciler.registries.model import BASE_PATHS, Origin, Rendered, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileEntry, FileSet, decode_file_set
@@ -134,6 +136,14 @@ async def keep_rendered(context: Context, outcome: Rendered) -> tuple[str, str]:
     await context.keep(file.content for file in outcome.files)
     kept = await context.keep([FileSet(entries).encode(), canonical_json(origins).encode()])
     return kept[0], kept[1]
+
+
+def decode_origins(blob: bytes) -> Origins:
+    """Provenance, as `keep_rendered` stored it."""
+    return {
+        path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
+        for path, by_key in json.loads(blob).items()
+    }
 
 
 async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
