@@ -11,7 +11,7 @@ from reconciler.errors import UsageError
 from reconciler.events.catalogue import DriftDetected
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
-from reconciler.ports import EventFilter, Snapshot
+from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, POOLS
@@ -92,20 +92,18 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
     items = []
     for node in found.nodes:
         labels = desired.nodes[node.name].labels
-        answer = seen.get(node.name)
         items.append(
             {
                 "name": node.name,
                 "status": "Ready" if node.ready else "NotReady",
                 "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
                 "createdAt": _plain(since.get(node.name)),
-                "version": answer.runtime if answer else "",
+                **({} if context.as_of else _answered(seen.get(node.name))),
                 "pool": node.pool,
                 "files": node.files,
                 "reason": node.reason,
                 "drift": list(node.drift),
                 "strays": list(node.strays),
-                "lastSeen": _plain(answer.at) if answer else None,
                 "labels": dict(labels),
                 "transport": desired.nodes[node.name].spec["transport"],
                 "address": desired.nodes[node.name].spec["address"] or desired.nodes[node.name].spec["root"],
@@ -116,6 +114,11 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
             }
         )
     return items
+
+
+def _answered(answer: Seen | None) -> dict[str, Any]:
+    """What the node's last answer told, which is no part of the log."""
+    return {"version": answer.runtime if answer else "", "lastSeen": _plain(answer.at) if answer else None}
 
 
 async def list_pools(context: Context) -> list[dict[str, Any]]:
@@ -329,6 +332,8 @@ async def _recorded_digest(context: Context, node: str, path: str, which: str) -
     if name is None:
         return None
     entry = decode_file_set((await context.load([name]))[name]).by_path.get(path)
+    if entry is None and which == "observed":
+        return str((state.get("base_files") or {}).get(path) or "") or None
     return entry.sha256 if entry else None
 
 

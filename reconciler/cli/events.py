@@ -33,15 +33,15 @@ EVENT_COLUMNS = (
 _POSITION = re.compile(r"#\d+|\d{1,6}")
 """Here just that event; elsewhere a position stands for the end of its append group."""
 _AGO = re.compile(r"(?=\d)(\d+h)?(\d+m)?(\d+s)?")
-_POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
+POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
 
 
 def event_filters(command: Command) -> Command:
     """--node --pool --resource --commit --type --since --until --limit."""
     for add in (
         option("--limit", type=click.IntRange(1), default=50, help="At most this many, the newest."),
-        option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {_POINT}"),
-        option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {_POINT}"),
+        option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {POINT}"),
+        option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {POINT}"),
         option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
@@ -91,8 +91,7 @@ async def _point(context: Context, text: str | None) -> tuple[int | None, dateti
         return None, None
     if _POSITION.fullmatch(text):
         return int(text.lstrip("#")), None
-    if _AGO.fullmatch(text):
-        return None, context.clock.now() - timedelta(seconds=Duration().convert(text, None, None))
+    text = absolute(text, context.clock.now())
     try:
         moment = datetime.fromisoformat(text) if "-" in text else None
     except ValueError:
@@ -102,3 +101,10 @@ async def _point(context: Context, text: str | None) -> tuple[int | None, dateti
     from reconciler.stages.points import resolve_position  # not before it is needed: it loads the renderer
 
     return await resolve_position(context, text), None
+
+
+def absolute(text: str, now: datetime) -> str:
+    """A point in time with `90m` (ago) as the time that it means."""
+    if not _AGO.fullmatch(text):
+        return text
+    return (now - timedelta(seconds=Duration().convert(text, None, None))).isoformat()

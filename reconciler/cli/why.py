@@ -12,6 +12,7 @@ import click
 from reconciler.cli.explained import columns, explanation_lines
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import Item, print_list, print_object
+from reconciler.cli.past import asked, at_option
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
@@ -32,6 +33,7 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
     help="The nodes of a pool of the fleet; with --from, a pool of the manifests.",
 )  # fmt: skip
 @flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
+@at_option
 @flag("--live", help="Ask the nodes what they have now; also reads files there that are not ours.")
 @option(
     "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
@@ -53,7 +55,7 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 @fleet
 @click.pass_obj
 def why(
-    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, live: bool,
+    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, at: str | None, live: bool,
     source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool, pushes: bool,
     strict: bool, output: str,
 ) -> int:  # fmt: skip
@@ -70,14 +72,16 @@ def why(
     if not asked:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
     question = Question(asked, namespace, imports, pushes)
-    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live}
+    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live, "--at": at}
     offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
     if not offline:
         if strict:
             raise UsageError("--strict is about manifests", remedy="leave it out, or name them with --from DIR")
         if sum(map(bool, (node, pool, all_nodes))) > 1:
             raise UsageError("--node, --pool and --all-nodes exclude each other", remedy="give one of them")
-        found = run(_of_the_fleet(session, question, pool, node, live))
+        if live and at:
+            raise UsageError("--live and --at exclude each other", remedy="nobody can ask a node what it had")
+        found = run(_of_the_fleet(session, question, pool, node, live, at))
     elif root is not None:
         if source is not None or pool is not None or strict or imports:
             remedy = "leave out --from, --pool, --strict and --import"
@@ -100,12 +104,13 @@ def _offline(session: Session, source: Path | None, root: Path | None, about_nod
 
 
 async def _of_the_fleet(
-    session: Session, question: Question, pool: str | None, node: str | None, live: bool
+    session: Session, question: Question, pool: str | None, node: str | None, live: bool, at: str | None
 ) -> list[dict[str, Any]]:
     from reconciler import explanations  # not before it is needed: rendering's libraries take a while to load
 
-    async with session.context() as context:
-        return await explanations.why(context, question, pool=pool, node=node, live=live)
+    async with asked(session, at, settled=True) as then:
+        then.say()
+        return await explanations.why(then.context, question, pool=pool, node=node, live=live)
 
 
 def _of_a_host(root: Path, question: Question) -> list[dict[str, Any]]:
