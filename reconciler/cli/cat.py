@@ -37,7 +37,9 @@ def cat(session: Session, file: str, which: str | None, at: str | None) -> None:
     """Print a node's file, byte for byte; with --at as it was, or was wanted, at that point in time."""
     node, path = node_and_path(file)
     if at and which == "live":
-        raise UsageError("nobody can ask a node what it had", where="--live", remedy="give --observed, or leave out --at")
+        raise UsageError(
+            "nobody can ask a node what it had", where="--live", remedy="give --observed, or leave out --at"
+        )
     click.echo(run(_cat(session, node, path, which or ("observed" if at else "live"), at)), nl=False)
 
 

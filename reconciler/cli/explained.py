@@ -26,6 +26,12 @@ def _first_origin(item: Item, name: str) -> Any:
     return origins[0].get(name) if origins else None
 
 
+def field_of(place: Item | None) -> str:
+    """The field that decides, `RESOURCE:FIELD`; where none is behind the line, the line itself."""
+    origins = place["origins"] if place else ()
+    return f"{origins[0]['resource']}:{origins[0]['field']}" if origins else _at(place)
+
+
 def _since(item: Item) -> str:
     position = _first_origin(item, "position")
     return f"#{position}" if position else ""

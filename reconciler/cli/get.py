@@ -154,7 +154,9 @@ def rollouts(session: Session, pool: str | None, at: str | None, watch: bool, ou
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def resources(session: Session, names: Sequence[str], pool: str | None, at: str | None, watch: bool, output: str) -> None:
+def resources(
+    session: Session, names: Sequence[str], pool: str | None, at: str | None, watch: bool, output: str
+) -> None:
     """List the resources in force, with the place in Git each comes from and the hold that keeps it."""
     from reconciler import queries  # as above
 

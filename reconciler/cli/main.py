@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from reconciler.cli.approve import accept, approve
+from reconciler.cli.blame import blame
 from reconciler.cli.cat import cat
 from reconciler.cli.completion import completion
 from reconciler.cli.config import config
@@ -64,6 +65,7 @@ VERBS: tuple[click.Command, ...] = (
     lint,
     simulate,
     why,
+    blame,
     import_,
     hostkeys,
     rollback,

@@ -55,9 +55,9 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 @fleet
 @click.pass_obj
 def why(
-    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, at: str | None, live: bool,
-    source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool, pushes: bool,
-    strict: bool, output: str,
+    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, at: str | None,
+    live: bool, source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool,
+    pushes: bool, strict: bool, output: str,
 ) -> int:  # fmt: skip
     """Say whether nodes can pull an IMAGE, from where, which line and field decides it, and what would change it.
 
@@ -68,10 +68,10 @@ def why(
     """
     from reconciler.stages.explained import Question  # as in `validate`
 
-    asked = [*images, *_listed(image_list)]
-    if not asked:
+    wanted = [*images, *listed(image_list)]
+    if not wanted:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
-    question = Question(asked, namespace, imports, pushes)
+    question = Question(wanted, namespace, imports, pushes)
     about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live, "--at": at}
     offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
     if not offline:
@@ -131,11 +131,12 @@ def _of_manifests(source: Path | None, pool: str | None, question: Question, *, 
     return found
 
 
-def _listed(file: Any) -> Iterator[str]:
+def listed(file: Any, where: str = "--image-list") -> Iterator[str]:
+    """The images of a file: one a line; # begins a comment. Raises UsageError."""
     try:
         lines = file.read().splitlines() if file else []
     except UnicodeDecodeError:
-        raise UsageError("is not UTF-8", where="--image-list") from None
+        raise UsageError("is not UTF-8", where=where) from None
     for line in lines:
         image = line.partition("#")[0].strip()
         if image:

@@ -19,15 +19,32 @@ from reconciler.stages.sight import not_read
 SIDES = ("applied", "observed", "wanted")
 """What may be compared: what the last receipt proved over the node's own files, what was last seen, what is wanted."""
 
+UNREAD = "unread"
+"""What drift says of a file of which nobody has the bytes."""
+DIGEST = 64
+
 
 def chosen_nodes(desired: Desired, names: Sequence[str], pool: str | None = None) -> list[str]:
     """The nodes asked about, or all. Raises UsageError for a node or pool that is not there."""
-    for name in names:
-        if name not in desired.nodes:
-            raise UsageError(f"there is no node {name}", where="node", remedy="see `reconciler get nodes`")
-    if pool is not None and pool not in desired.pools:
-        raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
+    refuse_unknown(names, pool, desired)
     return [name for name, node in desired.nodes.items() if (not names or name in names) and pool in (None, node.pool)]
+
+
+async def nodes_of(context: Context, names: Sequence[str], pool: str | None) -> list[str]:
+    """As `chosen_nodes`, of the fleet as it is. Raises UsageError, also where there are none."""
+    found = chosen_nodes(Desired(context.name, (await context.snapshot()).rows), names, pool)
+    if not found:
+        raise UsageError("has none of these nodes", where=f"pool {pool}", remedy="see `reconciler get nodes`")
+    return found
+
+
+def refuse_unknown(names: Sequence[str], pool: str | None, *states: Desired) -> None:
+    """Raises UsageError for a node or pool that is in none of these states."""
+    for name in names:
+        if not any(name in desired.nodes for desired in states):
+            raise UsageError(f"there is no node {name}", where="node", remedy="see `reconciler get nodes`")
+    if pool is not None and not any(pool in desired.pools for desired in states):
+        raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
 
 
 async def rendered_files(context: Context, pool: str | None, node: str | None) -> tuple[NodeFile, ...]:
@@ -109,9 +126,10 @@ def _bytes(contents: Mapping[str, bytes], digest: str | None) -> bytes | None:
 
 def _unread(snapshot: Snapshot, node: str) -> dict[str, str]:
     """What was seen and has no bytes: path → what is said of it."""
-    found = {}
-    for item in (snapshot.one(NODE_STATES, snapshot.fleet, node) or {}).get("drift") or ():
-        seen = str(item["observed"])
-        if item["path"] != RUNTIME and seen not in (ABSENT, "") and len(seen) != len(str(item["expected"])):
-            found[str(item["path"])] = f"{item['path']} is a {seen}" if seen.isalpha() else not_read(item["path"])
-    return found
+    drift = (snapshot.one(NODE_STATES, snapshot.fleet, node) or {}).get("drift") or ()
+    seen = {str(item["path"]): str(item["observed"]) for item in drift if item["path"] != RUNTIME}
+    return {
+        path: not_read(path) if state == UNREAD else f"{path} is a {state}"
+        for path, state in seen.items()
+        if state != ABSENT and len(state) != DIGEST
+    }

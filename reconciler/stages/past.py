@@ -6,15 +6,15 @@ What is no part of the log (when nodes last answered, what they have now) is not
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import FilesRendered
-from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import EventFilter, EventLog, ReadModel, Seen, Snapshot, Verification
+from reconciler.events.envelope import StoredEvent
+from reconciler.ports import EventFilter, EventLog, ReadModel, Seen, Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.tables import RENDERS, Key, Row, Table
 from reconciler.stages.context import Context
@@ -117,8 +117,8 @@ class _StoppedClock:
     def now(self) -> datetime:
         return self.moment
 
-    async def sleep(self, seconds: float) -> None:
-        _refuse()
+    async def sleep(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
 
 class _EndedLog:
@@ -128,18 +128,18 @@ class _EndedLog:
         self.log_id = below.log_id
         self.below, self.position = below, position
 
-    async def append(self, events: Sequence[NewEvent], expect: Mapping[str, int]) -> Sequence[StoredEvent]:
-        _refuse()
+    async def append(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         last = self.position if wanted.until is None else min(wanted.until, self.position)
         return await self.below.read(replace(wanted, until=last))
 
-    def follow(self, after: int) -> AsyncIterator[StoredEvent]:
-        _refuse()
+    def follow(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
-    async def verify(self) -> Verification:
-        _refuse()
+    async def verify(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ class _EndedReads:
     async def fleets(self) -> Sequence[str]:
         return await self.below.fleets()
 
-    async def rebuild(self) -> int:
-        _refuse()
+    async def rebuild(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
-    async def seen(self, fleet: str) -> Mapping[str, Seen]:
+    async def seen(self, *_: Any, **__: Any) -> Mapping[str, Seen]:
         return {}
 
-    async def touch(self, fleet: str, runtimes: Mapping[str, str]) -> None:
-        _refuse()
+    async def touch(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
 
 
-def _refuse() -> NoReturn:
-    raise UsageError("the past cannot be changed, followed or waited for", where="--at", remedy="leave out --at")
+def _refusal() -> UsageError:
+    return UsageError("the past cannot be changed, followed or waited for", where="--at", remedy="leave out --at")
