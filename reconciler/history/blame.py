@@ -42,8 +42,7 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     if content is None:
         content = base if row is None or kind == "host" else None
     if content is None:
-        remedy = "see `reconciler render --at now`, or try another path"
-        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=remedy)
+        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=await _paths(context, row))
     lines = blame(path, content, base, origins)
     known, note = await _known(context, snapshot, desired, node, row, lines)
     captured = await _captured(context, snapshot, desired, node, path, kind) if kind else None
@@ -69,6 +68,14 @@ async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | N
     by_key = json.loads(loaded[row["origins"]]).get(path, {})
     content = (await context.load([entry.sha256]))[entry.sha256]
     return content, {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
+
+
+async def _paths(context: Context, row: Row | None) -> str:
+    """Which files there are, for people."""
+    if row is None:
+        return "nothing was rendered for it yet: see `reconciler status`"
+    entries = decode_file_set((await context.load([row["files"]]))[row["files"]]).entries
+    return f"there are: {', '.join(entry.path for entry in entries) or 'none'}"
 
 
 async def _base(

@@ -7,16 +7,16 @@ What is no part of the log (when nodes last answered, what they have now) is not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import FilesRendered
+from reconciler.events.catalogue import BaselineCaptured, FilesRendered
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, EventLog, ReadModel, Seen, Snapshot
 from reconciler.projections.desired import Desired
-from reconciler.projections.tables import RENDERS, Key, Row, Table
+from reconciler.projections.tables import NODE_STATES, NODES, RENDERS, Key, Row, Table
 from reconciler.stages.context import Context
 from reconciler.stages.points import resolve_position
 from reconciler.stages.project import inputs_of, units
@@ -42,8 +42,9 @@ class Past:
 async def past(context: Context, point: str, *, settled: bool = False) -> Past:
     """The fleet at the end of the append group that `point` names. Raises UsageError when it names none.
 
-    A commit is recorded before its files are rendered. With `settled`, the wanted files are those of the state in
-    force at the point, as they were recorded then or soon after; else those that the log had by then.
+    A commit is recorded before its files are rendered, and the first one before a node was ever seen. With `settled`, the
+    wanted files are those of the state in force at the point, as they were recorded then or soon after, over the base
+    that a node was first seen to have; else those that the log had by then.
     """
     return await past_at(context, await resolve_position(context, point), settled=settled)
 
@@ -61,9 +62,24 @@ async def past_at(context: Context, position: int, *, settled: bool = False) -> 
     )
     if not settled:
         return Past(ended, position, snapshot.at)
-    renders, unrendered = await _settled(context, snapshot)
-    ended.reads = _EndedReads(context.reads, position, renders)
+    seen = await _first_seen(context, snapshot)
+    renders, unrendered = await _settled(context, replace(snapshot, rows={**snapshot.rows, **seen}))
+    ended.reads = _EndedReads(context.reads, position, {**seen, RENDERS.name: renders})
     return Past(ended, position, snapshot.at, unrendered)
+
+
+async def _first_seen(context: Context, snapshot: Snapshot) -> Mapping[str, Rows]:
+    """NODE_STATES, with the nodes that were not seen yet as they first were."""
+    states = dict(snapshot.table(NODE_STATES))
+    unseen = {key for key in snapshot.table(NODES) if not (states.get(key) or {}).get("base")}
+    types = (BaselineCaptured.__name__,)
+    wanted = EventFilter(context.name, after=snapshot.position, types=types, newest_first=True)
+    for event in await context.log.read(wanted) if unseen else ():
+        body = event.body
+        if isinstance(body, BaselineCaptured) and (key := (context.name, body.node)) in unseen:
+            row = states.get(key) or {**dict.fromkeys(NODE_STATES.columns), "fleet": context.name, "node": body.node}
+            states[key] = {**row, "base": body.base, "base_files": dict(body.files)}
+    return {NODE_STATES.name: states}
 
 
 async def _settled(context: Context, snapshot: Snapshot) -> tuple[Rows, tuple[str, ...]]:
@@ -74,22 +90,17 @@ async def _settled(context: Context, snapshot: Snapshot) -> tuple[Rows, tuple[st
     for unit in units(snapshot, desired):
         key: Key = (context.name, unit.pool, unit.node, unit.base)
         inputs = (await inputs_of(context, desired, unit))[1]
-        recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
         if key in rows and rows[key]["inputs"] == inputs:
             continue
+        recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
         if recorded is not None:
             rows[key] = _row(key, recorded)
         else:
             late[key] = inputs
     found = await _rendered(context, snapshot.position) if late else {}
-    unrendered = set()
-    for key, inputs in late.items():
-        body = found.get((key[1], key[3], inputs))
-        if body is None:
-            unrendered.add(key[1])
-        else:
-            rows[key] = _row(key, body.as_data())
-    return rows, tuple(sorted(unrendered))
+    bodies = {key: found.get((key[1], key[3], inputs)) for key, inputs in late.items()}
+    rows |= {key: _row(key, body.as_data()) for key, body in bodies.items() if body}
+    return rows, tuple(sorted({key[1] for key, body in bodies.items() if not body}))
 
 
 async def _rendered(context: Context, position: int) -> dict[tuple[str, str, str], FilesRendered]:
@@ -144,17 +155,18 @@ class _EndedLog:
 
 @dataclass(frozen=True)
 class _EndedReads:
-    """ports.ReadModel as of a position. `renders`: the rows of RENDERS there, where others than recorded are meant."""
+    """ports.ReadModel as of a position. `rows`: of these tables, the rows there where others than recorded are meant."""
 
     below: ReadModel
     position: int
-    renders: Rows | None = None
+    rows: Mapping[str, Rows] = field(default_factory=dict)
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         found = await self.below.snapshot(fleet, self.position if at is None else min(at, self.position), tables)
-        if self.renders is None or found.position != self.position:
+        if found.position != self.position:
             return found
-        return replace(found, rows={**found.rows, RENDERS.name: self.renders})
+        meant = {name: rows for name, rows in self.rows.items() if name in found.rows}
+        return replace(found, rows={**found.rows, **meant})
 
     async def fleets(self) -> Sequence[str]:
         return await self.below.fleets()
