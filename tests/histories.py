@@ -18,6 +18,7 @@ from reconciler.transport.memory_parts import Entry
 from tests.world import ManualClock, MemoryWorld, ScriptedSource, image, make_world, mirrors, site
 
 POLICY = b'{"default": [{"type": "insecureAcceptAnything"}]}\n'
+_TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _POSITION = re.compile(r"#(\d+)\b")
 
 
@@ -34,46 +35,45 @@ class History:
     async def do(self, step: Mapping[str, Any]) -> None:
         """One of: commit (then a sync), rollback, lift, unreachable, drift, own (a node's file before all else)."""
         (verb,) = step.keys() & {"commit", "rollback", "lift", "reachable", "drift", "own"}
-        await getattr(self, f"_{verb}")(step[verb], step)
+        await getattr(self, f"_{verb}")(step[verb], **{k: v for k, v in step.items() if k not in (verb, "sync")})
         if verb in ("commit", "rollback", "lift", "reachable") and step.get("sync", True):
             await self.world.sync()
             self.world.clock.advance(3600)
 
-    async def _commit(self, files: Mapping[str, Any], step: Mapping[str, Any]) -> None:
+    async def _commit(self, files: Mapping[str, Any], name: str, author: str = "Alice", message: str = "") -> None:
         changed: dict[str, str | None] = {}
-        for name, value in files.items():
-            if name == "sites":
+        for place, value in files.items():
+            if place == "sites":
                 for pool, count in value.items():
                     changed |= site(pool, count)
-            elif name == "image":
+            elif place == "image":
                 changed["image.yaml"] = image(**value) if value is not None else None
-            elif name == "mirror":
+            elif place == "mirror":
                 changed["mirror.yaml"] = mirrors(**value) if value is not None else None
             else:
-                changed[name] = value
+                changed[place] = value
         self.source.commit(changed)
         commit, tree = self.source.history[-1]
-        about = {"author": step.get("author", "Alice"), "message": step.get("message", commit.message)}
-        self.source.history[-1] = (replace(commit, **about), tree)
-        self.commits[step["name"]] = commit.sha
+        self.source.history[-1] = (replace(commit, author=author, message=message or commit.message), tree)
+        self.commits[name] = commit.sha
 
-    async def _rollback(self, asked: Mapping[str, Any], step: Mapping[str, Any]) -> None:
+    async def _rollback(self, asked: Mapping[str, Any]) -> None:
         to = self.named(asked["to"])
         await commands.rollback(self.world.context, **{**asked, "to": to})
 
-    async def _lift(self, reason: str, step: Mapping[str, Any]) -> None:
+    async def _lift(self, reason: str) -> None:
         (hold,) = (await self.world.status()).holds
         await commands.lift_hold(self.world.context, hold, reason=reason)
 
-    async def _reachable(self, nodes: Mapping[str, bool], step: Mapping[str, Any]) -> None:
+    async def _reachable(self, nodes: Mapping[str, bool]) -> None:
         for node, answers in nodes.items():
             self.transport.node(node).faults.unreachable = not answers
 
-    async def _drift(self, files: Mapping[str, str], step: Mapping[str, Any]) -> None:
-        await self._own(files, step)
+    async def _drift(self, files: Mapping[str, str]) -> None:
+        await self._own(files)
         await observe(self.world.context)
 
-    async def _own(self, files: Mapping[str, str], step: Mapping[str, Any]) -> None:
+    async def _own(self, files: Mapping[str, str]) -> None:
         for place, text in files.items():
             node, _, path = place.partition(":")
             self.transport.node(node).files[path] = Entry(text.encode())
@@ -90,7 +90,8 @@ class History:
             text = _POSITION.sub(lambda place: f"#{types.get(int(place[1]), place[1])}", line)
             for name, sha in self.commits.items():
                 text = text.replace(sha[:12], name)
-            found.append(re.sub(r"h-[0-9a-f]{8}", "HOLD", " ".join(text.split())))
+            text = _TIME.sub("TIME", re.sub(r"h-[0-9a-f]{8}", "HOLD", text))
+            found.append(" ".join(text.split()))
         return found
 
 

@@ -28,12 +28,20 @@ def _source(item: Item) -> str:
         return "(renderer)"
     if item["of"] == "base":
         base = item["base"] or {"base": "unknown", "position": None}
-        since = f"captured #{base['position']}" if base["position"] else f"{base['base']}'s template"
-        return f"base ({since})"
+        return f"base ({_BASES[base['base']].format(base['position'] or 'later')})"
     origin = item["origins"][0]
     more = f" and {len(item['origins']) - 1} more" if len(item["origins"]) > 1 else ""
     held = f", held by {origin['hold']['name']}" if origin.get("hold") else ""
     return f"{origin['resource']}:{origin['field']}{more}{held}"
+
+
+_BASES = {
+    "host": "captured #{}",
+    "pool": "template #{}",
+    "openshift": "MCO's template",
+    "unknown": "not captured",
+}
+"""What the base is, with the event since which it says so."""
 
 
 def _since(item: Item) -> str:
@@ -76,7 +84,7 @@ def blame(session: Session, file: str, lines: str | None, at: str | None, output
     if output in ("json", "yaml"):
         print_object(output, {"kind": "Blame", **data, "lines": list(chosen)})
         return
-    for line in _printed(chosen, wide=output == "wide"):
+    for line in blame_lines(chosen, wide=output == "wide"):
         click.echo(line)
 
 
@@ -102,7 +110,7 @@ def _chosen(lines: Sequence[Item], asked: str | None) -> Sequence[Item]:
     return lines[first - 1 : last]
 
 
-def _printed(lines: Sequence[Item], *, wide: bool) -> Iterator[str]:
+def blame_lines(lines: Sequence[Item], *, wide: bool) -> Iterator[str]:
     """The columns, then number and text as they are."""
     rows = table(lines, COLUMNS, wide=wide)
     width, digits = max(map(len, rows)), len(str(lines[-1]["line"])) if lines else 1

@@ -110,7 +110,7 @@ def diff(session: Session, /, output: str, **given: Any) -> int:
         metadata = {"metadata": found.metadata} if found.metadata else {}
         print_object(output, {"kind": "List", **metadata, "items": list(found.items)})
     elif differs:
-        _PRINTED[found.kind](found, differs, wide=output == "wide")
+        print_found(found, differs, wide=output == "wide")
     return FAILED if failed else DIFFERS if differs else SAME
 
 
@@ -237,6 +237,11 @@ _PRINTED: dict[str, Callable[..., None]] = {
     "resources": _print_resources,
     "images": _print_images,
 }
+
+
+def print_found(found: Found, items: Sequence[Item], *, wide: bool) -> None:
+    """The differences in the form of their kind."""
+    _PRINTED[found.kind](found, items, wide=wide)
 
 
 def _whom(item: Item, *, wide: bool, most: int = 8) -> str:

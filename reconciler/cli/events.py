@@ -37,29 +37,37 @@ POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), 
 
 
 def event_filters(command: Command) -> Command:
-    """--node --pool --resource --commit --type --since --until --limit."""
+    """--node --pool --resource --commit --author --pull-request --type --since --until --limit."""
     for add in (
         option("--limit", type=click.IntRange(1), default=50, help="At most this many, the newest."),
         option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {POINT}"),
         option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {POINT}"),
         option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
+        option("--pull-request", metavar="NUMBER", show_default="all", help="Only what this pull request led to."),
+        option("--author", metavar="TEXT", show_default="all",
+               help="Only what commits of this author led to: a part of the name or address."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
         option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),
         option("--node", metavar="NAME", show_default="all", help="Only about this node."),
-    ):
+    ):  # fmt: skip
         command = add(command)
     return command
 
 
 async def event_filter(
-    context: Context, *, type: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
-) -> EventFilter:
+    context: Context, *, type: Sequence[str], since: str | None, until: str | None, limit: int,
+    author: str | None = None, pull_request: str | None = None, **columns: Any,
+) -> EventFilter:  # fmt: skip
     """The filter that the options mean, newest first. Raises UsageError for a point in time that is none."""
     from reconciler.ports import EventFilter  # not before it is needed: the catalogue of events takes a while to load
 
     after, since_time = await _point(context, since)
     last, until_time = await _point(context, until)
+    if author is not None or pull_request is not None:
+        from reconciler.history.events import roots  # as above
+
+        columns["correlation_ids"] = await roots(context, author, pull_request)
     return EventFilter(
         fleet=context.name,
         after=after or 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.cli.output import Column, Item, count, short, table
+from reconciler.cli.output import Column, Item, count, moment, short, table
 
 MANY = 8
 """More nodes than these are counted, not named."""
@@ -164,3 +164,24 @@ def _push(answer: Item) -> Iterator[str]:
     for file in answer["certificates"]:
         yield f"  trusted beside the host's own CAs: {file}"
     yield from _changes(answer, "  ")
+
+
+def change_lines(item: Item, beside: Sequence[Item]) -> Iterator[str]:
+    """What changed of a verdict, and through which events. `beside`: all items, of which those of the image count."""
+    before, after = item["before"], item["after"]
+    then = f"{before['verdict']} then, " if before["verdict"] != after["verdict"] else ""
+    yield f"{then}{after['verdict']}{' now' if then else ''}: {item['image']}"
+    yield f"  {_nodes(item, sum(len(one['nodes']) for one in beside if one['image'] == item['image']))}"
+    if not item["changes"]:
+        yield f"  nothing changed of it: {after['reason']}"
+    for change in item["changes"]:
+        old, new, cause = change["before"], change["after"], change["cause"]
+        what = f"{old['verdict']} → {new['verdict']}" if old["verdict"] != new["verdict"] else f"still {new['verdict']}"
+        yield f"#{change['position']}, {moment(change['at'])}: {what}: {new['reason']}"
+        yield f"  through #{cause['position']} {cause['type']}: {_cause(cause)}"
+        yield from (f"  {line}" for line in _decided(new["decidedBy"] or old["decidedBy"]))
+
+
+def _cause(cause: Item) -> str:
+    commit = f"commit {short(cause['commit'])}, " if cause["commit"] else ""
+    return f"{commit}{cause['summary']}"

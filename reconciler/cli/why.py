@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.explained import columns, explanation_lines
+from reconciler.cli.explained import change_lines, columns, explanation_lines
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import Item, print_list, print_object
-from reconciler.cli.past import asked, at_option
+from reconciler.cli.past import asked, at_option, place_of, the_past
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
@@ -34,6 +34,10 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 )  # fmt: skip
 @flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
 @at_option
+@option(
+    "--since", metavar="POINT", show_default="none",
+    help="What changed of the verdict since this point in time (up to --at), and through which events.",
+)  # fmt: skip
 @flag("--live", help="Ask the nodes what they have now; also reads files there that are not ours.")
 @option(
     "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
@@ -56,8 +60,8 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 @click.pass_obj
 def why(
     session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, at: str | None,
-    live: bool, source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool,
-    pushes: bool, strict: bool, output: str,
+    since: str | None, live: bool, source: Path | None, root: Path | None, image_list: Any, namespace: str | None,
+    imports: bool, pushes: bool, strict: bool, output: str,
 ) -> int:  # fmt: skip
     """Say whether nodes can pull an IMAGE, from where, which line and field decides it, and what would change it.
 
@@ -72,15 +76,20 @@ def why(
     if not wanted:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
     question = Question(wanted, namespace, imports, pushes)
-    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live, "--at": at}
+    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live, "--at": at, "--since": since}
     offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
     if not offline:
         if strict:
             raise UsageError("--strict is about manifests", remedy="leave it out, or name them with --from DIR")
         if sum(map(bool, (node, pool, all_nodes))) > 1:
             raise UsageError("--node, --pool and --all-nodes exclude each other", remedy="give one of them")
-        if live and at:
-            raise UsageError("--live and --at exclude each other", remedy="nobody can ask a node what it had")
+        if live and (at or since):
+            what = "--at" if at else "--since"
+            raise UsageError(f"--live and {what} exclude each other", remedy="nobody can ask a node what it had")
+        if since is not None:
+            if namespace or imports or pushes:
+                raise UsageError("--since is about pulls", remedy="leave out --namespace, --import and --push")
+            return _since(session, wanted, pool, node, since, at, output)
         found = run(_of_the_fleet(session, question, pool, node, live, at))
     elif root is not None:
         if source is not None or pool is not None or strict or imports:
@@ -111,6 +120,34 @@ async def _of_the_fleet(
     async with asked(session, at, settled=True) as then:
         then.say()
         return await explanations.why(then.context, question, pool=pool, node=node, live=live)
+
+
+def _since(
+    session: Session, images: Sequence[str], pool: str | None, node: str | None, since: str, at: str | None, output: str
+) -> int:
+    found, metadata = run(_what_changed(session, images, pool, node, since, at))
+    if output in ("table", "wide"):
+        for number, item in enumerate(found):
+            for line in ["", *change_lines(item, found)][0 if number else 1 :]:
+                click.echo(line)
+    else:
+        print_object(output, {"kind": "List", "metadata": metadata, "items": found})
+    return max((CODES.get(item["after"]["verdict"], 0) for item in found), key=(0, 3, 1).index, default=0)
+
+
+async def _what_changed(
+    session: Session, images: Sequence[str], pool: str | None, node: str | None, since: str, at: str | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from reconciler.history.since import why_since  # as above
+    from reconciler.stages.past import past_at  # as above
+
+    async with session.context() as context:
+        before = await the_past(context, since, settled=True)
+        newest = (await context.snapshot()).position
+        after = await the_past(context, at, settled=True) if at else await past_at(context, newest, settled=True)
+        click.echo(f"from {place_of(before)} to {place_of(after)}", err=True)
+        found = await why_since(before.context, after.context, images, pool=pool, node=node)
+        return found, {"from": before.as_data(), "to": after.as_data()}
 
 
 def _of_a_host(root: Path, question: Question) -> list[dict[str, Any]]:

@@ -42,9 +42,9 @@ class Past:
 async def past(context: Context, point: str, *, settled: bool = False) -> Past:
     """The fleet at the end of the append group that `point` names. Raises UsageError when it names none.
 
-    A commit is recorded before its files are rendered, and the first one before a node was ever seen. With `settled`, the
-    wanted files are those of the state in force at the point, as they were recorded then or soon after, over the base
-    that a node was first seen to have; else those that the log had by then.
+    A commit is recorded before its files are rendered, and the first one before a node was ever seen. With `settled`,
+    the wanted files are those of the state in force at the point, as they were recorded then or soon after, over the
+    base that a node was first seen to have; else those that the log had by then.
     """
     return await past_at(context, await resolve_position(context, point), settled=settled)
 
@@ -155,7 +155,7 @@ class _EndedLog:
 
 @dataclass(frozen=True)
 class _EndedReads:
-    """ports.ReadModel as of a position. `rows`: of these tables, the rows there where others than recorded are meant."""
+    """ports.ReadModel as of a position. `rows`: those of tables of which others are meant than recorded."""
 
     below: ReadModel
     position: int

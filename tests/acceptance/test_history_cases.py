@@ -2,30 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.cli.blame import _printed as blame_lines
+from reconciler.cli import diff as diff_door
+from reconciler.cli.blame import blame_lines
+from reconciler.cli.branches import tree_lines
+from reconciler.cli.entries import ENTRY_COLUMNS
+from reconciler.cli.explained import change_lines
+from reconciler.cli.history import HISTORY_COLUMNS
+from reconciler.cli.output import Column, table
+from reconciler.history import compare
 from reconciler.history.blame import blame_file
-from reconciler.stages.past import past
+from reconciler.history.entries import history_of_entry
+from reconciler.history.events import lines, roots
+from reconciler.history.files import compare_sides
+from reconciler.history.show import show
+from reconciler.history.since import why_since
+from reconciler.ports import EventFilter
+from reconciler.stages.past import Past, past, past_at
 from tests.histories import History, cases, played
 
 CASES = cases(Path(__file__).parents[1] / "cases/history")
+Question = Mapping[str, Any]
 
 
-async def ask_blame(history: History, question: Mapping[str, Any]) -> list[str]:
-    node, _, path = question["blame"].partition(":")
+async def then(history: History, question: Question, name: str = "at") -> Past:
+    """The fleet at the point that the question names, or now; settled, as the doors ask."""
     context = history.world.context
-    if "at" in question:
-        context = (await past(context, history.named(question["at"]), settled=True)).context
-    data = await blame_file(context, node, path)
-    return [*data["notes"], *blame_lines(data["lines"], wide=False)]
+    if name not in question:
+        return await past_at(context, await history.world.head(), settled=True)
+    return await past(context, history.named(question[name]), settled=True)
 
 
-ASK = {"blame": ask_blame}
+async def ask_blame(history: History, question: Question) -> Sequence[str]:
+    node, _, path = question["blame"].partition(":")
+    data = await blame_file((await then(history, question)).context, node, path)
+    first, _, last = question.get("lines", "1,").partition(",")
+    return [*data["notes"], *blame_lines(data["lines"][int(first) - 1 : int(last) if last else None], wide=False)]
+
+
+async def ask_diff(history: History, question: Question) -> Sequence[str]:
+    old, new = await then(history, question, "from"), await then(history, question, "to")
+    asked = compare.Between(old.context, new.context, question.get("nodes", ()), question.get("pool"))
+    notes: Sequence[str] = []
+    kind = question["diff"]
+    if kind == "files":
+        items, notes = await compare.files_between(asked)
+    elif kind == "resources":
+        items = await compare.resources_between(asked)
+    else:
+        items = await compare.images_between(asked, question["images"])
+    return [*notes, *printed(diff_door.Found(kind, items, "A", "B"))]
+
+
+async def ask_sides(history: History, question: Question) -> Sequence[str]:
+    before, after = question["sides"]
+    asked = await then(history, question)
+    items = await compare_sides(asked.context, question.get("nodes", ()), None, before, after)
+    failed = [f"{item['node']}: {item['error']}" for item in items if "error" in item]
+    return [*failed, *printed(diff_door.Found("sides", [i for i in items if "error" not in i], before, after))]
+
+
+def printed(found: diff_door.Found) -> Sequence[str]:
+    with redirect_stdout(io.StringIO()) as out:
+        diff_door.print_found(found, found.items, wide=True)
+    return out.getvalue().splitlines()
+
+
+async def ask_entry(history: History, question: Question) -> Sequence[str]:
+    asked = await then(history, question)
+    return table(await history_of_entry(asked.context, question["entry"]), untimed(ENTRY_COLUMNS), wide=True)
+
+
+async def ask_events(history: History, question: Question) -> Sequence[str]:
+    context = history.world.context
+    about = question["events"]
+    found = await roots(context, about.get("author"), about.get("pull_request"))
+    wanted = EventFilter(context.name, correlation_ids=found, types=about["types"])
+    return table(await lines(context, wanted), untimed(HISTORY_COLUMNS), wide=True)
+
+
+async def ask_show(history: History, question: Question) -> Sequence[str]:
+    types = [event.position for event in await history.world.log.read(EventFilter(types=(question["show"],)))]
+    data = await show(history.world.context, f"#{types[question.get('number', 0)]}")
+    shown = tree_lines(data["tree"], data["root"], data["position"], wide=question.get("wide", False))
+    return [line.partition(", recorded ")[0] for line in shown]
+
+
+async def ask_since(history: History, question: Question) -> Sequence[str]:
+    old, new = await then(history, question, "since"), await then(history, question)
+    found = await why_since(old.context, new.context, question["why"])
+    return [line for item in found for line in change_lines(item, found)]
+
+
+def untimed(columns: Sequence[Column]) -> Sequence[Column]:
+    """Without the columns of times, but whether there is one."""
+    times = ("ACCEPTED", "COMMITTED", "EFFECTIVE", "RECORDED")
+    return [column for column in columns if column.header not in times]
+
+
+ASK = {
+    "blame": ask_blame,
+    "diff": ask_diff,
+    "sides": ask_sides,
+    "entry": ask_entry,
+    "events": ask_events,
+    "show": ask_show,
+    "why": ask_since,
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -35,4 +125,4 @@ async def test_answers(name: str, tmp_path: Path) -> None:
     for question in case["questions"]:
         (verb,) = question.keys() & ASK.keys()
         shown = await history.shown(await ASK[verb](history, question))
-        print("\n".join(shown))
+        assert shown == question["shows"].splitlines(), "\n".join(shown)
