@@ -28,7 +28,8 @@ def _source(item: Item) -> str:
         return "(renderer)"
     if item["of"] == "base":
         base = item["base"] or {"base": "unknown", "position": None}
-        return f"base ({_BASES[base['base']].format(base['position'] or 'later')})"
+        since = f" #{base['position']}" if base["position"] else ""
+        return f"base ({_BASES[base['base']]}{since})"
     origin = item["origins"][0]
     more = f" and {len(item['origins']) - 1} more" if len(item["origins"]) > 1 else ""
     held = f", held by {origin['hold']['name']}" if origin.get("hold") else ""
@@ -36,8 +37,8 @@ def _source(item: Item) -> str:
 
 
 _BASES = {
-    "host": "captured #{}",
-    "pool": "template #{}",
+    "host": "captured",
+    "pool": "template",
     "openshift": "MCO's template",
     "unknown": "not captured",
 }

@@ -49,8 +49,8 @@ def _shown(children: Sequence[Item], marked: int, *, wide: bool) -> Iterator[tup
         folded = not wide and len(same) > MANY and child["kind"] != "wave" and child["outcome"] != "RolloutStarted"
         if not folded or marked in child["positions"]:
             yield _text(child, marked), child
-        elif child is same[0]:
-            yield _many(same), None
+        elif child is next(one for one in same if marked not in one["positions"]):
+            yield _many([one for one in same if marked not in one["positions"]]), None
 
 
 def _sort(child: Item) -> tuple[str, str]:

@@ -133,6 +133,7 @@ class _Walk:
         self._fleet, self._said = fleet, said
         self._rows = Working()
         self._open: dict[tuple[str, str, Said], Interval] = {}
+        self._apart: set[tuple[str, str]] = set()
         self._sets: dict[tuple[str, str], set[Said]] = {}
         self._nodes: dict[str, tuple[str, str]] = {}
         self._effects: dict[tuple[str, Said], Effect] = {}
@@ -154,6 +155,7 @@ class _Walk:
         }
         desired = Desired(self._fleet, rows)
         now: dict[tuple[str, str, Said], tuple[str, str]] = {}
+        self._apart = {(pool, node) for pool in desired.pools for node in desired.held_nodes(pool)}
         for pool, settings in desired.pools.items():
             for node in ("", *desired.held_nodes(pool)):
                 for version in shadowed_out(desired.in_force(pool, node), settings):
@@ -169,7 +171,9 @@ class _Walk:
     def _effect(self, event: StoredEvent) -> None:
         body = event.body
         if isinstance(body, FilesRendered):
-            entries = {one for pool, node, one in self._open if pool == body.pool and node == body.node}
+            # A node that a hold once set apart has files of its own from then on; without the hold they say the pool's.
+            whose = body.node if (body.pool, body.node) in self._apart else ""
+            entries = {one for pool, node, one in self._open if pool == body.pool and node == whose}
             self._sets[body.pool, body.files] = entries
             for node, files in list(self._nodes.items()):
                 if files == (body.pool, body.files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -25,6 +26,8 @@ from reconciler.history.files import compare_sides
 from reconciler.history.show import show
 from reconciler.history.since import why_since
 from reconciler.ports import EventFilter
+from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.projections.entry_history import entries_about
 from reconciler.stages.past import Past, past, past_at
 from tests.histories import History, cases, played
 
@@ -77,7 +80,9 @@ def printed(found: diff_door.Found) -> Sequence[str]:
 
 async def ask_entry(history: History, question: Question) -> Sequence[str]:
     asked = await then(history, question)
-    return table(await history_of_entry(asked.context, question["entry"]), untimed(ENTRY_COLUMNS), wide=True)
+    return table(
+        await history_of_entry(asked.context, question["entry"]), untimed(ENTRY_COLUMNS), wide="wide" in question
+    )
 
 
 async def ask_events(history: History, question: Question) -> Sequence[str]:
@@ -116,6 +121,49 @@ ASK = {
     "show": ask_show,
     "why": ask_since,
 }
+
+
+async def intervals_at(history: History, position: int) -> set[tuple[str, str, str, str]]:
+    """Entry, resource, and pool or node, of all entries that the history of `.corp` has in force at a position."""
+    items = await history_of_entry(history.world.context, "*.corp")
+    return {
+        (item["entry"], item["resource"], item["field"], scope)
+        for item in items
+        if item["from"]["position"] <= position and (not item["until"] or position < item["until"]["position"])
+        for scope in (*item["pools"], *item["nodes"])
+    }
+
+
+async def in_force_at(history: History, position: int) -> set[tuple[str, str, str, str]]:
+    """The same, by what the read tables say was in force at the end of the position's group."""
+    context = history.world.context
+    desired = Desired(context.name, (await context.snapshot(position)).rows)
+    found = set()
+    for pool, settings in desired.pools.items():
+        for node in ("", *desired.held_nodes(pool)):
+            for version in shadowed_out(desired.in_force(pool, node), settings):
+                body = json.loads((await context.load([version.content]))[version.content])
+                said = entries_about(version.resource, body, "*.corp")
+                found |= {(one.entry, one.resource, one.field, node or pool) for one in said}
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_entries_are_in_force_when_the_read_tables_say_so(name: str, tmp_path: Path) -> None:
+    """At each end of a group; the events of one are all at once, so that those within it are not asked about."""
+    history = await played(tmp_path, CASES[name]["steps"])
+    events = await history.world.log.read(EventFilter())
+    ends = [
+        event
+        for event, after in zip(events, [*events[1:], None], strict=True)
+        if not after or after.group > event.group
+    ]
+    seen = set()
+    for event in ends:
+        now = await in_force_at(history, event.position)
+        assert await intervals_at(history, event.position) == now
+        seen |= now
+    assert seen
 
 
 @pytest.mark.parametrize("name", CASES)
