@@ -142,7 +142,7 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
         "status": {
             "conditions": [_condition(condition) for condition in node_conditions(node)],
             "files": {"wanted": node.wanted, "applied": node.applied, "base": state.get("base")},
-            "paths": await _paths(context, snapshot, desired, name),
+            "managedPaths": await _paths(context, snapshot, desired, name),
             "receipt": {label: (state.get("receipt") or {}).get(name) for name, label in RECEIPT.items()},
             "machineId": node.machine_id,
             "runtimeVersion": seen.runtime if seen else "",

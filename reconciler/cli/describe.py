@@ -100,8 +100,8 @@ def description(data: Item) -> Iterator[str]:
             if name == "conditions":
                 yield "  Conditions:"
                 yield from (f"    {line}" for line in table(value, CONDITION_COLUMNS))
-            elif name == "paths":
-                yield "  Paths:"
+            elif name == "managedPaths":
+                yield "  ManagedPaths:"
                 yield from (f"    {line}" for line in table(value, PATH_COLUMNS) if value)
             else:
                 yield from _field(name, value, 2, width)

@@ -15,7 +15,7 @@ from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_of, render_inputs
 from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
-from reconciler.registries.blame import By, Line, blame
+from reconciler.registries.blame import By, Line, base_path, blame, origins_of
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Origin, digest
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.explained import Known
@@ -38,14 +38,14 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     state = snapshot.one(NODE_STATES, context.name, node) or {}
     row = wanted(snapshot, desired, node)
     content, origins = await _file(context, row, path)
-    base, kind = await _base(context, snapshot, desired, node, path)
+    base, kind = await _base(context, snapshot, desired, node, base_path(path))
     if content is None:
         content = base if row is None or kind == "host" else None
     if content is None:
         raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=await _paths(context, row))
     lines = blame(path, content, base, origins)
     known, note = await _known(context, snapshot, desired, node, row, lines)
-    captured = await _captured(context, snapshot, desired, node, path, kind) if kind else None
+    captured = await _captured(context, snapshot, desired, node, base_path(path), kind) if kind else None
     applied = state.get("files")
     behind = row is not None and applied != row["files"]
     return {
@@ -65,7 +65,7 @@ async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | N
     entry = decode_file_set(loaded[row["files"]]).by_path.get(path)
     if entry is None:
         return None, {}
-    by_key = json.loads(loaded[row["origins"]]).get(path, {})
+    by_key = origins_of(path, json.loads(loaded[row["origins"]]))
     content = (await context.load([entry.sha256]))[entry.sha256]
     return content, {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from reconciler.registries.file_lines import KeyPath, Lines, json_lines, toml_lines
-from reconciler.registries.model import Origin
+from reconciler.registries.model import POLICY_JSON, Origin
+from reconciler.registries.runtime_config import NAMESPACE_POLICIES
 
 By = Mapping[str, Sequence[Origin]]
 """`NodeFile.origins`: table, key or scope → fields."""
@@ -37,6 +38,16 @@ class Line:
     origins: tuple[Origin, ...] = ()
 
 
+def base_path(path: str) -> str:
+    """The file of a base that the one at `path` is laid over: the policy of a namespace is over the policy for all."""
+    return POLICY_JSON if path.startswith(f"{NAMESPACE_POLICIES}/") else path
+
+
+def origins_of(path: str, by_path: Mapping[str, By]) -> By:
+    """What is behind a rendered file; in the policy of a namespace, also what is behind the policy for all."""
+    return {**by_path.get(base_path(path), {}), **by_path.get(path, {})}
+
+
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What stands at a path of a file: the fields behind it, and whether the base says it just so.
@@ -49,7 +60,8 @@ class _Said:
 
 
 def blame(path: str, content: bytes, base: bytes | None, origins: By) -> list[Line]:
-    """The lines of the file at `path`, which was laid over `base` (None: there was none). Never raises."""
+    """The lines of the file at `path`, which was laid over `base` (None: there was none; see `base_path`), with what
+    `origins_of` gives. Never raises."""
     text = content.decode(errors="replace")
     before = (base or b"").decode(errors="replace")
     if content == base and not origins:

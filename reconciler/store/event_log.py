@@ -284,4 +284,5 @@ def select_matching(wanted: EventFilter) -> sa.Select[Any]:
 
 
 def _among(column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    return column == sa.any_(sa.literal(list(values), ARRAY(column.type)))
+    among = ARRAY(column.type)
+    return column == sa.any_(sa.cast(sa.literal(list(values), among), among))  # an empty or literal one has no type
