@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,45 @@ async def test_answers(name: str, tmp_path: Path) -> None:
         (verb,) = question.keys() & ASK.keys()
         shown = await history.shown(await ASK[verb](history, question))
         assert shown == question["shows"].splitlines(), "\n".join(shown)
+
+
+async def test_answers_take_a_handful_of_queries_however_large_the_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = await played(tmp_path, CASES["large/many nodes are counted by how they ended"]["steps"])
+    context, head = history.world.context, await history.world.head()
+    counted: Counter[str] = Counter()
+    for port, verb in ((context.log, "read"), (context.blobs, "get"), (context.reads, "snapshot")):
+        monkeypatch.setattr(port, verb, _counted(getattr(port, verb), verb, counted))
+
+    async def cost(question: Awaitable[Any]) -> dict[str, int]:
+        counted.clear()
+        context.contents.clear()
+        context.resources.clear()
+        await question
+        return dict(counted)
+
+    everything = EventFilter(context.name)
+    assert await cost(show(context, f"#{head}")) == {"read": 2}
+    assert await cost(lines(context, everything)) == {"read": 2}
+    assert await cost(roots(context, "alice", None)) == {"read": 1}
+    assert await cost(history_of_entry(context, "quay.io")) == {"read": 2, "get": 1}
+    assert await cost(blame_file(context, "eu-20", "/etc/containers/registries.conf")) == {
+        "snapshot": 1, "read": 3, "get": 4,
+    }  # fmt: skip
+    assert await cost(past_at(context, head, settled=True)) == {"snapshot": 1, "get": 1}
+    old, new = await past(context, history.commits["begin"], settled=True), await past_at(context, head, settled=True)
+    assert await cost(why_since(old.context, new.context, ["quay.io/x", "lab.corp:5000/y"])) == {
+        "snapshot": 2, "read": 2, "get": 3,
+    }  # fmt: skip
+    asked = compare.Between(old.context, new.context)
+    assert await cost(compare.files_between(asked)) == {"snapshot": 4, "get": 3}
+    assert await cost(compare.resources_between(asked)) == {"snapshot": 2, "get": 1}
+
+
+def _counted(verb: Any, name: str, counted: Counter[str]) -> Any:
+    async def counting(*args: Any, **kwargs: Any) -> Any:
+        counted[name] += 1
+        return await verb(*args, **kwargs)
+
+    return counting
