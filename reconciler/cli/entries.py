@@ -22,13 +22,13 @@ def _by(end: Item | None) -> str:
 
 
 def _first(item: Item) -> str:
-    return moment(min((effect["from"] for effect in item["effective"]), default=None))
+    return moment(min((effect["from"]["effectiveAt"] for effect in item["effective"]), default=None))
 
 
 def _names(item: Item) -> list[str]:
     """The nodes that had it, each once; those that have it no more with the time of it."""
     last = {effect["node"]: effect["until"] for effect in item["effective"]}
-    return [f"{node} (until {moment(until)})" if until else node for node, until in last.items()]
+    return [f"{node} (until {moment(until['effectiveAt'])})" if until else node for node, until in last.items()]
 
 
 def _nodes(item: Item) -> str:

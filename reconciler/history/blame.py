@@ -65,9 +65,11 @@ async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | N
     entry = decode_file_set(loaded[row["files"]]).by_path.get(path)
     if entry is None:
         return None, {}
-    by_key = origins_of(path, json.loads(loaded[row["origins"]]))
-    content = (await context.load([entry.sha256]))[entry.sha256]
-    return content, {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
+    by_path = {
+        file: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
+        for file, by_key in json.loads(loaded[row["origins"]]).items()
+    }
+    return (await context.load([entry.sha256]))[entry.sha256], origins_of(path, by_path)
 
 
 async def _paths(context: Context, row: Row | None) -> str:

@@ -19,6 +19,7 @@ from reconciler.projections.entry_history import (
     entries_about,
     entry_history,
 )
+from reconciler.projections.tables import NODE_STATES, NODES
 from reconciler.stages.context import Context
 
 
@@ -28,7 +29,7 @@ async def history_of_entry(context: Context, registry: str) -> list[dict[str, An
     `from` and `until` (None: it still is) have the position and time at which the fleet accepted it, and the commit
     with author, pull request and time, or the hold; `effective` has the nodes that proved to have it.
     """
-    events = await context.log.read(EventFilter(context.name, types=(*STATE, *EFFECT)))
+    events = await context.log.read(EventFilter(context.name, types=STATE))
     contents = dict(_contents(events))
     loaded = await context.load(contents)
     about = {
@@ -36,11 +37,31 @@ async def history_of_entry(context: Context, registry: str) -> list[dict[str, An
         for content, names in contents.items()
         for name in names
     }
-    walked = _relevant(events, {name for (name, _), said in about.items() if said})
-    found = entry_history(context.name, walked, lambda resource, content: about.get((resource, content), frozenset()))
+    saying = {key for key, said in about.items() if said}
+    if not saying:
+        return []
+    first = next(event.position for event in events if _names(event) & saying)
+    effects = await context.log.read(EventFilter(context.name, after=first, types=EFFECT))
+    relevant = sorted([*_relevant(events, {name for name, _ in saying}), *effects], key=lambda event: event.position)
+    found = entry_history(
+        context.name,
+        relevant,
+        lambda resource, content: about.get((resource, content), frozenset()),
+        await _nodes_before(context, first),
+    )
     commits = await commits_of(context, found)
     holds = {event.body.hold: event for event in events if isinstance(event.body, RolledBack)}
     return _merged(found, commits, holds)[::-1]
+
+
+async def _nodes_before(context: Context, position: int) -> dict[str, tuple[str, str]]:
+    """What each node had before `position`: its pool and file set."""
+    if position == 1:
+        return {}
+    snapshot = await context.reads.snapshot(context.name, position - 1, (NODES, NODE_STATES))
+    pools = {key[1]: row["pool"] for key, row in snapshot.table(NODES).items()}
+    states = snapshot.table(NODE_STATES).items()
+    return {key[1]: (pools.get(key[1]) or "", row["files"]) for key, row in states if row["files"]}
 
 
 def _relevant(events: Sequence[StoredEvent], resources: set[str]) -> list[StoredEvent]:
@@ -61,14 +82,19 @@ def _contents(events: Iterable[StoredEvent]) -> Mapping[str, set[str]]:
     """Content → the resources that have it."""
     found: dict[str, set[str]] = {}
     for event in events:
-        body = event.body
-        if isinstance(body, ResourceAdded | ResourceChanged):
-            found.setdefault(body.content, set()).add(body.resource)
-        elif isinstance(body, RolledBack):
-            for entry in body.entries:
-                if entry["restored"]:
-                    found.setdefault(entry["restored"]["content"], set()).add(entry["resource"])
+        for resource, content in _names(event):
+            found.setdefault(content, set()).add(resource)
     return found
+
+
+def _names(event: StoredEvent) -> set[tuple[str, str]]:
+    """The resources to which the event gives a content, each with it."""
+    body = event.body
+    if isinstance(body, ResourceAdded | ResourceChanged):
+        return {(body.resource, body.content)}
+    if isinstance(body, RolledBack):
+        return {(entry["resource"], entry["restored"]["content"]) for entry in body.entries if entry["restored"]}
+    return set()
 
 
 async def commits_of(context: Context, found: Sequence[Interval]) -> Mapping[str, CommitObserved]:
@@ -101,10 +127,12 @@ def _merged(
             },
         )
         item["nodes" if one.node else "pools"].append(one.node or one.pool)
-        item["effective"] = sorted(
-            [*item["effective"], *map(_effect, one.effects)], key=lambda e: (e["node"], e["from"])
-        )
+        item["effective"] = sorted([*item["effective"], *map(_effect, one.effects)], key=_in_order)
     return list(items.values())
+
+
+def _in_order(effect: Mapping[str, Any]) -> tuple[str, int]:
+    return effect["node"], effect["from"]["position"]
 
 
 def _end(
@@ -134,10 +162,13 @@ def _end(
 def _effect(effect: Effect) -> dict[str, Any]:
     return {
         "node": effect.node,
-        "position": effect.since.position,
-        "from": _time(effect.since),
-        "until": _time(effect.until) if effect.until else None,
+        "from": _point(effect.since),
+        "until": _point(effect.until) if effect.until else None,
     }
+
+
+def _point(event: StoredEvent) -> dict[str, Any]:
+    return {"position": event.position, "effectiveAt": _time(event)}
 
 
 def _time(event: StoredEvent) -> str:

@@ -19,6 +19,7 @@ from reconciler.events.catalogue import (
     NodeRegistered,
     NodeReleased,
     NodeRemoved,
+    NodeRenamed,
     NodeReset,
     PoolConfigured,
     PoolRemoved,
@@ -51,7 +52,7 @@ STATE = (
     *INVENTORY,
 )
 """The types that change what is in force."""
-EFFECT = tuple(body.__name__ for body in (FilesRendered, NodeConverged, NodeReset, NodeReleased))
+EFFECT = tuple(body.__name__ for body in (FilesRendered, NodeConverged, NodeReset, NodeRenamed, NodeReleased))
 """The types that say what nodes have."""
 
 
@@ -65,7 +66,8 @@ class Said(NamedTuple):
 
 @dataclass
 class Effect:
-    """A node had the entry: a receipt proved it at `since`, and that it is gone at `until` (None: it has it)."""
+    """A node had the entry: a receipt proved it at `since`, and that it is gone at `until` (None: it has it). A node
+    that is given back, or becomes another machine, is not known to have anything any more."""
 
     node: str
     since: StoredEvent
@@ -113,13 +115,17 @@ def _is_about(text: str, registry: str) -> bool:
 
 
 def entry_history(
-    fleet: str, events: Iterable[StoredEvent], said: Callable[[str, str], frozenset[Said]]
+    fleet: str,
+    events: Iterable[StoredEvent],
+    said: Callable[[str, str], frozenset[Said]],
+    nodes: Mapping[str, tuple[str, str]],
 ) -> list[Interval]:
     """The intervals of all entries that `said` gives for (resource, content), the oldest first.
 
-    `events` are those of the types STATE and EFFECT, in order.
+    `events` are those of the types STATE from the beginning, and those of EFFECT since an entry was first said, in
+    order; `nodes` is what nodes had until then: pool and file set.
     """
-    walk = _Walk(fleet, said)
+    walk = _Walk(fleet, said, nodes)
     for _, group in groupby(events, key=lambda event: event.group):
         walk.take(list(group))
     return walk.found
@@ -128,14 +134,16 @@ def entry_history(
 class _Walk:
     """What is in force, rendered and on nodes, as the events go by."""
 
-    def __init__(self, fleet: str, said: Callable[[str, str], frozenset[Said]]) -> None:
+    def __init__(
+        self, fleet: str, said: Callable[[str, str], frozenset[Said]], nodes: Mapping[str, tuple[str, str]]
+    ) -> None:
         self.found: list[Interval] = []
         self._fleet, self._said = fleet, said
         self._rows = Working()
         self._open: dict[tuple[str, str, Said], Interval] = {}
         self._apart: set[tuple[str, str]] = set()
         self._sets: dict[tuple[str, str], set[Said]] = {}
-        self._nodes: dict[str, tuple[str, str]] = {}
+        self._nodes = dict(nodes)
         self._effects: dict[tuple[str, Said], Effect] = {}
 
     def take(self, group: list[StoredEvent]) -> None:
@@ -181,7 +189,13 @@ class _Walk:
         elif isinstance(body, NodeConverged):
             self._nodes[body.node] = (body.pool, body.files)
             self._has(body.node, event)
-        elif isinstance(body, NodeReset) or (isinstance(body, NodeReleased) and body.restored):
+        elif isinstance(body, NodeRenamed):
+            before = self._nodes.pop(body.previous, None)
+            self._has(body.previous, event)
+            if before is not None:
+                self._nodes[body.node] = before
+                self._has(body.node, event)
+        elif isinstance(body, NodeReset | NodeReleased):
             self._nodes.pop(body.node, None)
             self._has(body.node, event)
 

@@ -1,4 +1,4 @@
-"""Whose a line is, for all resources and bases: every line has an owner, and every field that is behind a file its lines."""
+"""Whose a line is, for all resources and bases: every line has an owner, and every field behind a file its lines."""
 
 from __future__ import annotations
 
