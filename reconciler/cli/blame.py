@@ -19,7 +19,10 @@ _RANGE = re.compile(r"(\d+)(?:,(\+?)(\d+))?")
 
 
 def _first(item: Item, name: str) -> Any:
-    return item["origins"][0].get(name) if item["of"] == "resource" else None
+    """Of the first field behind the line, or of the base that it is from."""
+    if item["of"] == "resource":
+        return item["origins"][0].get(name)
+    return (item["base"] or {}).get(name)
 
 
 def _source(item: Item) -> str:
@@ -46,7 +49,7 @@ _BASES = {
 
 
 def _since(item: Item) -> str:
-    position = _first(item, "position") or (item["base"] or {}).get("position")
+    position = _first(item, "position")
     return f"#{position}" if position else ""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import BaselineCaptured, PoolConfigured
 from reconciler.events.envelope import StoredEvent
+from reconciler.history.events import about, commits_behind
 from reconciler.history.files import chosen_nodes, wanted
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_of, render_inputs
@@ -99,18 +100,24 @@ async def _base(
 async def _captured(
     context: Context, snapshot: Snapshot, desired: Desired, node: str, path: str, kind: str
 ) -> dict[str, Any]:
-    """The base, and the event since which it says at `path` what it says."""
+    """The base, and the event (of a pool's templates also the commit) since which it says at `path` what it says."""
     if kind == OPENSHIFT_BASE:
-        return {"base": kind, "position": None, "at": None}
+        return {"base": kind, "position": None, "since": None, "commit": None, **about(None)}
     pool = desired.nodes[node].pool
-    about: dict[str, Any] = {"node": node} if kind == "host" else {"pool": pool}
+    whose: dict[str, Any] = {"node": node} if kind == "host" else {"pool": pool}
     types = (BaselineCaptured.__name__ if kind == "host" else PoolConfigured.__name__,)
     events = await context.log.read(
-        EventFilter(context.name, until=snapshot.position, types=types, newest_first=True, **about)
+        EventFilter(context.name, until=snapshot.position, types=types, newest_first=True, **whose)
     )
     since = _unchanged(events, path)
-    moment = since.recorded_at.isoformat().replace("+00:00", "Z") if since else None
-    return {"base": kind, "position": since.position if since else None, "at": moment}
+    commits = await commits_behind(context, [since]) if since and kind == "pool" else {}
+    return {
+        "base": kind,
+        "position": since.position if since else None,
+        "since": since.recorded_at.isoformat().replace("+00:00", "Z") if since else None,
+        "commit": since.columns.get("commit") if since else None,
+        **about(commits.get(since.correlation_id) if since else None),
+    }
 
 
 def _unchanged(events: Iterable[StoredEvent], path: str) -> StoredEvent | None:

@@ -95,8 +95,9 @@ async def ask_events(history: History, question: Question) -> Sequence[str]:
 
 
 async def ask_show(history: History, question: Question) -> Sequence[str]:
-    types = [event.position for event in await history.world.log.read(EventFilter(types=(question["show"],)))]
-    data = await show(history.world.context, f"#{types[question.get('number', 0)]}")
+    wanted = EventFilter(types=(question["show"],), node=question.get("node"))
+    found = (await history.world.log.read(wanted))[question.get("number", 0)]
+    data = await show(history.world.context, f"#{found.position}")
     shown = tree_lines(data["tree"], data["root"], data["position"], wide=question.get("wide", False))
     return [line.partition(", recorded ")[0] for line in shown]
 
