@@ -74,9 +74,9 @@ def _subjects(command: Command) -> Command:
         option("--from", "since", metavar="POINT", show_default="none",
                help="What differs between this point in time and --to, instead of between what is and is wanted."),
         at_option,
-        flag("--wanted", help="Compare what is wanted …"),
-        flag("--observed", help="… what was last seen …"),
-        flag("--applied", help="… or what the last receipt proved; two of the three, or one with what is wanted."),
+        flag("--wanted", help="Compare what is wanted, with what was last seen or another of these three."),
+        flag("--observed", help="Compare what was last seen, with what is wanted or another of these three."),
+        flag("--applied", help="Compare what the last receipt proved, with what is wanted or another of these three."),
         option("--pool", metavar="NAME", show_default="all", help="Only nodes of this pool."),
         option("--node", multiple=True, metavar="NAME", show_default="all", help="As NODE; repeatable."),
     ):  # fmt: skip
@@ -130,6 +130,8 @@ def _wish(given: Item) -> Wish:
         sides = [*sides, "wanted"]
     nodes = list(dict.fromkeys([*given["nodes"], *given["node"]]))
     images = list(listed(given["images"], "--images"))
+    if given["images"] and not images:
+        raise UsageError("no image is named", where="--images")
     return Wish(
         nodes, given["pool"], given["at"], given["since"], given["until"], sides, (kinds or ["files"])[0], images
     )
@@ -194,7 +196,7 @@ async def _items(between: Between, wish: Wish) -> tuple[list[dict[str, Any]], li
         return await compare.files_between(between)
     if wish.kind == "resources":
         return await compare.resources_between(between), []
-    return await compare.images_between(between, wish.images), []
+    return await compare.images_between(between, wish.images)
 
 
 # --- Printing -------------------------------------------------------------------------------------------------------
@@ -257,8 +259,10 @@ def _whom(item: Item, *, wide: bool, most: int = 8) -> str:
 def _origin(side: Item | None) -> str:
     if side is None:
         return ", absent"
+    file = f", {side['file']}" if side["file"] else ""
     held = f", held by {side['hold']}" if side["hold"] else ""
-    return f", {side['file']}, commit {short(side['commit'])}{held}"
+    commit = f", commit {short(side['commit'])}" if side["commit"] else ""
+    return f"{file}{commit}{held}"
 
 
 def print_difference(item: Item, before: str, after: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from reconciler.explanations import why
 from reconciler.history.files import blob_differences, chosen_nodes, refuse_unknown
 from reconciler.projections.desired import Desired, Version, shadowed_out
+from reconciler.projections.tables import NODES, POOLS, Row
 from reconciler.stages.context import Context
 from reconciler.stages.explained import Question
 from reconciler.stages.host_files import Blobs, HostFiles, recorded_files
@@ -48,8 +51,7 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
     """
     then, now = await asked.desired()
     old, new = await _hosts(asked.before, asked.of(then), then), await _hosts(asked.after, asked.of(now), now)
-    notes = [f"{name} was not in the fleet before" for name in new.keys() - old.keys()]
-    notes += [f"{name} is not in the fleet after" for name in old.keys() - new.keys()]
+    notes = _came_and_went(old.keys(), new.keys())
     changes: dict[tuple[Blobs, Blobs], list[HostFiles]] = {}
     for name in sorted(old.keys() & new.keys()):
         before, after = _meant(old[name]), _meant(new[name])
@@ -69,6 +71,12 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
     return [items[key] for key in sorted(items, key=lambda key: (items[key]["nodes"], key))], sorted(notes)
 
 
+def _came_and_went(before: Collection[str], after: Collection[str]) -> list[str]:
+    """Nodes that cannot be compared, as they were not there at both points."""
+    came = [f"{name} was not in the fleet before" for name in after if name not in before]
+    return sorted([*came, *(f"{name} is not in the fleet after" for name in before if name not in after)])
+
+
 async def _hosts(context: Context, names: Sequence[str], desired: Desired) -> dict[str, HostFiles]:
     found = await recorded_files(context, await context.snapshot(), desired, names)
     return {host.name: host for host in found}
@@ -83,8 +91,10 @@ def _meant(host: HostFiles) -> Blobs | None:
 
 async def resources_between(asked: Between) -> list[dict[str, Any]]:
     """Per resource in force and distinct change: its documents as text, where they stood, and the `pools` (or, where
-    holds set nodes apart, `nodes`) it holds for. `alike`: both mean the same."""
+    holds set nodes apart, `nodes`) it holds for. `alike`: both mean the same. Of NodePools and Nodes the settings,
+    defaults included."""
     then, now = await asked.desired()
+    inventory = await _inventory(asked, then, now)
     scopes = _scopes(asked, then, now)
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     changes: dict[tuple[str, str, str], tuple[Version | None, Version | None]] = {}
@@ -100,7 +110,36 @@ async def resources_between(asked: Between) -> list[dict[str, Any]]:
             item["nodes" if node else "pools"].append(node or pool)
     versions = [version for pair in changes.values() for version in pair if version]
     contents = await asked.after.load(version.text for version in versions)
-    return [{**found[key], **_change(*changes[key], contents)} for key in sorted(found)]
+    return [*({**found[key], **_change(*changes[key], contents)} for key in sorted(found)), *inventory]
+
+
+async def _inventory(asked: Between, then: Desired, now: Desired) -> list[dict[str, Any]]:
+    """The pools and nodes asked about whose settings differ."""
+    old, new = await asked.before.snapshot(), await asked.after.snapshot()
+    pools = sorted({pool for pool, _ in _scopes(asked, then, now)})
+    nodes = sorted({*asked.of(then), *asked.of(now)})
+    found = []
+    for kind, table, names in (("NodePool", POOLS, pools), ("Node", NODES, nodes)):
+        for name in names:
+            rows = [side.one(table, side.fleet, name) for side in (old, new)]
+            before, after = (row if row and row["spec"] else None for row in rows)
+            if (before and before["spec"]) != (after and after["spec"]):
+                about: dict[str, Any] = {"pools": [], "nodes": [], "pools" if kind == "NodePool" else "nodes": [name]}
+                found.append({"resource": f"{kind}/{name}", **about, **_settings(before, after)})
+    return found
+
+
+def _settings(before: Row | None, after: Row | None) -> dict[str, Any]:
+    """A change of a document of the inventory. Its place is known of pools, its commit of nodes."""
+    texts, places = [], []
+    for row in (before, after):
+        texts.append(yaml.safe_dump(row["spec"], allow_unicode=True) if row else "")
+        file = f"{row['file']}:{row['line']}" if row and "file" in row else ""
+        commit = row["commit"] if row and not file else None
+        places.append({"file": file, "commit": commit, "content": None, "hold": None} if row else None)
+    kind = "removed" if after is None else "added" if before is None else "changed"
+    sides = {"from": texts[0], "to": texts[1], "before": places[0], "after": places[1]}
+    return {"kind": kind, "alike": False, **sides}
 
 
 def _scopes(asked: Between, then: Desired, now: Desired) -> list[tuple[str, str]]:
@@ -140,15 +179,13 @@ def _place(version: Version | None) -> dict[str, Any] | None:
 # --- Images ---------------------------------------------------------------------------------------------------------
 
 
-async def images_between(asked: Between, images: Sequence[str]) -> list[dict[str, Any]]:
-    """Each image that is judged otherwise than before, with the `nodes` it is true for and what decided, and decides.
-
-    Both times the files are those wanted.
-    """
+async def images_between(asked: Between, images: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Each image that is judged otherwise than before, with the `nodes` it is true for and what decided, and decides;
+    and notes on nodes that cannot be compared. Both times the files are those wanted."""
     then, now = await asked.desired()
     question = Question(list(dict.fromkeys(images)))
-    old = await _verdicts(asked.before, question, asked.of(then))
-    new = await _verdicts(asked.after, question, asked.of(now))
+    names = asked.of(then), asked.of(now)
+    old, new = await _verdicts(asked.before, question, names[0]), await _verdicts(asked.after, question, names[1])
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for key in sorted(old.keys() & new.keys()):
         before, after = old[key], new[key]
@@ -157,7 +194,7 @@ async def images_between(asked: Between, images: Sequence[str]) -> list[dict[str
         same = (key[0], *(side[name] for side in (before, after) for name in ("verdict", "reason")))
         item = found.setdefault(same, {"image": key[0], "before": before, "after": after, "nodes": []})
         item["nodes"].append(key[1])
-    return list(found.values())
+    return list(found.values()), _came_and_went(*names)
 
 
 async def _verdicts(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from reconciler.events.catalogue import FilesRendered
+from reconciler.events.catalogue import CommitObserved, FilesRendered
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.history.events import OBSERVED, about
@@ -33,7 +33,7 @@ class _Group:
 
     host: HostFiles
     base: Mapping[str, str]
-    before: Blobs
+    before: Blobs | None
     origins: str
     apart: bool
     nodes: list[str] = field(default_factory=list)
@@ -41,10 +41,10 @@ class _Group:
 
 @dataclass(frozen=True)
 class _Stage:
-    """The files that a group was to have from an event on (None: from the point in time on)."""
+    """The files that a group was to have from an event on (None: from the point in time on; nobody knows them)."""
 
     event: StoredEvent | None
-    files: Blobs
+    files: Blobs | None
     origins: str
 
 
@@ -74,10 +74,10 @@ async def _groups(before: Context, after: Context, pool: str | None, node: str |
     old, new = Desired(then.fleet, then.rows), Desired(now.fleet, now.rows)
     names = chosen_nodes(new, [node] if node else (), pool)
     past = {host.name: host for host in await recorded_files(before, then, old, [n for n in names if n in old.nodes])}
-    found: dict[tuple[HostFiles, Blobs, Blobs], _Group] = {}
+    found: dict[tuple[HostFiles, Blobs | None, Blobs], _Group] = {}
     for host in await recorded_files(after, now, new, names):
         was = past.get(host.name)
-        files = (was.wanted if was and was.wanted is not None else was.applied if was else None) or ()
+        files = (was.wanted if was.wanted is not None else was.applied) if was else None
         base = own_files(now, host.name)
         key = (host.group, files, tuple(sorted(base.items())))
         origins = was.origins if was and was.wanted is not None else ""
@@ -119,7 +119,7 @@ async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
 
 
 async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Mapping[str, bytes]:
-    named = {digest for mine in stages for stage in mine for _, digest in stage.files}
+    named = {digest for mine in stages for stage in mine for _, digest in stage.files or ()}
     named |= {stage.origins for mine in stages for stage in mine if stage.origins}
     return await context.load(named)
 
@@ -127,6 +127,10 @@ async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Map
 def _answers(
     images: Sequence[str], stage: _Stage, group: _Group, contents: Mapping[str, bytes]
 ) -> Sequence[Explanation]:
+    if stage.files is None:
+        return [
+            Explanation(image, "cannot tell", "nothing is known of the node at that time", None) for image in images
+        ]
     origins = json.loads(contents[stage.origins]) if stage.origins else {}
     by_path = {
         path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
@@ -155,7 +159,7 @@ def _item(
 
 def _through(event: StoredEvent, cause: StoredEvent) -> dict[str, Any]:
     """When the files were rendered that changed it, and what that goes back to."""
-    commit = cause.body if cause.type in OBSERVED else None
+    commit = cause.body if isinstance(cause.body, CommitObserved) else None
     return {
         "position": event.position,
         "at": event.recorded_at.isoformat().replace("+00:00", "Z"),
@@ -164,7 +168,7 @@ def _through(event: StoredEvent, cause: StoredEvent) -> dict[str, Any]:
             "type": cause.type,
             "summary": summary(cause.body),
             "commit": cause.columns.get("commit"),
-            **about(commit),  # type: ignore[arg-type]  # the types named are CommitObserved
+            **about(commit),
         },
     }
 

@@ -61,7 +61,7 @@ async def ask_diff(history: History, question: Question) -> Sequence[str]:
     elif kind == "resources":
         items = await compare.resources_between(asked)
     else:
-        items = await compare.images_between(asked, question["images"])
+        items, notes = await compare.images_between(asked, question["images"])
     return [*notes, *printed(diff_door.Found(kind, items, "A", "B"))]
 
 
