@@ -209,7 +209,7 @@ async def test_answers_take_a_handful_of_queries_however_large_the_history(
     }  # fmt: skip
     asked = compare.Between(old.context, new.context)
     assert await cost(compare.files_between(asked)) == {"snapshot": 4, "get": 3}
-    assert await cost(compare.resources_between(asked)) == {"snapshot": 2, "get": 1}
+    assert await cost(compare.resources_between(asked)) == {"snapshot": 4, "get": 1}
 
 
 def _counted(verb: Any, name: str, counted: Counter[str]) -> Any:
