@@ -5,7 +5,7 @@ Pure: from the events of one correlation id, in one walk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reconciler.events.catalogue import StepStarted, WaveStarted
@@ -31,10 +31,6 @@ class Branch:
     node: str = ""
     positions: list[int] = field(default_factory=list)
     children: list[Branch] = field(default_factory=list)
-
-    def holds(self, position: int) -> bool:
-        """Whether the event at `position` is here or below."""
-        return position in self.positions or any(child.holds(position) for child in self.children)
 
 
 def consequences(family: Sequence[StoredEvent]) -> Branch:
@@ -91,11 +87,3 @@ def _tell(turn: Branch, event: StoredEvent) -> None:
     if event.type in ENDS:
         turn.outcome = event.type
         turn.label = f"{turn.node}: {summary(event.body)}"
-
-
-def counted(branches: Iterable[Branch]) -> dict[str, list[Branch]]:
-    """Branches by outcome, in the order of the first of each."""
-    found: dict[str, list[Branch]] = {}
-    for branch in branches:
-        found.setdefault(branch.outcome, []).append(branch)
-    return found

@@ -47,6 +47,7 @@ def test_every_question_is_asked_of_the_past(fleet: Doors) -> None:
     assert [item["state"] for item in fleet.items("get", "rollouts", "--at", f"#{first}")] == ["completed"]
     assert [item["commit"] for item in fleet.items("get", "pools", "--at", bad[:9])] == [bad]
     assert fleet.items("get", "holds", "--at", "previous") == []
+    assert fleet.data("status", "--at", "0s")["position"] == fleet.data("status")["position"]
 
     # files: by the commit as it was wanted, though it was rendered after it was recorded
     assert fleet.run("cat", f"worker-1:{CONF}", "--at", f"#{first}").stdout == was
