@@ -33,8 +33,9 @@ class History:
     texts: dict[str, str] = field(default_factory=dict)
 
     async def do(self, step: Mapping[str, Any]) -> None:
-        """One of: commit (then a sync), rollback, lift, unreachable, drift, own (a node's file before all else)."""
-        (verb,) = step.keys() & {"commit", "rollback", "lift", "reachable", "drift", "own"}
+        """One of: commit, rollback, lift, reachable (each then a sync, unless `sync` is false), drift (then a look), own
+        (a node's file) and full (its disk)."""
+        (verb,) = step.keys() & {"commit", "rollback", "lift", "reachable", "drift", "own", "full"}
         await getattr(self, f"_{verb}")(step[verb], **{k: v for k, v in step.items() if k not in (verb, "sync")})
         if verb in ("commit", "rollback", "lift", "reachable") and step.get("sync", True):
             await self.world.sync()
@@ -68,6 +69,9 @@ class History:
     async def _reachable(self, nodes: Mapping[str, bool]) -> None:
         for node, answers in nodes.items():
             self.transport.node(node).faults.unreachable = not answers
+
+    async def _full(self, node: str) -> None:
+        self.transport.node(node).faults.disk_full = True
 
     async def _drift(self, files: Mapping[str, str]) -> None:
         await self._own(files)
