@@ -33,8 +33,8 @@ class History:
     texts: dict[str, str] = field(default_factory=dict)
 
     async def do(self, step: Mapping[str, Any]) -> None:
-        """One of: commit, rollback, lift, reachable (each then a sync, unless `sync` is false), drift (then a look), own
-        (a node's file) and full (its disk)."""
+        """One of: commit, rollback, lift, reachable (each then a sync, unless `sync` is false), drift (then a look),
+        own (a node's file) and full (its disk)."""
         (verb,) = step.keys() & {"commit", "rollback", "lift", "reachable", "drift", "own", "full"}
         await getattr(self, f"_{verb}")(step[verb], **{k: v for k, v in step.items() if k not in (verb, "sync")})
         if verb in ("commit", "rollback", "lift", "reachable") and step.get("sync", True):
