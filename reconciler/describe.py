@@ -17,8 +17,10 @@ from reconciler.projections.desired import Desired
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, Row, rollout_of
 from reconciler.queries import history
+from reconciler.rollout.drift import RUNTIME
 from reconciler.rollout.windows import closed, next_opening
 from reconciler.stages.context import Context
+from reconciler.stages.host_files import own_files, recorded_files
 from reconciler.stages.view import locks, waiting_rollout
 
 RECENT = 10
@@ -140,6 +142,7 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
         "status": {
             "conditions": [_condition(condition) for condition in node_conditions(node)],
             "files": {"wanted": node.wanted, "applied": node.applied, "base": state.get("base")},
+            "managedPaths": await _paths(context, snapshot, desired, name),
             "receipt": {label: (state.get("receipt") or {}).get(name) for name, label in RECEIPT.items()},
             "machineId": node.machine_id,
             "runtimeVersion": seen.runtime if seen else "",
@@ -153,6 +156,30 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
         },
         "events": await _recent(context, node=name),
     }
+
+
+async def _paths(context: Context, snapshot: Snapshot, desired: Desired, node: str) -> list[dict[str, Any]]:
+    """Each path that is or was ours: what is wanted there, what the last receipt proved, and what was last seen, by
+    digest (None: nothing). `base`: what it had before us."""
+    (host,) = await recorded_files(context, snapshot, desired, [node])
+    drift = {str(item["path"]): str(item["observed"]) for item in _drift(snapshot, node) if item["path"] != RUNTIME}
+    wanted, applied = dict(host.wanted or ()), dict(host.applied or ())
+    base = own_files(snapshot, node)
+    ours = {path for files in (wanted, applied) for path, digest in files.items() if base.get(path) != digest}
+    return [
+        {
+            "path": path,
+            "wanted": wanted.get(path),
+            "applied": applied.get(path),
+            "observed": drift.get(path, applied.get(path)),
+            "base": base.get(path),
+        }
+        for path in sorted(ours | drift.keys())
+    ]
+
+
+def _drift(snapshot: Snapshot, node: str) -> Sequence[Mapping[str, Any]]:
+    return (snapshot.one(NODE_STATES, snapshot.fleet, node) or {}).get("drift") or ()
 
 
 async def describe_pool(context: Context, name: str) -> dict[str, Any]:

@@ -145,6 +145,8 @@ class EventFilter:
     commits: Sequence[str] | None = None
     """Whole commit ids, any of them."""
     correlation_id: uuid.UUID | None = None
+    correlation_ids: Sequence[uuid.UUID] | None = None
+    """Root causes, any of them."""
     since_time: datetime | None = None
     until_time: datetime | None = None
     limit: int | None = None

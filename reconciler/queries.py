@@ -8,19 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import DriftDetected
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
-from reconciler.ports import EventFilter, Snapshot
+from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, POOLS
-from reconciler.rollout.drift import RUNTIME
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.observe import look, wanted_files
-from reconciler.stages.points import resolve_position
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
 from reconciler.stages.view import held_back, locks
@@ -92,20 +89,18 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
     items = []
     for node in found.nodes:
         labels = desired.nodes[node.name].labels
-        answer = seen.get(node.name)
         items.append(
             {
                 "name": node.name,
                 "status": "Ready" if node.ready else "NotReady",
                 "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
                 "createdAt": _plain(since.get(node.name)),
-                "version": answer.runtime if answer else "",
+                **({} if context.as_of else _answered(seen.get(node.name))),
                 "pool": node.pool,
                 "files": node.files,
                 "reason": node.reason,
                 "drift": list(node.drift),
                 "strays": list(node.strays),
-                "lastSeen": _plain(answer.at) if answer else None,
                 "labels": dict(labels),
                 "transport": desired.nodes[node.name].spec["transport"],
                 "address": desired.nodes[node.name].spec["address"] or desired.nodes[node.name].spec["root"],
@@ -116,6 +111,11 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
             }
         )
     return items
+
+
+def _answered(answer: Seen | None) -> dict[str, Any]:
+    """What the node's last answer told, which is no part of the log."""
+    return {"version": answer.runtime if answer else "", "lastSeen": _plain(answer.at) if answer else None}
 
 
 async def list_pools(context: Context) -> list[dict[str, Any]]:
@@ -247,45 +247,19 @@ def event_item(event: StoredEvent) -> dict[str, Any]:
 
 async def history(context: Context, wanted: EventFilter) -> list[dict[str, Any]]:
     """One readable line per event."""
-    return [
-        {
-            "position": event.position,
-            "recordedAt": _plain(event.recorded_at),
-            "type": event.type,
-            "subject": event.columns.get("node")
-            or event.columns.get("pool")
-            or event.columns.get("resource")
-            or event.fleet,
-            "commit": event.columns.get("commit"),
-            "actor": event.actor.subject,
-            "summary": summary(event.body),
-        }
-        for event in await context.log.read(wanted)
-    ]
+    return [history_item(event) for event in await context.log.read(wanted)]
 
 
-async def show(context: Context, text: str) -> dict[str, Any]:
-    """An event, the commit or decision it goes back to, its append group, and what it led to."""
-    position = await resolve_position(context, text) if not text.lstrip("#").isdigit() else int(text.lstrip("#"))
-    found = await context.log.read(EventFilter(after=position - 1, until=position))
-    if not found:
-        raise UsageError(f"the log has no position {position}", remedy="see `reconciler history`")
-    event = found[0]
-    family = await context.log.read(EventFilter(context.name, correlation_id=event.correlation_id))
-    return {
-        **event_item(event),
-        "root": _line(next((e for e in family if e.event_id == event.correlation_id), event)),
-        "appendGroup": [_line(e) for e in family if e.group == event.group],
-        "consequences": [_line(e) for e in family if e.group > event.group],
-        "differences": await _drift(context, event.body) if isinstance(event.body, DriftDetected) else [],
-    }
-
-
-def _line(event: StoredEvent) -> dict[str, Any]:
+def history_item(event: StoredEvent) -> dict[str, Any]:
+    """An event as a line for people."""
+    columns = event.columns
     return {
         "position": event.position,
         "recordedAt": _plain(event.recorded_at),
         "type": event.type,
+        "subject": columns.get("node") or columns.get("pool") or columns.get("resource") or event.fleet,
+        "commit": columns.get("commit"),
+        "actor": event.actor.subject,
         "summary": summary(event.body),
     }
 
@@ -329,6 +303,8 @@ async def _recorded_digest(context: Context, node: str, path: str, which: str) -
     if name is None:
         return None
     entry = decode_file_set((await context.load([name]))[name]).by_path.get(path)
+    if entry is None and which == "observed":
+        return str((state.get("base_files") or {}).get(path) or "") or None
     return entry.sha256 if entry else None
 
 
@@ -349,23 +325,6 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
             found = await file_differences(context, sight, wanted)
             items.extend({"node": sight.name, **difference} for difference in found)
     return items
-
-
-async def _drift(context: Context, body: DriftDetected) -> list[dict[str, Any]]:
-    """Before and after of each drifted file, as `diff` shows them."""
-    names = {item[side] for item in body.differs for side in ("expected", "observed") if len(item[side]) == 64}
-    contents = await context.load(names)
-    return [
-        {
-            "node": body.node,
-            "path": item["path"],
-            "kind": "changed",
-            "from": contents.get(item["expected"], b"").decode(errors="replace"),
-            "to": contents.get(item["observed"], b"").decode(errors="replace"),
-        }
-        for item in body.differs
-        if item["path"] != RUNTIME
-    ]
 
 
 async def _first_times(context: Context, event_type: str, column: str) -> dict[str, datetime]:

@@ -32,6 +32,8 @@ class Doors:
     repository: Repository
     nodes: list[LocalNode]
     settings: Path
+    url: str = ""
+    """Of the database."""
 
     def run(self, *arguments: str, code: int = 0) -> Result:
         """What the program prints; it must end with `code`. In this process: starting one takes a while."""
@@ -72,12 +74,12 @@ def doors(directory: Path, monkeypatch: pytest.MonkeyPatch, count: int = 2) -> I
     repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **files}, "Begin")
     settings = directory / "reconciler.toml"
     settings.write_text(f'data_dir = "data"\n[fleets.default]\nurl = "{repository.directory}"\ninterval = "1s"\n')
-    with _postgres(directory / "data"):
-        yield Doors(directory, repository, nodes, settings)
+    with _postgres(directory / "data") as url:
+        yield Doors(directory, repository, nodes, settings, url)
 
 
 @contextmanager
-def _postgres(data_dir: Path) -> Iterator[None]:
+def _postgres(data_dir: Path) -> Iterator[str]:
     """The server that the program would start itself, kept up so that each verb need not."""
     embedded = EmbeddedPostgres(data_dir, for_tests=True)
     try:
@@ -85,4 +87,4 @@ def _postgres(data_dir: Path) -> Iterator[None]:
     except StoreError as error:
         pytest.skip(f"no PostgreSQL: {error}")
     with embedded:
-        yield
+        yield embedded.url

@@ -9,12 +9,18 @@ import click
 
 from reconciler.cli.history import LINE_COLUMNS
 from reconciler.cli.options import fleet, output
-from reconciler.cli.output import NONE, Column, Item, print_object, span, table, text_of
+from reconciler.cli.output import NONE, Column, Item, print_object, short, span, table, text_of
 from reconciler.cli.session import Session, run
 
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
 
+PATH_COLUMNS = (
+    Column("PATH", lambda item: item["path"]),
+    Column("WANTED", lambda item: short(item["wanted"])),
+    Column("APPLIED", lambda item: short(item["applied"])),
+    Column("OBSERVED", lambda item: short(item["observed"])),
+)
 CONDITION_COLUMNS = (
     Column("TYPE", lambda item: item["type"]),
     Column("STATUS", lambda item: item["status"]),
@@ -94,6 +100,9 @@ def description(data: Item) -> Iterator[str]:
             if name == "conditions":
                 yield "  Conditions:"
                 yield from (f"    {line}" for line in table(value, CONDITION_COLUMNS))
+            elif name == "managedPaths":
+                yield "  ManagedPaths:"
+                yield from (f"    {line}" for line in table(value, PATH_COLUMNS) if value)
             else:
                 yield from _field(name, value, 2, width)
     yield "Events:"

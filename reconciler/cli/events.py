@@ -33,33 +33,41 @@ EVENT_COLUMNS = (
 _POSITION = re.compile(r"#\d+|\d{1,6}")
 """Here just that event; elsewhere a position stands for the end of its append group."""
 _AGO = re.compile(r"(?=\d)(\d+h)?(\d+m)?(\d+s)?")
-_POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
+POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
 
 
 def event_filters(command: Command) -> Command:
-    """--node --pool --resource --commit --type --since --until --limit."""
+    """--node --pool --resource --commit --author --pull-request --type --since --until --limit."""
     for add in (
         option("--limit", type=click.IntRange(1), default=50, help="At most this many, the newest."),
-        option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {_POINT}"),
-        option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {_POINT}"),
+        option("--until", metavar="POINT", show_default="now", help=f"What was recorded up to then. {POINT}"),
+        option("--since", metavar="POINT", show_default="the beginning", help=f"What was recorded after it. {POINT}"),
         option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
+        option("--pull-request", metavar="NUMBER", show_default="all", help="Only what this pull request led to."),
+        option("--author", metavar="TEXT", show_default="all",
+               help="Only what commits of this author led to: a part of the name or address."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
         option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),
         option("--node", metavar="NAME", show_default="all", help="Only about this node."),
-    ):
+    ):  # fmt: skip
         command = add(command)
     return command
 
 
 async def event_filter(
-    context: Context, *, type: Sequence[str], since: str | None, until: str | None, limit: int, **columns: Any
-) -> EventFilter:
+    context: Context, *, type: Sequence[str], since: str | None, until: str | None, limit: int,
+    author: str | None = None, pull_request: str | None = None, **columns: Any,
+) -> EventFilter:  # fmt: skip
     """The filter that the options mean, newest first. Raises UsageError for a point in time that is none."""
     from reconciler.ports import EventFilter  # not before it is needed: the catalogue of events takes a while to load
 
     after, since_time = await _point(context, since)
     last, until_time = await _point(context, until)
+    if author is not None or pull_request is not None:
+        from reconciler.history.events import roots  # as above
+
+        columns["correlation_ids"] = await roots(context, author, pull_request)
     return EventFilter(
         fleet=context.name,
         after=after or 0,
@@ -91,8 +99,7 @@ async def _point(context: Context, text: str | None) -> tuple[int | None, dateti
         return None, None
     if _POSITION.fullmatch(text):
         return int(text.lstrip("#")), None
-    if _AGO.fullmatch(text):
-        return None, context.clock.now() - timedelta(seconds=Duration().convert(text, None, None))
+    text = absolute(text, context.clock.now())
     try:
         moment = datetime.fromisoformat(text) if "-" in text else None
     except ValueError:
@@ -102,3 +109,10 @@ async def _point(context: Context, text: str | None) -> tuple[int | None, dateti
     from reconciler.stages.points import resolve_position  # not before it is needed: it loads the renderer
 
     return await resolve_position(context, text), None
+
+
+def absolute(text: str, now: datetime) -> str:
+    """A point in time with `90m` (ago) as the time that it means."""
+    if not _AGO.fullmatch(text):
+        return text
+    return (now - timedelta(seconds=Duration().convert(text, None, None))).isoformat()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconciler.cli.output import Column, Item, count, short, table
+from reconciler.cli.output import Column, Item, count, moment, short, table
 
 MANY = 8
 """More nodes than these are counted, not named."""
@@ -24,6 +24,12 @@ def _there(item: Item) -> Item | None:
 def _first_origin(item: Item, name: str) -> Any:
     origins = item["decidedBy"]["origins"] if item["decidedBy"] else ()
     return origins[0].get(name) if origins else None
+
+
+def field_of(place: Item | None) -> str:
+    """The field that decides, `RESOURCE:FIELD`; where none is behind the line, the line itself."""
+    origins = place["origins"] if place else ()
+    return f"{origins[0]['resource']}:{origins[0]['field']}" if origins else _at(place)
 
 
 def _since(item: Item) -> str:
@@ -158,3 +164,24 @@ def _push(answer: Item) -> Iterator[str]:
     for file in answer["certificates"]:
         yield f"  trusted beside the host's own CAs: {file}"
     yield from _changes(answer, "  ")
+
+
+def change_lines(item: Item, beside: Sequence[Item]) -> Iterator[str]:
+    """What changed of a verdict, and through which events. `beside`: all items, of which those of the image count."""
+    before, after = item["before"], item["after"]
+    then = f"{before['verdict']} then, " if before["verdict"] != after["verdict"] else ""
+    yield f"{then}{after['verdict']}{' now' if then else ''}: {item['image']}"
+    yield f"  {_nodes(item, sum(len(one['nodes']) for one in beside if one['image'] == item['image']))}"
+    if not item["changes"]:
+        yield f"  nothing changed of it: {after['reason']}"
+    for change in item["changes"]:
+        old, new, cause = change["before"], change["after"], change["cause"]
+        what = f"{old['verdict']} → {new['verdict']}" if old["verdict"] != new["verdict"] else f"still {new['verdict']}"
+        yield f"#{change['position']}, {moment(change['at'])}: {what}: {new['reason']}"
+        yield f"  through #{cause['position']} {cause['type']}: {_cause(cause)}"
+        yield from (f"  {line}" for line in _decided(new["decidedBy"] or old["decidedBy"]))
+
+
+def _cause(cause: Item) -> str:
+    commit = f"commit {short(cause['commit'])}, " if cause["commit"] else ""
+    return f"{commit}{cause['summary']}"

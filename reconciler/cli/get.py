@@ -10,7 +10,8 @@ import click
 from reconciler.cli.events import EVENT_COLUMNS, event_filter, event_filters
 from reconciler.cli.hold import HOLD_COLUMNS
 from reconciler.cli.options import flag, fleet, option, output
-from reconciler.cli.output import FORMS, Column, Item, age, print_list, short
+from reconciler.cli.output import FORMS, Age, Column, Item, print_list, short
+from reconciler.cli.past import asked, at_option
 from reconciler.cli.selector import matching
 from reconciler.cli.session import Session, run
 from reconciler.cli.watch import watch
@@ -23,12 +24,12 @@ NODE_COLUMNS = (
     Column("NAME", lambda item: item["name"]),
     Column("STATUS", lambda item: item["status"]),
     Column("ROLES", lambda item: item["roles"]),
-    Column("AGE", lambda item: age(item["createdAt"])),
+    Column("AGE", Age("createdAt")),
     Column("VERSION", lambda item: item["version"]),
     Column("POOL", lambda item: item["pool"]),
     Column("FILES", lambda item: item["files"]),
     Column("DRIFT", lambda item: len(item["drift"]) or ""),
-    Column("LAST-SEEN", lambda item: age(item["lastSeen"])),
+    Column("LAST-SEEN", Age("lastSeen")),
     Column("TRANSPORT", lambda item: item["transport"], wide=True),
     Column("ADDRESS", lambda item: item["address"], wide=True),
     Column("WANTED", lambda item: short(item["wanted"]), wide=True),
@@ -46,7 +47,7 @@ POOL_COLUMNS = (
     Column("READYMACHINECOUNT", lambda item: item["readyMachineCount"]),
     Column("UPDATEDMACHINECOUNT", lambda item: item["updatedMachineCount"]),
     Column("DEGRADEDMACHINECOUNT", lambda item: item["degradedMachineCount"]),
-    Column("AGE", lambda item: age(item.get("createdAt"))),
+    Column("AGE", Age("createdAt")),
     Column("PAUSED", lambda item: item["paused"], wide=True),
     Column("HELD", lambda item: item["held"], wide=True),
     Column("GUARD", lambda item: item["guard"], wide=True),
@@ -76,7 +77,7 @@ ROLLOUT_COLUMNS = (
     Column("DEFERRED", lambda item: item["deferred"]),
     Column("CLASS", lambda item: item["disruption"]),
     Column("ACTION", lambda item: item["effective"]),
-    Column("AGE", lambda item: age(item["startedAt"])),
+    Column("AGE", Age("startedAt")),
     Column("COMMIT", lambda item: short(item["commit"])),
     Column("PLAN", lambda item: short(item["plan"]), wide=True),
     Column("OUTCOME", lambda item: item["outcome"], wide=True),
@@ -94,11 +95,12 @@ def get() -> None:
 @get.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @option("-l", "--selector", default="", metavar="LABELS", show_default="all", help="Only nodes with these labels.")
+@at_option
 @watching
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def nodes(session: Session, names: Sequence[str], selector: str, watch: bool, output: str) -> None:
+def nodes(session: Session, names: Sequence[str], selector: str, at: str | None, watch: bool, output: str) -> None:
     """List nodes. FILES says how a node's files stand to what is wanted."""
     from reconciler import queries  # not before it is needed: rendering's libraries take a while to load
 
@@ -107,72 +109,78 @@ def nodes(session: Session, names: Sequence[str], selector: str, watch: bool, ou
     async def wanted(context: Context) -> Sequence[Item]:
         return [item for item in _named(await queries.list_nodes(context), names) if matches(item["labels"])]
 
-    run(_list(session, wanted, output, NODE_COLUMNS, "node", watched=watch))
+    run(_list(session, wanted, output, NODE_COLUMNS, "node", watched=watch, at=at))
 
 
 @get.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
+@at_option
 @watching
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def pools(session: Session, names: Sequence[str], watch: bool, output: str) -> None:
+def pools(session: Session, names: Sequence[str], at: str | None, watch: bool, output: str) -> None:
     """List pools, with the columns of `oc get mcp`."""
     from reconciler import queries  # as above
 
     async def wanted(context: Context) -> Sequence[Item]:
         return _named(await queries.list_pools(context), names)
 
-    run(_list(session, wanted, output, POOL_COLUMNS, "pool", watched=watch))
+    run(_list(session, wanted, output, POOL_COLUMNS, "pool", watched=watch, at=at))
 
 
 @get.command()
 @option("--pool", metavar="NAME", show_default="all", help="Only of this pool.")
+@at_option
 @watching
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def rollouts(session: Session, pool: str | None, watch: bool, output: str) -> None:
+def rollouts(session: Session, pool: str | None, at: str | None, watch: bool, output: str) -> None:
     """List rollouts, the newest first. CONVERGED, FAILED and DEFERRED count nodes of its waves as they are now."""
     from reconciler import describe  # as above
 
     async def wanted(context: Context) -> Sequence[Item]:
         return await describe.list_rollouts(context, pool)
 
-    run(_list(session, wanted, output, ROLLOUT_COLUMNS, "rollout", watched=watch))
+    run(_list(session, wanted, output, ROLLOUT_COLUMNS, "rollout", watched=watch, at=at))
 
 
 @get.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @option("--pool", metavar="NAME", show_default="all", help="Only what this pool takes.")
+@at_option
 @watching
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def resources(session: Session, names: Sequence[str], pool: str | None, watch: bool, output: str) -> None:
+def resources(
+    session: Session, names: Sequence[str], pool: str | None, at: str | None, watch: bool, output: str
+) -> None:
     """List the resources in force, with the place in Git each comes from and the hold that keeps it."""
     from reconciler import queries  # as above
 
     async def wanted(context: Context) -> Sequence[Item]:
         return _named(await queries.list_resources(context, pool), names)
 
-    run(_list(session, wanted, output, RESOURCE_COLUMNS, "resource", watched=watch))
+    run(_list(session, wanted, output, RESOURCE_COLUMNS, "resource", watched=watch, at=at))
 
 
 @get.command()
 @click.argument("names", nargs=-1, metavar="[ID]...")
+@at_option
 @watching
 @output(*FORMS)
 @fleet
 @click.pass_obj
-def holds(session: Session, names: Sequence[str], watch: bool, output: str) -> None:
+def holds(session: Session, names: Sequence[str], at: str | None, watch: bool, output: str) -> None:
     """List holds: the rollbacks in force against newer commits."""
     from reconciler import queries  # as above
 
     async def wanted(context: Context) -> Sequence[Item]:
         return _named(await queries.list_holds(context), names)
 
-    run(_list(session, wanted, output, HOLD_COLUMNS, "hold", watched=watch))
+    run(_list(session, wanted, output, HOLD_COLUMNS, "hold", watched=watch, at=at))
 
 
 @get.command()
@@ -201,10 +209,15 @@ async def _list(
     *,
     watched: bool,
     key: str = "name",
+    at: str | None = None,
 ) -> None:
-    async with session.context() as context:
+    if at and watched:
+        raise UsageError("the past does not change", where="--watch", remedy="leave out --watch or --at")
+    async with asked(session, at) as question:
+        context = question.context
         items = await wanted(context)
-        print_list(form, items, columns, lambda item: f"{kind}/{item[key]}")
+        question.say(columns)
+        print_list(form, items, question.columns(columns), lambda item: f"{kind}/{item[key]}", question.metadata)
         if watched:
             await watch(context, lambda: wanted(context), items, form, columns, kind, key)
 

@@ -8,7 +8,7 @@ import click
 
 from reconciler.cli.confirm import confirm, yes
 from reconciler.cli.options import dry_run, fleet, output, reason, waiting
-from reconciler.cli.output import FORMS, Column, age, print_done, print_list, print_object, short, table
+from reconciler.cli.output import FORMS, Age, Column, print_done, print_list, print_object, short, table
 from reconciler.cli.session import Session, run
 from reconciler.cli.waiting import say_and_bring, say_once
 from reconciler.errors import UsageError
@@ -21,7 +21,7 @@ HOLD_COLUMNS = (
     Column("SCOPE", lambda item: item["scope"]),
     Column("TO", lambda item: f"#{item['position']}"),
     Column("RESOURCES", lambda item: len(item["entries"])),
-    Column("AGE", lambda item: age(item["since"])),
+    Column("AGE", Age("since")),
     Column("ACTOR", lambda item: item["actor"]),
     Column("REASON", lambda item: item["reason"]),
 )

@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.approve import accept, approve
 from reconciler.cli.bisect import bisect
+from reconciler.cli.blame import blame
 from reconciler.cli.cat import cat
 from reconciler.cli.completion import completion
 from reconciler.cli.config import config
@@ -66,6 +67,7 @@ VERBS: tuple[click.Command, ...] = (
     simulate,
     why,
     bisect,
+    blame,
     import_,
     hostkeys,
     rollback,

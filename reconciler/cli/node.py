@@ -9,12 +9,12 @@ import click
 from reconciler.cli.diff import print_difference
 from reconciler.cli.events import event_filter
 from reconciler.cli.options import flag, fleet, option, output
-from reconciler.cli.output import FORMS, Column, Item, print_list, print_object, short, table
+from reconciler.cli.output import FORMS, Column, Item, moment, print_list, print_object, short, table
 from reconciler.cli.session import Session, run
 
 LOG_COLUMNS = (
     Column("POSITION", lambda item: f"#{item['position']}"),
-    Column("TIME", lambda item: item["startedAt"][:19] + "Z"),
+    Column("STARTED", lambda item: moment(item["startedAt"])),
     Column("PURPOSE", lambda item: item["purpose"]),
     Column("ACTION", lambda item: item["effective"]),
     Column("OUTCOME", lambda item: item["outcome"]),

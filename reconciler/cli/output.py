@@ -28,13 +28,22 @@ class Column:
     wide: bool = False
 
 
-def print_list(form: str, items: Sequence[Item], columns: Sequence[Column], name: Callable[[Item], str]) -> None:
-    """A list in one of FORMS. An empty table prints nothing on standard output and says so on standard error."""
+def print_list(
+    form: str,
+    items: Sequence[Item],
+    columns: Sequence[Column],
+    name: Callable[[Item], str],
+    metadata: Item | None = None,
+) -> None:
+    """A list in one of FORMS. An empty table prints nothing on standard output and says so on standard error.
+
+    `metadata` is about the list as a whole, and only in JSON and YAML.
+    """
     if form == "name":
         for item in items:
             click.echo(name(item))
     elif form in ("json", "yaml"):
-        print_object(form, {"kind": "List", "items": list(items)})
+        print_object(form, {"kind": "List", **({"metadata": metadata} if metadata else {}), "items": list(items)})
     elif not items:
         click.echo("No resources found.", err=True)
     else:
@@ -76,6 +85,22 @@ def text_of(value: object) -> str:
         value = ",".join(str(item) for item in value)
     text = " ".join(str(value).split()) if value is not None else ""
     return text or NONE
+
+
+def moment(text: str | None) -> str:
+    """A time as tables have it, to the second."""
+    return f"{text[:19]}Z" if text else ""
+
+
+@dataclass(frozen=True)
+class Age:
+    """The cell of an age: how long before `now` (the present, where it is None) the item's time `name` is."""
+
+    name: str
+    now: datetime | None = None
+
+    def __call__(self, item: Item) -> str:
+        return age(item.get(self.name), self.now)
 
 
 def age(moment: str | None, now: datetime | None = None) -> str:

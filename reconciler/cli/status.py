@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.options import fleet, output
-from reconciler.cli.output import Column, print_object, problem_text, short, table
+from reconciler.cli.output import Column, moment, print_object, problem_text, short, table
+from reconciler.cli.past import asked, at_option
 from reconciler.cli.session import Session, run
 
 if TYPE_CHECKING:
@@ -37,25 +38,27 @@ ATTENTION = (
 
 
 @click.command()
+@at_option
 @output("table", "json", "yaml")
 @fleet
 @click.pass_obj
-def status(session: Session, output: str) -> int:
-    """Show how the fleet stands, from the log: no node and no repository is asked.
+def status(session: Session, at: str | None, output: str) -> int:
+    """Show how the fleet stands, or stood, from the log: no node and no repository is asked.
 
     Ends with 0 converged, 1 a node failed or Git was never read and cannot be, 3 not converged, 4 the newest commit was
     rejected.
     """
-    found, data = run(_status(session))
+    found, data = run(_status(session, at))
     print_status(output, data)
     return found.exit_code
 
 
-async def _status(session: Session) -> tuple[FleetStatus, dict[str, Any]]:
+async def _status(session: Session, at: str | None) -> tuple[FleetStatus, dict[str, Any]]:
     from reconciler import queries  # not before it is needed: rendering's libraries take a while to load
 
-    async with session.context() as context:
-        return await queries.status(context)
+    async with asked(session, at) as question:
+        found, data = await queries.status(question.context)
+        return found, {**data, **(question.metadata or {})}
 
 
 def print_status(form: str, data: Mapping[str, Any]) -> None:
@@ -74,7 +77,8 @@ def print_status(form: str, data: Mapping[str, Any]) -> None:
 
 def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     source, nodes = data["source"], data["nodes"]
-    yield "Fleet", f"{data['fleet']} at #{data['position']}"
+    then = f", as of {moment(data['asOf']['at'])}" if "asOf" in data else ""
+    yield "Fleet", f"{data['fleet']} at #{data['position']}{then}"
     where = f"{source['url']} branch {source['branch']}" if source["url"] else "not read yet"
     yield "Source", f"{where}, head {short(source['head']) or 'none'}, signatures {data['signatures']}"
     if source["unreachable"]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from reconciler.cli.options import flag, option, output, shared
+from reconciler.cli.events import POINT
+from reconciler.cli.options import flag, fleet, option, output, shared
 from reconciler.cli.output import count, print_list, print_object, problem_text
+from reconciler.cli.past import asked
+from reconciler.cli.session import Session, run
 from reconciler.errors import InputRejected, UsageError
 
 if TYPE_CHECKING:
@@ -45,8 +48,13 @@ def validate(directory: Path, strict: bool, output: str) -> int:
 
 
 @click.command()
-@click.argument("directory", type=DIRECTORY, default=Path(), metavar="[DIR]")
+@click.argument("directory", type=DIRECTORY, required=False, metavar="[DIR]")
 @option("--pool", metavar="NAME", show_default="the only one", help="The pool whose nodes' files to render.")
+@option(
+    "--at", metavar="POINT", show_default="none: DIR, or the current directory",
+    help=f"Instead of DIR: what the fleet's log recorded as wanted then, byte for byte. {POINT}",
+)  # fmt: skip
+@option("--node", metavar="NAME", show_default="all of the pool", help="With --at: this node's files.")
 @option(
     "--base-dir",
     type=DIRECTORY,
@@ -57,17 +65,40 @@ def validate(directory: Path, strict: bool, output: str) -> int:
 @option("--out", type=DIRECTORY, metavar="DIR", show_default="standard output", help="Write the files below DIR.")
 @flag("--strict", help="Refuse what today's OpenShift API refuses.")
 @output("table", "json", "yaml", "name")
-@shared
+@fleet
+@click.pass_obj
 def render(
-    directory: Path, pool: str | None, base_dir: Path | None, out: Path | None, strict: bool, output: str
+    session: Session, directory: Path | None, pool: str | None, at: str | None, node: str | None,
+    base_dir: Path | None, out: Path | None, strict: bool, output: str,
 ) -> None:  # fmt: skip
-    """Render the files that the nodes of a pool would get from the manifests below DIR.
+    """Render the files that the nodes of a pool would get from the manifests below DIR; with --at, those that the
+    fleet's nodes were to have then.
 
-    Needs no database, no Git and no node. Exit code 4 when the manifests are not acceptable.
+    Without --at it needs no database, no Git and no node. Exit code 4 when the manifests are not acceptable.
     """
-    from reconciler.preview import render_directory  # as above
+    if at is not None:
+        if directory or base_dir or strict:
+            raise UsageError("--at is about the fleet's log", remedy="leave out DIR, --base-dir and --strict")
+        files = run(_recorded(session, at, pool, node))
+    elif node is not None:
+        raise UsageError("--node is about a fleet", remedy="leave it out, or give --at")
+    else:
+        from reconciler.preview import render_directory  # as above
 
-    files = render_directory(directory, pool, base_dir, "strict" if strict else "default", datetime.now(UTC))
+        mode: Literal["default", "strict"] = "strict" if strict else "default"
+        files = render_directory(directory or Path(), pool, base_dir, mode, datetime.now(UTC))
+    _print_files(files, out, output)
+
+
+async def _recorded(session: Session, at: str, pool: str | None, node: str | None) -> tuple[NodeFile, ...]:
+    from reconciler.history.files import rendered_files  # as above
+
+    async with asked(session, at, settled=True) as question:
+        question.say()
+        return await rendered_files(question.context, pool, node)
+
+
+def _print_files(files: Sequence[NodeFile], out: Path | None, output: str) -> None:
     if out is not None:
         for file in files:
             click.echo(str(_write(out, file)))

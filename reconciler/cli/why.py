@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.explained import columns, explanation_lines
+from reconciler.cli.explained import change_lines, columns, explanation_lines
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import Item, print_list, print_object
+from reconciler.cli.past import asked, at_option, place_of, the_past
 from reconciler.cli.session import Session, run
 from reconciler.errors import UsageError
 
@@ -32,6 +33,11 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
     help="The nodes of a pool of the fleet; with --from, a pool of the manifests.",
 )  # fmt: skip
 @flag("--all-nodes", help="All nodes of the fleet: the default where a fleet is configured.")
+@at_option
+@option(
+    "--since", metavar="POINT", show_default="none",
+    help="What changed of the verdict since this point in time (up to --at), and through which events.",
+)  # fmt: skip
 @flag("--live", help="Ask the nodes what they have now; also reads files there that are not ours.")
 @option(
     "--from", "source", type=DIRECTORY, metavar="DIR", show_default=". where no fleet is configured",
@@ -53,9 +59,9 @@ CODES = {"not pullable": 1, "not pushable": 1, "forbidden": 1, "cannot tell": 3}
 @fleet
 @click.pass_obj
 def why(
-    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, live: bool,
-    source: Path | None, root: Path | None, image_list: Any, namespace: str | None, imports: bool, pushes: bool,
-    strict: bool, output: str,
+    session: Session, images: tuple[str, ...], node: str | None, pool: str | None, all_nodes: bool, at: str | None,
+    since: str | None, live: bool, source: Path | None, root: Path | None, image_list: Any, namespace: str | None,
+    imports: bool, pushes: bool, strict: bool, output: str,
 ) -> int:  # fmt: skip
     """Say whether nodes can pull an IMAGE, from where, which line and field decides it, and what would change it.
 
@@ -66,18 +72,25 @@ def why(
     """
     from reconciler.stages.explained import Question  # as in `validate`
 
-    asked = [*images, *_listed(image_list)]
-    if not asked:
+    wanted = [*images, *listed(image_list)]
+    if not wanted:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
-    question = Question(asked, namespace, imports, pushes)
-    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live}
+    question = Question(wanted, namespace, imports, pushes)
+    about_nodes = {"--node": node, "--all-nodes": all_nodes, "--live": live, "--at": at, "--since": since}
     offline = _offline(session, source, root, [name for name, given in about_nodes.items() if given])
     if not offline:
         if strict:
             raise UsageError("--strict is about manifests", remedy="leave it out, or name them with --from DIR")
         if sum(map(bool, (node, pool, all_nodes))) > 1:
             raise UsageError("--node, --pool and --all-nodes exclude each other", remedy="give one of them")
-        found = run(_of_the_fleet(session, question, pool, node, live))
+        if live and (at or since):
+            what = "--at" if at else "--since"
+            raise UsageError(f"--live and {what} exclude each other", remedy="nobody can ask a node what it had")
+        if since is not None:
+            if namespace or imports or pushes:
+                raise UsageError("--since is about pulls", remedy="leave out --namespace, --import and --push")
+            return _since(session, wanted, pool, node, since, at, output)
+        found = run(_of_the_fleet(session, question, pool, node, live, at))
     elif root is not None:
         if source is not None or pool is not None or strict or imports:
             remedy = "leave out --from, --pool, --strict and --import"
@@ -100,12 +113,41 @@ def _offline(session: Session, source: Path | None, root: Path | None, about_nod
 
 
 async def _of_the_fleet(
-    session: Session, question: Question, pool: str | None, node: str | None, live: bool
+    session: Session, question: Question, pool: str | None, node: str | None, live: bool, at: str | None
 ) -> list[dict[str, Any]]:
     from reconciler import explanations  # not before it is needed: rendering's libraries take a while to load
 
+    async with asked(session, at, settled=True) as then:
+        then.say()
+        return await explanations.why(then.context, question, pool=pool, node=node, live=live)
+
+
+def _since(
+    session: Session, images: Sequence[str], pool: str | None, node: str | None, since: str, at: str | None, output: str
+) -> int:
+    found, metadata = run(_what_changed(session, images, pool, node, since, at))
+    if output in ("table", "wide"):
+        for number, item in enumerate(found):
+            for line in ["", *change_lines(item, found)][0 if number else 1 :]:
+                click.echo(line)
+    else:
+        print_object(output, {"kind": "List", "metadata": metadata, "items": found})
+    return max((CODES.get(item["after"]["verdict"], 0) for item in found), key=(0, 3, 1).index, default=0)
+
+
+async def _what_changed(
+    session: Session, images: Sequence[str], pool: str | None, node: str | None, since: str, at: str | None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from reconciler.history.since import why_since  # as above
+    from reconciler.stages.past import past_at  # as above
+
     async with session.context() as context:
-        return await explanations.why(context, question, pool=pool, node=node, live=live)
+        before = await the_past(context, since, settled=True)
+        newest = (await context.snapshot()).position
+        after = await the_past(context, at, settled=True) if at else await past_at(context, newest, settled=True)
+        click.echo(f"from {place_of(before)} to {place_of(after)}", err=True)
+        found = await why_since(before.context, after.context, images, pool=pool, node=node)
+        return found, {"from": before.as_data(), "to": after.as_data()}
 
 
 def _of_a_host(root: Path, question: Question) -> list[dict[str, Any]]:
@@ -126,11 +168,12 @@ def _of_manifests(source: Path | None, pool: str | None, question: Question, *, 
     return found
 
 
-def _listed(file: Any) -> Iterator[str]:
+def listed(file: Any, where: str = "--image-list") -> Iterator[str]:
+    """The images of a file: one a line; # begins a comment. Raises UsageError."""
     try:
         lines = file.read().splitlines() if file else []
     except UnicodeDecodeError:
-        raise UsageError("is not UTF-8", where="--image-list") from None
+        raise UsageError("is not UTF-8", where=where) from None
     for line in lines:
         image = line.partition("#")[0].strip()
         if image:

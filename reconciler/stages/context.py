@@ -80,6 +80,8 @@ class Context:
     """A person asks: nodes that failed are tried at once, not after their back-off."""
     stopping: bool = False
     """The process is about to end: steps in hand are finished, no other is begun."""
+    as_of: int | None = None
+    """Set where the ports end at this position (`stages.past`): what is no part of the log is not there."""
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)

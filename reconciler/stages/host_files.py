@@ -79,10 +79,10 @@ def _recorded(
     state = snapshot.one(NODE_STATES, snapshot.fleet, status.name) or {}
     pool = status.pool if status.pool in desired.pools else None
     row = wanted_row(snapshot.fleet, snapshot.rows, pool, status.name, state)
-    base = {path: digest for path, digest in (state.get("base_files") or {}).items() if digest}
-    wanted = _laid_over(base, sets[row["files"]]) if row else None
+    base = own_files(snapshot, status.name)
+    wanted = laid_over(base, sets[row["files"]]) if row else None
     applied = (
-        _laid_over(base, sets[state["files"]] if state.get("files") else FileSet(())) if state.get("base") else None
+        laid_over(base, sets[state["files"]] if state.get("files") else FileSet(())) if state.get("base") else None
     )
     drift = {str(item["path"]): str(item["observed"]) for item in state.get("drift") or ()}
     strays = [path for path in status.strays if is_drop_in_read(path)]
@@ -105,7 +105,14 @@ def _recorded(
     )
 
 
-def _laid_over(base: Mapping[str, str], ours: FileSet) -> Blobs:
+def own_files(snapshot: Snapshot, node: str) -> dict[str, str]:
+    """The node's own files, as they were captured."""
+    state = snapshot.one(NODE_STATES, snapshot.fleet, node) or {}
+    return {path: digest for path, digest in (state.get("base_files") or {}).items() if digest}
+
+
+def laid_over(base: Mapping[str, str], ours: FileSet) -> Blobs:
+    """A file set over a node's own files."""
     return tuple(sorted({**base, **{entry.path: entry.sha256 for entry in ours.entries}}.items()))
 
 

@@ -38,7 +38,7 @@ async def in_force(
 async def traces(
     context: Context, snapshot: Snapshot, named: Mapping[Scope, Mapping[Origin, Version]]
 ) -> dict[Scope, dict[Origin, dict[str, Any]]]:
-    """Per scope and field: commit, author, subject, pullRequest, and position, time and hold since which.
+    """Per scope and field: commit, author, subject, pullRequest, committedAt, and position, time and hold since which.
 
     `named` has the version in force of each field's resource. Where that is Git's, commit and event are those that
     brought what the field says; where a hold keeps it, the commit is the version's and the event is the rollback.
@@ -143,6 +143,7 @@ class _Log(NamedTuple):
             "author": commit.author if commit else None,
             "subject": commit.subject if commit else None,
             "pullRequest": commit.pull_request if commit else None,
+            "committedAt": commit.committed_at if commit else None,
             "position": since.position if since else None,
             "since": since.recorded_at.isoformat().replace("+00:00", "Z") if since else None,
             "hold": {"name": version.hold, "reason": hold["reason"], "actor": hold["actor"]} if hold else None,

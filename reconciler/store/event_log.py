@@ -274,6 +274,7 @@ def select_matching(wanted: EventFilter) -> sa.Select[Any]:
         columns.commit_sha.startswith(wanted.commit, autoescape=True) if wanted.commit is not None else None,
         _among(columns.commit_sha, wanted.commits) if wanted.commits is not None else None,
         columns.correlation_id == wanted.correlation_id if wanted.correlation_id is not None else None,
+        _among(columns.correlation_id, wanted.correlation_ids) if wanted.correlation_ids is not None else None,
         columns.recorded_at >= wanted.since_time if wanted.since_time is not None else None,
         columns.recorded_at <= wanted.until_time if wanted.until_time is not None else None,
     ]
@@ -283,4 +284,5 @@ def select_matching(wanted: EventFilter) -> sa.Select[Any]:
 
 
 def _among(column: sa.Column[Any], values: Sequence[Any]) -> sa.ColumnElement[bool]:
-    return column == sa.any_(sa.literal(list(values), ARRAY(column.type)))
+    among = ARRAY(column.type)
+    return column == sa.any_(sa.cast(sa.literal(list(values), among), among))  # an empty or literal one has no type

@@ -195,6 +195,7 @@ def _matches(event: StoredEvent, wanted: EventFilter) -> bool:
         and (wanted.commit is None or (columns["commit"] or "").startswith(wanted.commit))
         and (wanted.commits is None or columns["commit"] in wanted.commits)
         and wanted.correlation_id in (None, event.correlation_id)
+        and (wanted.correlation_ids is None or event.correlation_id in wanted.correlation_ids)
         and (wanted.since_time is None or event.recorded_at >= wanted.since_time)
         and (wanted.until_time is None or event.recorded_at <= wanted.until_time)
     )

@@ -13,6 +13,7 @@ from reconciler import queries
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import DriftDetected, DriftRepaired, StepStarted
 from reconciler.events.envelope import StoredEvent
+from reconciler.history.show import show
 from reconciler.ports import EventFilter
 from reconciler.registries.model import CERTS_D, POLICY_JSON, REGISTRIES_CONF, REGISTRIES_CONF_D, SEARCH_REGISTRIES
 from reconciler.transport.sandbox import SandboxNode
@@ -85,7 +86,7 @@ async def test_before_and_after_are_kept(world: World, nodes: list[SandboxNode])
     put(nodes[0], REGISTRIES_CONF, "# by hand\n")
     assert (await world.sync()).exit_code == 0
     (detected,) = await _events(world, "DriftDetected")
-    assert (await queries.show(world.context, f"#{detected.position}"))["differences"] == [
+    assert (await show(world.context, f"#{detected.position}"))["differences"] == [
         {"node": nodes[0].name, "path": REGISTRIES_CONF, "kind": "changed", "from": proved, "to": "# by hand\n"}
     ]
 
@@ -139,7 +140,7 @@ async def test_a_file_of_ours_is_put_back_though_what_replaced_it_may_not_be_rea
 
     assert at(nodes[0], CA).read_bytes() == ours
     (detected,) = await _events(world, "DriftDetected")
-    assert (await queries.show(world.context, f"#{detected.position}"))["differences"]
+    assert (await show(world.context, f"#{detected.position}"))["differences"]
     assert '"observed":"unread"' in detected.text
     assert "PRIVATE KEY" not in detected.text
 

@@ -87,6 +87,9 @@ async def test_a_node_says_line_field_commit_pull_request_and_event(fleet: Fleet
             "author": "Alice",
             "subject": "Merge pull request #7 from bob/block-evil",
             "pullRequest": "7",
+            "committedAt": fleet.world.repository.git(
+                "log", "-1", "--format=%cd", "--date=format-local:%Y-%m-%dT%H:%M:%SZ"
+            ),
             "position": event.position,
             "since": _text(event),
             "hold": None,

@@ -198,6 +198,8 @@ class EventLogConformance:
             (EventFilter(since_time=datetime(2100, 1, 1, tzinfo=UTC)), []),
             (EventFilter(until_time=datetime(2000, 1, 1, tzinfo=UTC)), []),
             (EventFilter(correlation_id=unreachable("down").event_id), [1]),
+            (EventFilter(correlation_ids=[unreachable("down").event_id, unreachable("up").event_id]), [1]),
+            (EventFilter(correlation_ids=[]), []),
         ],
     )
     async def test_read_filters(self, store: Store, wanted: EventFilter, positions: list[int]) -> None:

@@ -91,12 +91,14 @@ def test_events_and_history_answer_who_what_and_why(fleet: Doors) -> None:
     number = converged["position"]
     text = fleet.run("show", f"#{number}").stdout
     assert text == fleet.run("show", str(number)).stdout
-    assert "goes back to:" in text
+    assert "cause and consequences:" in text
+    (turn,) = [line for line in text.splitlines() if "this event" in line]
+    assert "worker-2: has files" in turn
     assert "CommitObserved" in text
     shown = yaml.safe_load(fleet.run("show", f"#{number}", "-o", "yaml").stdout)
     assert shown["data"]["node"] == "worker-2"
     table = fleet.run("history", "--limit", "3").stdout.splitlines()
-    assert table[0].split() == ["POSITION", "TIME", "TYPE", "SUBJECT", "COMMIT", "SUMMARY"]
+    assert table[0].split() == ["POSITION", "RECORDED", "TYPE", "SUBJECT", "COMMIT", "SUMMARY"]
     assert len(table) == 4
     assert [item["position"] for item in fleet.items("history", "--since", "#2", "--until", "4")] == [4, 3]
     assert fleet.items("history", "--until", "2020-01-01") == []

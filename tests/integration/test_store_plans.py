@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -65,6 +66,7 @@ async def test_rows_as_of_a_position(connection: AsyncConnection) -> None:
         (EventFilter(resource="r7"), "events_resource"),
         (EventFilter(commit="abcdef01"), "events_commit_sha"),
         (EventFilter(commits=["5" * 32, "6" * 32]), "events_commit_sha"),
+        (EventFilter(correlation_ids=[uuid.UUID(int=5), uuid.UUID(int=6)]), "events_correlation_id"),
         (EventFilter(resources=["r7", "r8"]), "events_resource"),
         (EventFilter(types=["T7"]), "events_type"),
     ],

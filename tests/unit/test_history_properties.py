@@ -220,7 +220,7 @@ simple = st.sampled_from([("kill",), ("lift",), ("wait",), ("git-gone",), ("git-
 steps = st.one_of(commits, commits, commits, touches, faults, rollbacks, simple)
 
 
-async def _live(life: Life, step: Sequence[object]) -> None:
+async def live(life: Life, step: Sequence[object]) -> None:
     match step:
         case ("git-gone",):
             await life.git(gone=True)
@@ -237,7 +237,7 @@ async def _history(taken: Sequence[Sequence[object]]) -> None:
         life = Life.begin(Path(directory))
         await life.rest()
         for step in taken:
-            await _live(life, step)
+            await live(life, step)
             await life.rest()
             await life.check()
         await _mend(life)

@@ -1,0 +1,197 @@
+"""What changed of an image's verdict since a point in time, and through which events."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from reconciler.events.catalogue import CommitObserved, FilesRendered
+from reconciler.events.envelope import StoredEvent
+from reconciler.events.summaries import summary
+from reconciler.history.events import OBSERVED, about
+from reconciler.history.files import chosen_nodes
+from reconciler.ports import EventFilter
+from reconciler.projections.desired import Desired
+from reconciler.registries.explain import Explanation
+from reconciler.registries.model import Origin
+from reconciler.stages.context import Context, FileSet, decode_file_set
+from reconciler.stages.explained import Known, Question, ask
+from reconciler.stages.host_files import Blobs, HostFiles, laid_over, own_files, recorded_files
+
+CAUSES = (*OBSERVED, "RolledBack", "HoldLifted")
+"""What a change of files goes back to."""
+
+
+@dataclass
+class _Group:
+    """Nodes that are alike now, and were then; `before` are their files then. `apart`: a hold had set it apart by then,
+    which it stays."""
+
+    host: HostFiles
+    base: Mapping[str, str]
+    before: Blobs | None
+    origins: str
+    apart: bool
+    nodes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """The files that a group was to have from an event on (None: from the point in time on; nobody knows them)."""
+
+    event: StoredEvent | None
+    files: Blobs | None
+    origins: str
+
+
+async def why_since(
+    before: Context, after: Context, images: Sequence[str], *, pool: str | None = None, node: str | None = None
+) -> list[dict[str, Any]]:
+    """Per image and nodes of which the same is true: the verdict at `before` and at `after` by the files wanted, and
+    each event in between by which the verdict, or what decides it, changed.
+
+    `before` and `after` are contexts of the past (`stages.past`), settled. Raises UsageError for a node or pool that is
+    not there.
+    """
+    groups = await _groups(before, after, pool, node)
+    stages, causes = await _stages(before, after, groups)
+    sets = await _contents(after, stages)
+    found: list[dict[str, Any]] = []
+    for group, mine in zip(groups, stages, strict=True):
+        answers = [_answers(images, stage, group, sets) for stage in mine]
+        for number, image in enumerate(images):
+            told = [(stage, answer[number]) for stage, answer in zip(mine, answers, strict=True)]
+            found.append({"image": image, **_item(group, told, causes)})
+    return _merged(found)
+
+
+async def _groups(before: Context, after: Context, pool: str | None, node: str | None) -> list[_Group]:
+    then, now = await before.snapshot(), await after.snapshot()
+    old, new = Desired(then.fleet, then.rows), Desired(now.fleet, now.rows)
+    names = chosen_nodes(new, [node] if node else (), pool)
+    past = {host.name: host for host in await recorded_files(before, then, old, [n for n in names if n in old.nodes])}
+    found: dict[tuple[HostFiles, Blobs | None, Blobs], _Group] = {}
+    for host in await recorded_files(after, now, new, names):
+        was = past.get(host.name)
+        files = (was.wanted if was.wanted is not None else was.applied) if was else None
+        base = own_files(now, host.name)
+        key = (host.group, files, tuple(sorted(base.items())))
+        origins = was.origins if was and was.wanted is not None else ""
+        group = _Group(host, base, files, origins, bool(was and was.own))
+        found.setdefault(key, group).nodes.append(host.name)
+    return list(found.values())
+
+
+async def _stages(
+    before: Context, after: Context, groups: Sequence[_Group]
+) -> tuple[list[list[_Stage]], Mapping[uuid.UUID, StoredEvent]]:
+    """Of each group, the files then and after each rendering since; and what those go back to, by root cause."""
+    start = before.as_of or 0
+    types = (FilesRendered.__name__,)
+    events = await after.log.read(EventFilter(after.name, after=start, types=types))
+    bodies = [(event, event.body) for event in events if isinstance(event.body, FilesRendered)]
+    sets = await _sets(after, {body.files for _, body in bodies})
+    stages = []
+    for group in groups:
+        mine = [_Stage(None, group.before, group.origins)]
+        host, apart = group.host, group.apart
+        for event, body in bodies:
+            apart = apart or (host.own != "" and body.node == host.own)
+            if (body.pool, body.node, body.base) == (host.pool, host.own if apart else "", host.base):
+                mine.append(_Stage(event, laid_over(group.base, sets[body.files]), body.origins))
+        stages.append(mine)
+    roots = sorted({event.correlation_id for event in events})
+    found = await after.log.read(EventFilter(after.name, types=CAUSES, correlation_ids=roots)) if roots else ()
+    causes: dict[uuid.UUID, StoredEvent] = {}
+    for event in found:
+        causes.setdefault(event.correlation_id, event)
+    return stages, causes
+
+
+async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
+    wanted = set(names)
+    loaded = await context.load(wanted)
+    return {name: decode_file_set(loaded[name]) for name in wanted}
+
+
+async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Mapping[str, bytes]:
+    named = {digest for mine in stages for stage in mine for _, digest in stage.files or ()}
+    named |= {stage.origins for mine in stages for stage in mine if stage.origins}
+    return await context.load(named)
+
+
+def _answers(
+    images: Sequence[str], stage: _Stage, group: _Group, contents: Mapping[str, bytes]
+) -> Sequence[Explanation]:
+    if stage.files is None:
+        return [
+            Explanation(image, "cannot tell", "nothing is known of the node at that time", None) for image in images
+        ]
+    origins = json.loads(contents[stage.origins]) if stage.origins else {}
+    by_path = {
+        path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
+        for path, by_key in origins.items()
+    }
+    files = {path: contents[digest] for path, digest in stage.files}
+    return ask(Question(list(images)), files, by_path, complete=group.host.complete).pulls
+
+
+def _item(
+    group: _Group, told: Sequence[tuple[_Stage, Explanation]], causes: Mapping[uuid.UUID, StoredEvent]
+) -> dict[str, Any]:
+    changes = []
+    for (_, old), (stage, new) in pairwise(told):
+        if stage.event is not None and _says(old) != _says(new):
+            cause = causes.get(stage.event.correlation_id, stage.event)
+            changes.append({**_through(stage.event, cause), "before": _brief(old), "after": _brief(new)})
+    return {
+        "before": _brief(told[0][1]),
+        "after": _brief(told[-1][1]),
+        "changes": changes,
+        "pools": [group.host.pool] if group.host.pool else [],
+        "nodes": group.nodes,
+    }
+
+
+def _through(event: StoredEvent, cause: StoredEvent) -> dict[str, Any]:
+    """When the files were rendered that changed it, and what that goes back to."""
+    commit = cause.body if isinstance(cause.body, CommitObserved) else None
+    return {
+        "position": event.position,
+        "at": event.recorded_at.isoformat().replace("+00:00", "Z"),
+        "cause": {
+            "position": cause.position,
+            "type": cause.type,
+            "summary": summary(cause.body),
+            "commit": cause.columns.get("commit"),
+            **about(commit),
+        },
+    }
+
+
+def _says(answer: Explanation) -> tuple[str, ...]:
+    place = answer.place
+    return answer.verdict, answer.reason, *((place.file, place.what) if place else ())
+
+
+def _brief(answer: Explanation) -> dict[str, Any]:
+    return {
+        "verdict": answer.verdict,
+        "reason": answer.reason,
+        "decidedBy": Known().place(answer.place),
+    }
+
+
+def _merged(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Nodes of which the same is true are one item; what changed first."""
+    same: dict[str, dict[str, Any]] = {}
+    for item in found:
+        told = json.dumps({name: item[name] for name in ("image", "before", "after", "changes")}, sort_keys=True)
+        first = same.setdefault(told, {**item, "pools": [], "nodes": []})
+        first["pools"] = sorted({*first["pools"], *item["pools"]})
+        first["nodes"] = sorted({*first["nodes"], *item["nodes"]})
+    return sorted(same.values(), key=lambda item: (item["image"], not item["changes"], item["nodes"]))
