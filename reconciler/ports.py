@@ -180,6 +180,10 @@ class EventLog(Protocol):
         """Every event after a position, for ever, none missed."""
         ...
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        """The hash (hex) of each event at these positions; those that the log does not have are left out."""
+        ...
+
     async def verify(self) -> Verification: ...
 
 
@@ -319,14 +323,23 @@ class ObservedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LogHead:
+    """How far a log was: the position and hash (hex) of its last event then. Position 0: nobody said."""
+
+    position: int = 0
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose node it is: the stamp under /var/lib/reconciler."""
+    """Whose node it is: the stamp under /var/lib/reconciler. `head`: how far the log was at its last request."""
 
     log_id: str
     epoch: int
     fence: int
     generation: int
     step: str
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,7 +437,7 @@ class ApplyRequest:
     must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT`, `daemon-reload`, done in this order,
     with `act` also where no file differs. `epoch` and `fence` order requests; a lower one is refused. `health` is
     checked before the change and after the actions. `confirm`: seconds after which the node undoes the change unless
-    it is confirmed; 0: the change is final at once."""
+    it is confirmed; 0: the change is final at once. `head`: how far the log is; the node keeps it (see Owner)."""
 
     log_id: str
     epoch: int
@@ -439,6 +452,7 @@ class ApplyRequest:
     confirm: int = 0
     act: bool = False
     remove: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
     @property
     def patience(self) -> int:
@@ -457,6 +471,7 @@ class RevertRequest:
     step: str
     runtime: str
     actions: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,6 +483,7 @@ class ConfirmRequest:
     fence: int
     step: str
     runtime: str
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -482,6 +498,7 @@ class ReleaseRequest:
     runtime: str
     restore: bool
     actions: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
 
 StepRequest = ApplyRequest | RevertRequest | ConfirmRequest | ReleaseRequest

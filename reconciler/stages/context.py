@@ -25,7 +25,7 @@ CACHE_BYTES = 256 * 1024 * 1024
 CACHE_RESOURCES = 20_000
 
 EPOCH = 1
-"""The fence epoch: it orders logs, positions order steps within one. A restored log will need a new one."""
+"""The first fence epoch: epochs order copies of a log, positions order steps within one (see stages/restores.py)."""
 
 
 @dataclass(frozen=True)

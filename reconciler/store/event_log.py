@@ -112,6 +112,11 @@ class PostgresEventLog:
                 finally:
                     await connection.invalidate()  # a connection that listens does not go back to the pool
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        async with transaction(self._engine) as connection:
+            found = await connection.execute(_HASHES, {"positions": sorted(positions)})
+            return {position: own.hex() for position, own in found}
+
     async def verify(self) -> Verification:
         verifier, blobs = Verifier(), BlobCheck()
         problems: list[str] = []
@@ -179,6 +184,9 @@ _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa
 _EVENTS_IN_ORDER = sa.select(*_COLUMNS).order_by(EVENTS.c.position)
 _EVENTS_FROM = _EVENTS_IN_ORDER.where(EVENTS.c.position >= sa.bindparam("position")).limit(sa.bindparam("limit"))
 _EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
+_HASHES = sa.select(EVENTS.c.position, EVENTS.c.hash).where(
+    EVENTS.c.position == sa.any_(sa.bindparam("positions", type_=ARRAY(sa.BigInteger)))
+)
 _RECORDED_AT = sa.select(EVENTS.c.recorded_at).where(EVENTS.c.position == sa.bindparam("position"))
 _FIRST_OF_NEXT_GROUP = (
     sa.select(EVENTS.c.position)

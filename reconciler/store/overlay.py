@@ -76,6 +76,10 @@ class OverlayLog:
     def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         return self._below.follow(after)
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        """What is below: nodes were never told of what was appended here."""
+        return await self._below.hashes(positions)
+
     async def verify(self) -> Verification:
         return await self._below.verify()
 
