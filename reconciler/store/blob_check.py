@@ -6,7 +6,7 @@ import hashlib
 
 from reconciler.errors import ReconcilerError
 from reconciler.events.blobs import NAMING_TYPES, blobs_in_file_set, blobs_named, file_set_of
-from reconciler.events.chain import Record
+from reconciler.events.chain import Content, RawRecord
 from reconciler.events.codec import decode
 
 
@@ -20,9 +20,8 @@ class BlobCheck:
         self._present: set[str] = set()
         self._damaged: list[str] = []
 
-    def event(self, record: Record) -> None:
+    def event(self, position: int, content: Content | RawRecord) -> None:
         """Remember what the event names. One that cannot be decoded is the chain's to report."""
-        content = record.content
         if content.type not in NAMING_TYPES:
             return
         try:
@@ -30,9 +29,9 @@ class BlobCheck:
         except ReconcilerError:
             return
         for digest in blobs_named(body):
-            self._needed.setdefault(digest, record.position)
+            self._needed.setdefault(digest, position)
         if file_set := file_set_of(body):
-            self._file_sets.setdefault(file_set, record.position)
+            self._file_sets.setdefault(file_set, position)
 
     def blob(self, digest: str, content: bytes) -> None:
         self.blobs += 1

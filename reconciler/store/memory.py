@@ -150,7 +150,7 @@ class MemoryEventLog:
         problems: list[str] = []
         for record in self.records:
             problems += verifier.check(record)
-            blobs.event(record)
+            blobs.event(record.position, record.content)
         problems += verifier.check_streams(self.versions)
         for digest, content in self._blobs.contents.items():
             blobs.blob(digest, content)
