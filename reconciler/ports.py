@@ -186,18 +186,35 @@ class EventLog(Protocol):
 
     async def verify(self) -> Verification: ...
 
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        """The same of what comes after an event that has the hash (hex) `trusted`, its streams and blobs included."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """Why the bytes of a blob are gone: the position of its BlobRedacted, and the reason given there."""
+
+    position: int
+    reason: str
+
 
 class Blobs(Protocol):
-    """Contents by SHA-256 (hex). Putting twice is harmless."""
+    """Contents by SHA-256 (hex). Putting twice is harmless; what was redacted is not stored again."""
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]: ...
+
+    async def redacted(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        """Those whose bytes were taken away (by the append of BlobRedacted)."""
+        ...
 
     async def missing(self, digests: Iterable[str]) -> set[str]:
         """Those that are not stored."""
         ...
 
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
-        """The contents; raises LogCorrupt when one is missing or does not match its address."""
+        """The contents; raises LogCorrupt when one is missing or does not match its address, ContentRedacted when its
+        bytes were taken away."""
         ...
 
 

@@ -163,6 +163,13 @@ class Verifier:
             if recorded.get(stream, 0) != self.versions.get(stream, 0)
         ]
 
+    def check_end(self, recorded: int) -> list[str]:
+        """After the last row: whether the log reaches as far as the recorded heads of its streams do."""
+        if recorded <= self.position:
+            return []
+        rest = f", as is all up to #{recorded}" if recorded > self.position + 1 else ""
+        return [f"event #{self.position + 1}: missing{rest}: the end of the log was cut off"]
+
     def _problems(self, record: RawRecord) -> list[str]:
         problems = []
         if record.position != self.position + 1:
@@ -180,3 +187,18 @@ class Verifier:
         if record.recorded_at < self._recorded_at:
             problems.append("it was recorded before the event before it")
         return problems
+
+
+class TailVerifier(Verifier):
+    """A Verifier of what comes after an event that is trusted by its hash. What the streams were there, and whether an
+    append group was open, is taken from the first rows."""
+
+    def __init__(self, position: int, trusted: bytes) -> None:
+        super().__init__()
+        self.position, self.head = position, trusted
+
+    def check_raw(self, record: RawRecord) -> list[str]:
+        self.versions.setdefault(record.stream, record.version - 1)
+        if self.events == 0:
+            self._group = record.append_group
+        return super().check_raw(record)

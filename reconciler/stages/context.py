@@ -88,7 +88,7 @@ class Context:
     judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """What the files beside ours were found to shadow, by the digest of all that decides it."""
     unsent: set[str] = field(default_factory=set)
-    """Hashes of files whose bytes nodes keep to themselves."""
+    """Hashes of files whose bytes nodes keep to themselves, or that were redacted."""
 
     @property
     def name(self) -> str:
@@ -145,6 +145,14 @@ class Context:
         if missing:
             self.contents.update(await self.blobs.get(sorted(missing)))
         return self.contents
+
+    async def load_past(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """The same of what is only shown: in place of what was redacted stands when and why."""
+        wanted = set(digests)
+        gone = await self.blobs.redacted(wanted - self.contents.keys()) if wanted - self.contents.keys() else {}
+        said = {name: f"(redacted at #{why.position}: {why.reason})\n".encode() for name, why in gone.items()}
+        found = await self.load(wanted - gone.keys())
+        return {**{name: found[name] for name in wanted - gone.keys()}, **said}
 
     async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
         """Versions of resources as the renderer wants them; each content is decoded once."""

@@ -28,7 +28,7 @@ from reconciler.store.records import (
     stored,
 )
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
-from reconciler.store.verification import verify_log
+from reconciler.store.verification import verify_log, verify_tail
 
 APPEND_LOCK = 0x72656361707064
 """Key of the advisory lock ("recappd") under which events get their positions."""
@@ -118,6 +118,9 @@ class PostgresEventLog:
 
     async def verify(self) -> Verification:
         return await verify_log(self._engine)
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        return await verify_tail(self._engine, position, trusted)
 
 
 async def take_append_lock(connection: AsyncConnection) -> None:

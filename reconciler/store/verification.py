@@ -10,15 +10,17 @@ from psycopg import sql
 from psycopg.types.string import TextLoader
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from reconciler.events.chain import RawRecord, Verifier
+from reconciler.events.chain import RawRecord, TailVerifier, Verifier
 from reconciler.ports import Verification
 from reconciler.store.blob_check import BlobCheck
-from reconciler.store.blobs import all_blobs
+from reconciler.store.blobs import all_blobs, contents_of
 from reconciler.store.database import driver_of, one_view
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, STREAMS
 
 _PAGE = 1000
 """Rows held at once."""
+_BLOBS = 50
+"""Contents held at once."""
 
 
 async def verify_log(engine: AsyncEngine) -> Verification:
@@ -30,26 +32,44 @@ async def verify_log(engine: AsyncEngine) -> Verification:
             for record in page:
                 problems += verifier.check_raw(record)
                 blobs.event(record.position, record)
-        problems += verifier.check_streams(await _stream_versions(connection))
+        problems += await _ends(connection, verifier)
         async for digest, content in all_blobs(connection):
             blobs.blob(digest, content)
     return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
 
 
-async def raw_pages(connection: AsyncConnection) -> AsyncIterator[list[RawRecord]]:
-    """Every row in order, as the server writes it: values that nobody needs as objects stay text."""
+async def verify_tail(engine: AsyncEngine, position: int, trusted: str) -> Verification:
+    """ports.EventLog.verify_after. Of the blobs, those that the events name."""
+    verifier, blobs = TailVerifier(position, bytes.fromhex(trusted)), BlobCheck()
+    problems: list[str] = []
+    async with one_view(engine) as connection:
+        async for page in raw_pages(connection, position):
+            for record in page:
+                problems += verifier.check_raw(record)
+                blobs.event(record.position, record)
+        problems += await _ends(connection, verifier, position)
+        tried: set[str] = set()
+        while wanted := [digest for digest in blobs.wanted() if digest not in tried][:_BLOBS]:
+            tried.update(wanted)
+            for digest, content in (await contents_of(connection, wanted)).items():
+                blobs.blob(digest, content)
+    return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
+
+
+async def raw_pages(connection: AsyncConnection, after: int = 0) -> AsyncIterator[list[RawRecord]]:
+    """Every row after a position in order, as the server writes it: values that nobody needs as objects stay text."""
     await connection.execute(_TEXT_FORM)
     driver = await driver_of(connection)
     async with driver.cursor("raw_pages") as cursor:
         for kind in ("uuid", "timestamptz"):
             cursor.adapters.register_loader(kind, TextLoader)
-        await cursor.execute(_ALL_ROWS)
+        await cursor.execute(_ROWS, {"after": after})
         while rows := await cursor.fetchmany(_PAGE):
             yield [_raw(row) for row in rows]
 
 
 _TEXT_FORM = sa.select(sa.func.set_config("TimeZone", "UTC", True), sa.func.set_config("DateStyle", "ISO", True))
-_ALL_ROWS = sql.SQL("SELECT {} FROM {} ORDER BY position").format(
+_ROWS = sql.SQL("SELECT {} FROM {} WHERE position > %(after)s ORDER BY position").format(
     sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS)), sql.Identifier(EVENTS.name)
 )
 
@@ -68,5 +88,9 @@ def _as_hashed(moment: str) -> str:
     return f"{day}T{whole}.{fraction:0<6}Z" if zone == "00" else moment
 
 
-async def _stream_versions(connection: AsyncConnection) -> dict[str, int]:
-    return {row.stream: row.version for row in await connection.execute(sa.select(STREAMS.c.stream, STREAMS.c.version))}
+async def _ends(connection: AsyncConnection, verifier: Verifier, after: int = 0) -> list[str]:
+    """Where log and streams end otherwise than the recorded heads of the streams with events after a position say."""
+    wanted = sa.select(STREAMS.c.stream, STREAMS.c.version, STREAMS.c.last_position)
+    heads = (await connection.execute(wanted.where(STREAMS.c.last_position > after))).all()
+    last = max((head.last_position for head in heads), default=0)
+    return [*verifier.check_end(last), *verifier.check_streams({head.stream: head.version for head in heads})]

@@ -100,6 +100,9 @@ class Failing:
     async def verify(self) -> Verification:
         return await self._log.verify()
 
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        return await self._log.verify_after(position, trusted)
+
 
 async def lose_receipt(world: MemoryWorld) -> Context:
     """A pass ends between a node's receipt and its record. The context that owns the step."""

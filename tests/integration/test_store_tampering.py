@@ -69,6 +69,10 @@ TAMPERING = [
     ),
     ("UPDATE streams SET version = 2 WHERE stream = 'node/default/n0'", "stream node/default/n0"),
     ("UPDATE blobs SET content = 'other'", "does not match its address"),
+    ("UPDATE blobs SET content = NULL, redacted_at = 1", "its bytes were taken away, and no event says why"),
+    ("DELETE FROM events WHERE position = 8", "event #8: missing: the end of the log was cut off"),
+    ("DELETE FROM events WHERE position > 6", "event #7: missing, as is all up to #8: the end of the log was cut off"),
+    ("DELETE FROM events", "event #1: missing, as is all up to #8: the end of the log was cut off"),
 ]
 
 
