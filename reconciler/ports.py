@@ -191,6 +191,20 @@ class EventLog(Protocol):
         ...
 
 
+class CheckpointTarget(Protocol):
+    """Where signed checkpoints are published. `name` tells people. Raises SourceError or StoreError."""
+
+    name: str
+
+    async def latest(self) -> str | None:
+        """The note published last; None where none was, or nobody can tell."""
+        ...
+
+    async def publish(self, text: str, message: str) -> None:
+        """Publish a note; `message` says of what, where a target keeps a history."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Redaction:
     """Why the bytes of a blob are gone: the position of its BlobRedacted, and the reason given there."""

@@ -1,4 +1,4 @@
-"""A restored, forked or rewritten log: what says so is recorded, and a person lets the fleet go on from it."""
+"""A restored, forked or rewritten log: a person lets the fleet go on from it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,7 @@ from reconciler.events.envelope import fleet_stream
 from reconciler.projections.tables import RESTORES
 from reconciler.stages.context import Context, anew
 from reconciler.stages.observe import look
-from reconciler.stages.restores import contradicted, detected, epoch_of
-
-
-async def record(context: Context, evidence: list[dict[str, Any]]) -> None:
-    """Append RestoreDetected, unless an earlier one waits for a person already."""
-
-    async def attempt() -> None:
-        now = await context.snapshot()
-        if evidence and not contradicted(now):
-            await context.append(context.events(now, [detected(evidence)]), now, [fleet_stream(context.name)])
-
-    await anew(attempt)
+from reconciler.stages.restores import contradicted, epoch_of
 
 
 async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:

@@ -15,16 +15,20 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler import __version__
+from reconciler.checkpoints import Signing
 from reconciler.errors import StoreError, UsageError, redacted
+from reconciler.events.checkpoint import SignerKey, VerifierKey
 from reconciler.events.envelope import Actor
 from reconciler.logs import Log
-from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Transport
+from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
+from reconciler.source.branch import BranchFile
 from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
 from reconciler.store.blobs import PostgresBlobs
+from reconciler.store.checkpoint_file import CheckpointFile, StandardOutput, read_key, write_key
 from reconciler.store.database import engine_for
 from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
@@ -41,6 +45,9 @@ from reconciler.work.inline import InlineRunner
 log = Log(__name__)
 
 ActorKind = Literal["login", "service"]
+
+CHECKPOINT_TIMEOUT = 60.0
+"""Longest time, in seconds, that publishing a checkpoint in a repository may take."""
 
 POOL_SIZE = 10
 """Database connections of one process."""
@@ -118,6 +125,42 @@ class Application:
             __version__,
             drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
         )
+
+
+def signer_key(settings: Settings) -> SignerKey:
+    """The key that checkpoints are signed with. Raises UsageError where none is set, or others may use it."""
+    if not settings.checkpoints.key:
+        remedy = "make one with `reconciler log keygen FILE`, and set checkpoints.key to the file"
+        raise UsageError("no key to sign checkpoints with is set", where="checkpoints.key", remedy=remedy)
+    return read_key(Path(settings.checkpoints.key))
+
+
+def make_key(file: Path, name: str) -> VerifierKey:
+    """Write a new secret key into a new file; its public half. Raises UsageError."""
+    key = SignerKey(name, secrets.token_bytes(32))
+    write_key(file, key)
+    return key.public
+
+
+def signing(application: Application) -> Signing:
+    """What signs checkpoints, and where they go. Raises UsageError."""
+    settings = application.settings
+    if not settings.fleets:
+        raise UsageError("no fleet is configured", where="fleets", remedy="name the settings file with --config")
+    return Signing(
+        [application.context(fleet) for fleet in sorted(settings.fleets)], signer_key(settings), _targets(settings)
+    )
+
+
+def _targets(settings: Settings) -> list[CheckpointTarget]:
+    chosen = settings.checkpoints
+    targets: list[CheckpointTarget] = []
+    if chosen.file:
+        targets.append(CheckpointFile(Path(chosen.file)))
+    if chosen.repository:
+        directory = settings.data_dir / "checkpoints.git"
+        targets.append(BranchFile(chosen.repository, chosen.branch, "checkpoint", directory, CHECKPOINT_TIMEOUT))
+    return targets or [StandardOutput()]
 
 
 def key_files(settings: Settings, fleet: str) -> KeyFiles:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.events.catalogue import RestoreDetected
+from reconciler.events.envelope import fleet_stream
 from reconciler.ports import Observation, Owner, Snapshot
 from reconciler.projections.tables import RESTORES
-from reconciler.stages.context import EPOCH, Context
+from reconciler.stages.context import EPOCH, Context, anew
 from reconciler.stages.sight import Sight
 
 MOST_EVIDENCE = 20
@@ -65,6 +66,17 @@ def detected(evidence: list[dict[str, Any]]) -> RestoreDetected:
     """The event; the highest epochs and positions come first."""
     ordered = sorted(evidence, key=lambda item: (-item["epoch"], -item["position"], item["source"], item["name"]))
     return RestoreDetected(tuple(ordered[:MOST_EVIDENCE]), max(0, len(ordered) - MOST_EVIDENCE))
+
+
+async def record_restore(context: Context, evidence: list[dict[str, Any]]) -> None:
+    """Append what others than nodes tell, unless an earlier contradiction waits for a person already."""
+
+    async def attempt() -> None:
+        now = await context.snapshot()
+        if not contradicted(now):
+            await context.append(context.events(now, [detected(evidence)]), now, [fleet_stream(context.name)])
+
+    await anew(attempt)
 
 
 async def evidence_of(context: Context, epoch: int, sights: Iterable[Sight]) -> list[dict[str, Any]]:
