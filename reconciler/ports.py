@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from reconciler.errors import NodeError
+from reconciler.errors import ContentRedacted, NodeError
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.projections.tables import Key, Row, Table
 
@@ -211,6 +211,11 @@ class Redaction:
 
     position: int
     reason: str
+
+    def error(self, digest: str) -> ContentRedacted:
+        """What is said to whoever needs the bytes."""
+        what = f"blob {digest[:12]} was redacted at #{self.position}: {self.reason}"
+        return ContentRedacted(what, remedy=f"its bytes are gone; `reconciler show #{self.position}` tells by whom")
 
 
 class Blobs(Protocol):

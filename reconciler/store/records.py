@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from reconciler.errors import ContentRedacted, EventConflict, LogCorrupt, WrongExpectation
+from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.chain import Content, Record, body_digest, event_hash
 from reconciler.events.codec import canonical, decode, encode
@@ -165,10 +165,7 @@ def check_blobs(
     """Raises LogCorrupt for a content that is missing or is not what its address says, ContentRedacted for one that is
     gone for ever."""
     for digest, why in (redacted or {}).items():
-        raise ContentRedacted(
-            f"blob {digest[:12]} was redacted at #{why.position}: {why.reason}",
-            remedy=f"its bytes are gone; `reconciler show #{why.position}` tells by whom",
-        )
+        raise why.error(digest)
     for digest in wanted:
         content = found.get(digest)
         if content is None or hashlib.sha256(content).hexdigest() != digest:
