@@ -27,6 +27,8 @@ from reconciler.source.branch import BranchFile
 from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
+from reconciler.stages.restores import record_restore
+from reconciler.store.backup import Form, backup, occupied, restore
 from reconciler.store.blobs import PostgresBlobs
 from reconciler.store.checkpoint_file import CheckpointFile, StandardOutput, read_key, write_key
 from reconciler.store.database import engine_for
@@ -40,6 +42,7 @@ from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.router import TransportRouter
 from reconciler.transport.ssh import SshTransport
+from reconciler.verification import Proof, verify
 from reconciler.work.inline import InlineRunner
 
 log = Log(__name__)
@@ -231,6 +234,37 @@ async def check_database(settings: Settings) -> tuple[list[str], datetime]:
     """What keeps the database from being used as intended, each with its remedy; and its time. Raises StoreError."""
     async with database(settings) as url:
         return await asyncio.to_thread(check, url), await asyncio.to_thread(clock, url)
+
+
+async def backup_database(settings: Settings, file: Path, form: Form) -> int:
+    """Dump the database into a new file; its size in bytes. Raises UsageError and StoreError."""
+    async with database(settings) as url:
+        return await asyncio.to_thread(backup, url, file, form)
+
+
+async def events_to_replace(settings: Settings) -> int:
+    """How many events a restore would replace. Raises StoreError where the database is in use, or another's."""
+    async with database(settings) as url:
+        return await asyncio.to_thread(occupied, url)
+
+
+async def restore_database(settings: Settings, file: Path) -> Proof:
+    """Replace the database by a backup, bring it to this version's schema, verify the log, and record in every
+    configured fleet that it was restored, so that nothing is written to nodes before a person accepts it.
+
+    Raises UsageError and StoreError.
+    """
+    async with database(settings) as url:
+        await asyncio.to_thread(occupied, url)
+        await asyncio.to_thread(restore, url, file)
+        await asyncio.to_thread(upgrade, url)
+    async with open_application(settings, actor_kind="login") as application:
+        proof = await verify(application.log, ())
+        head = {"position": proof.found.events, "hash": proof.found.head, "found": proof.found.head}
+        for fleet in sorted(settings.fleets) if proof.found.events else ():
+            evidence = {"source": "backup", "name": file.name, "epoch": 0, **head}
+            await record_restore(application.context(fleet), [evidence])
+        return proof
 
 
 async def _running(settings: Settings, stack: AsyncExitStack) -> tuple[EmbeddedPostgres | None, str]:
