@@ -103,7 +103,7 @@ def test_what_is_no_public_key_is_refused(text: str) -> None:
 def test_what_is_no_secret_key_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(UsageError) as refused:
         SignerKey.parse(text)
-    assert KEY.secret_text().rpartition("+")[2] not in str(refused.value)
+    assert KEY.secret_text().split("+", 4)[4] not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "ü", "a\n"])
