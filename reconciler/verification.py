@@ -103,13 +103,16 @@ def verify_export(lines: Iterable[str], signed: Sequence[Signed]) -> Proof:
             check.take(read_line(line))
         except InputRejected as refused:
             raise InputRejected(refused.what, where=f"line {number}", remedy=refused.remedy) from None
-    origins = {item.checkpoint.origin for item in signed}
-    problems, agreeing = against(signed, min(origins, default=""), check.head, check.hashes)
+    comparable = [item for item in signed if item.checkpoint.position >= check.start]
+    origins = {item.checkpoint.origin for item in comparable}
+    problems, agreeing = against(comparable, min(origins, default=""), check.head, check.hashes)
     return check.proof(problems, agreeing)
 
 
 class _ExportCheck:
     def __init__(self, positions: set[int]) -> None:
+        self.start = 0
+        """The position before the first event: what was signed earlier cannot be compared."""
         self.hashes: dict[int, str] = {}
         self._positions = positions
         self._verifier: Verifier | None = None
@@ -138,11 +141,14 @@ class _ExportCheck:
         """A log from its first event on, or a part of one."""
         if first.position == 1:
             return Verifier()
-        self._trusted.append(f"the hash at #{first.position - 1} as #{first.position} names it")
-        return TailVerifier(first.position - 1, first.previous_hash)
+        self.start = first.position - 1
+        self.hashes[self.start] = first.previous_hash.hex()
+        return TailVerifier(self.start, first.previous_hash)
 
     def proof(self, problems: Sequence[str], agreeing: tuple[int, ...]) -> Proof:
         verifier = self._verifier or Verifier()
+        if self.start and self.start not in agreeing:
+            self._trusted.append(f"the hash at #{self.start} as #{self.start + 1} names it")
         if not agreeing or agreeing[-1] < verifier.position:
             self._trusted.append(f"that the log ends at #{verifier.position}: no checkpoint of it was given")
         if self._blobs.blobs:

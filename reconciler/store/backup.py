@@ -126,9 +126,8 @@ def _run(url: str, environment: dict[str, str], *command: str) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         said = (done.stderr.strip() or "it said nothing").splitlines()
-        raise StoreError(
-            f"{Path(command[0]).name} failed: {said[-1]}", where=place(parsed(url)), remedy="see `db check`"
-        )
+        why = next((line for line in said if "error:" in line.lower()), said[-1])
+        raise StoreError(f"{Path(command[0]).name} failed: {why}", where=place(parsed(url)), remedy="see `db check`")
 
 
 _ANY_TABLE = sa.text(
