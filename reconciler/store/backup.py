@@ -127,7 +127,7 @@ def _run(url: str, environment: dict[str, str], *command: str) -> None:
     if done.returncode != 0:
         said = (done.stderr.strip() or "it said nothing").splitlines()
         why = next((line for line in said if "error:" in line.lower()), said[-1])
-        raise StoreError(f"{Path(command[0]).name} failed: {why}", where=place(parsed(url)), remedy="see `db check`")
+        raise StoreError(f"{Path(command[0]).name} failed: {why}", where=place(parsed(url)))
 
 
 _ANY_TABLE = sa.text(

@@ -1004,7 +1004,7 @@ stage() {
 write_journal() {
     request_text="verb $verb${newline}log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}step $step"
     request_text="$request_text${newline}runtime $runtime${newline}actions $actions${newline}confirm $confirm_within"
-    request_text="$request_text${newline}release $release${newline}head $log_head"
+    request_text="$request_text${newline}release $release"
     path_text=''
     for path in $paths; do path_text="$path_text${path_text:+$newline}$path"; done
     write "$staging/request" "$request_text" && write "$staging/old/request" "$request_text" &&
@@ -1913,6 +1913,7 @@ end_journal() {
 }
 
 load_journal() {
+    read_owner
     verb='' actions='' paths='' phase='' acted=ok action=''
     slurp "$journal/checks"
     checks=$text
@@ -1924,7 +1925,6 @@ load_journal() {
             log_id) log_id=$value ;;
             epoch) epoch=$value ;;
             fence) fence=$value ;;
-            head) log_head=$value ;;
             step) step=$value ;;
             runtime) runtime=$value ;;
             actions) actions=$value ;;
