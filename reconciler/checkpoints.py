@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.errors import InputRejected, NotConverged
-from reconciler.events.catalogue import CheckpointSigned
+from reconciler.events.catalogue import CheckpointSigned, RestoreAccepted
 from reconciler.events.checkpoint import Checkpoint, SignerKey, opened, origin_of
 from reconciler.events.envelope import StoredEvent, fleet_stream
 from reconciler.ports import CheckpointTarget, EventFilter, EventLog
@@ -84,22 +84,17 @@ async def _contradiction(signing: Signing, target: CheckpointTarget) -> dict[str
     if latest.origin != origin_of(signing.log.log_id):
         raise InputRejected(f"holds a checkpoint of another log: {latest.origin}", where=target.name)
     found = (await signing.log.hashes([latest.position])).get(latest.position, "")
-    if found == latest.hash or await _accepted(signing, latest):
+    if found == latest.hash or await _is_accepted(signing.log):
         return None
     evidence = {"source": "checkpoint", "name": target.name, "epoch": 0}
     return {**evidence, "position": latest.position, "hash": latest.hash, "found": found}
 
 
-async def _accepted(signing: Signing, latest: Checkpoint) -> bool:
-    """Whether a person has let the log go on although it had been contradicted by this very checkpoint."""
-    known = await signing.log.read(EventFilter(types=("RestoreDetected", "RestoreAccepted")))
-    asked = False
-    for event in known:
-        evidence = getattr(event.body, "evidence", ())
-        asked = asked or any(item["hash"] == latest.hash for item in evidence)
-        if asked and event.type == "RestoreAccepted":
-            return True
-    return False
+async def _is_accepted(log: EventLog) -> bool:
+    """Whether a person let the log go on since it was last signed: the next checkpoint is published over any other."""
+    types = (CheckpointSigned.__name__, RestoreAccepted.__name__)
+    newest = await log.read(EventFilter(types=types, newest_first=True, limit=1))
+    return bool(newest) and isinstance(newest[0].body, RestoreAccepted)
 
 
 async def is_due(signing: Signing, interval: timedelta, events: int) -> bool:

@@ -45,12 +45,10 @@ async def serve(settings: Settings) -> None:
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     async with open_application(settings, actor_kind="service") as application:
         service = Service(application)
+        notary = Notary(signing(application), settings) if settings.checkpoints.key else None
         await service.begin()
         async with _listening(settings, service):
-            scheduler = _schedule(settings, service)
-            if settings.checkpoints.key:
-                notary = Notary(signing(application), settings)
-                scheduler.add_job(notary.look, "interval", id="checkpoints", **_at_once(CHECKPOINT_LOOK))
+            scheduler = _schedule(settings, service, notary)
             await _signalled()
             scheduler.pause()
             await service.finish(settings.service.shutdown_grace.total_seconds())
@@ -200,7 +198,7 @@ def _summarise(done: Pass, status: FleetStatus, seconds: float) -> None:
     )
 
 
-def _schedule(settings: Settings, service: Service) -> AsyncIOScheduler:
+def _schedule(settings: Settings, service: Service, notary: Notary | None) -> AsyncIOScheduler:
     scheduler = AsyncIOScheduler(timezone=UTC)
     for name, fleet in settings.fleets.items():
         scheduler.add_job(
@@ -210,6 +208,8 @@ def _schedule(settings: Settings, service: Service) -> AsyncIOScheduler:
             id=name,
             **_at_once(fleet.interval.total_seconds()),
         )
+    if notary is not None:
+        scheduler.add_job(notary.look, "interval", id="/checkpoints", **_at_once(CHECKPOINT_LOOK))
     scheduler.start()
     return scheduler
 

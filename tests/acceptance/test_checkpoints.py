@@ -136,6 +136,20 @@ async def test_a_service_over_a_restored_log_finds_it_while_no_node_answers(
         await checkpoints.sign(signing)
 
 
+async def test_what_a_person_accepted_for_another_reason_needs_no_second_word(
+    world: MemoryWorld, signing: Signing, shelf: Shelf
+) -> None:
+    backup = await world.head()
+    block(world, "more.example.com")
+    await world.sync()
+    await checkpoints.sign(signing)
+    copy = copy_of(world, backup)
+    assert (await copy.sync()).exit_code == 3
+    await restores.accept(copy.context, reason="the nodes said so")
+    assert await checkpoints.sign(dataclasses.replace(signing, contexts=[copy.context])) is not None
+    assert len(shelf.notes) == 2
+
+
 async def test_a_target_of_another_log_or_key_is_refused_and_kept(signing: Signing, shelf: Shelf) -> None:
     for note, match in (
         (KEY.signed(Checkpoint(origin_of("other"), 1, "0" * 64)), "holds a checkpoint of another log"),
