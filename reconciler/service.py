@@ -38,7 +38,7 @@ LOG_ANSWER_SECONDS = 5.0
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Raises UsageError (no fleet, address in use) and StoreError before it begins."""
+    """Run until SIGTERM or SIGINT. Raises UsageError (no fleet, address or key unusable) or StoreError at first."""
     if not settings.fleets:
         raise UsageError("no fleet is configured", where="fleets", remedy="name the settings file with --config")
     # A pass that takes longer than its interval is no news: the next one begins when it is due again.

@@ -173,8 +173,9 @@ class _PoolRoll:
     async def _begin(self, snapshot: Snapshot, view: PoolView, plan: Plan) -> Sequence[Begun]:
         """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
         orphans = await self._orphans(snapshot, view)
-        taken = [step for step in orphans if _goes_on(view.pool, step)]
-        bodies: list[Event] = [*plan.events, *_orphan_events(view.pool, orphans, self.context.owner), *plan.steps]
+        ends = {step.step: _ends(view.pool, step, epoch_of(snapshot)) for step in orphans}
+        taken = [step for step in orphans if not ends[step.step]]
+        bodies: list[Event] = [*plan.events, *_orphan_events(orphans, ends, self.context.owner), *plan.steps]
         if not bodies:
             return ()
         events = []
@@ -220,18 +221,22 @@ class _PoolRoll:
         return found
 
 
-def _goes_on(pool: Pool, step: StepStarted) -> bool:
-    """A pool that only observes by now has nothing written any more, but for what a person asked for by name."""
-    return pool.enforces or step.purpose in BRINGS_NOTHING
+def _ends(pool: Pool, step: StepStarted, epoch: int) -> str:
+    """Why an orphan is not taken over, or nothing. A pool that only observes by now has nothing written any more, but
+    for what a person asked for by name. What a step was to a restored log, its node may have long left behind."""
+    if not pool.enforces and step.purpose not in BRINGS_NOTHING:
+        return "its owner ended, and the pool only observes now"
+    if step.epoch < epoch and step.purpose != "uncordon":
+        return "it was begun before the log was restored"
+    return ""
 
 
-def _orphan_events(pool: Pool, steps: Sequence[StepStarted], owner: str) -> list[Event]:
-    """An orphan is taken over; in a pool that only observes by now it ends as it is, for that would write."""
-    reason = "its owner ended, and the pool only observes now"
+def _orphan_events(steps: Sequence[StepStarted], ends: Mapping[str, str], owner: str) -> list[Event]:
+    """An orphan is taken over, or ends as it is."""
     return [
-        StepTakenOver(pool.name, step.node, step.step, owner)
-        if _goes_on(pool, step)
-        else NodeDeferred(step.node, step.pool, step.step, reason, lost=True)
+        NodeDeferred(step.node, step.pool, step.step, reason, lost=True)
+        if (reason := ends[step.step])
+        else StepTakenOver(step.pool, step.node, step.step, owner)
         for step in steps
     ]
 

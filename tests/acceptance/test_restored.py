@@ -12,7 +12,7 @@ import pytest
 
 from reconciler import restores
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import RestoreDetected
+from reconciler.events.catalogue import NodeDeferred, RestoreDetected
 from reconciler.events.chain import Content, Record, body_digest, event_hash
 from reconciler.ports import EventFilter, LogHead
 from reconciler.projections.fold import LogFold
@@ -161,3 +161,24 @@ async def test_a_node_that_was_never_told_a_hash_contradicts_by_its_fence(fleet:
     assert (await fleet.world.sync()).exit_code == 0
     world = copy_of(fleet.world, fleet.backup)
     assert (await world.sync()).exit_code == 3
+
+
+async def test_a_step_that_was_under_way_in_the_backup_is_not_taken_over(fleet: Fleet) -> None:
+    """Before a person accepts the log nothing is sent, and afterwards nothing that belongs to another time."""
+    started = (await fleet.world.log.read(EventFilter(types=["StepStarted"], node="w1")))[-1]
+    [group] = {event.group for event in await fleet.world.log.read(EventFilter(after=started.position - 1, limit=1))}
+    end = max(event.position for event in await fleet.world.log.read(EventFilter()) if event.group == group)
+    fleet.block("newest.example.com")
+    assert (await fleet.world.sync()).exit_code == 0
+    writes, world = fleet.node.writes, copy_of(fleet.world, end)
+    assert (await world.sync()).exit_code == 3
+    assert fleet.node.writes == writes
+    assert "StepTakenOver" not in await world.types(after=end)
+    await restores.accept(world.context, reason="x")
+    world.clock.advance(3600)
+    assert (await world.sync()).exit_code == 0
+    assert "StepTakenOver" not in await world.types(after=end)
+    [deferred] = [e.body for e in await world.log.read(EventFilter(types=["NodeDeferred"], node="w1"))]
+    assert isinstance(deferred, NodeDeferred)
+    assert (deferred.step, deferred.reason) == (started.body.step, "it was begun before the log was restored")  # type: ignore[attr-defined]  # StepStarted
+    assert b"newest.example.com" in fleet.node.files[POLICY_JSON].content + fleet.node.files[REGISTRIES_CONF].content
