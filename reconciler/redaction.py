@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from reconciler.errors import UsageError
@@ -15,6 +15,9 @@ from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, RENDERS, RE
 from reconciler.stages.context import Context, anew
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+
+_TEXTS = ("content", "text", "lines")
+"""Columns of a version of a resource that name blobs."""
 
 
 async def redact(context: Context, blob: str, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
@@ -54,36 +57,36 @@ async def _refuse(context: Context, blob: str) -> None:
 
 async def _used(context: Context, snapshot: Snapshot) -> dict[str, str]:
     """Digest → who needs it now: files wanted on nodes and those they have, and what these are rendered from."""
-    used = dict(_named(snapshot))
-    sets = {name: who for name, who in used.items() if who.startswith("the files ")}
+    sets = dict(_file_sets(snapshot))
     contents = await context.blobs.get(sets)
-    for name, who in sets.items():
-        used |= dict.fromkeys(blobs_in_file_set(contents[name]), f"one of {who}")
-    return used
+    files = {digest: f"one of {who}" for name, who in sets.items() for digest in blobs_in_file_set(contents[name])}
+    return {**files, **dict(_sources(snapshot)), **sets}
 
 
-def _named(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
-    for (_, pool, resource), row in snapshot.table(RESOURCES).items():
-        for column in ("content", "text", "lines"):
-            yield row[column], f"{resource} of pool {pool or '(none)'}"
-    for (_, pool), row in snapshot.table(POOLS).items():
-        yield from ((digest, f"the base of pool {pool}") for digest in (row["base_files"] or {}).values() if digest)
-    for row in snapshot.table(HOLDS).values():
-        yield from _of_hold(row)
+def _file_sets(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     for (_, node), row in snapshot.table(NODE_STATES).items():
-        yield from ((digest, f"the base of node {node}") for digest in (row["base_files"] or {}).values() if digest)
         for digest in filter(None, (row["files"], *(row["unproven"] or ()))):
             yield digest, f"the files of node {node}"
+    for (_, pool), row in snapshot.table(POOLS).items():
+        for digest in ((row["completed"] or {}).get("targets") or {}).values():
+            yield digest, f"the files that pool {pool} may go back to"
     for (_, pool, node, _), row in snapshot.table(RENDERS).items():
         yield row["files"], f"the files wanted on {f'node {node}' if node else f'the nodes of pool {pool}'}"
+    for row in snapshot.table(HOLDS).values():
+        yield from ((item["files"], f"the files of hold {row['hold']}") for item in row["files"] or ())
+
+
+def _sources(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    for (_, pool, resource), row in snapshot.table(RESOURCES).items():
+        yield from ((row[name], f"{resource} of pool {pool or '(none)'}") for name in _TEXTS)
+    for owner, table in (("pool", POOLS), ("node", NODE_STATES)):
+        for (_, name), row in snapshot.table(table).items():
+            found = filter(None, (row["base_files"] or {}).values())
+            yield from ((digest, f"the base of {owner} {name}") for digest in found)
+    for (_, pool, *_), row in snapshot.table(RENDERS).items():
         yield row["origins"], f"the origin of the files of pool {pool}"
-
-
-def _of_hold(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    who = f"hold {row['hold']}"
-    for entry in row["entries"] or ():
-        restored = entry["restored"] or {}
-        yield from ((restored[name], who) for name in ("content", "text", "lines") if name in restored)
-    for files in row["files"] or ():
-        yield files["files"], f"the files of {who}"
-        yield files["origins"], who
+    for row in snapshot.table(HOLDS).values():
+        who = f"hold {row['hold']}"
+        restored = [entry["restored"] for entry in row["entries"] or () if entry["restored"]]
+        yield from ((item[name], who) for item in restored for name in _TEXTS)
+        yield from ((item["origins"], who) for item in row["files"] or ())
