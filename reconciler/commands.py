@@ -23,6 +23,7 @@ from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS
 from reconciler.stages.context import Context, Progress, anew
+from reconciler.stages.kept import require_kept
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.rollback import Rollback, scope_of, work_out
 
@@ -91,6 +92,7 @@ async def rollback(
         scope = scope_of(now, pool, node, resource)
         position = await resolve_position(context, to, pool=pool)
         worked_out = await work_out(context, now, position, scope)
+        await require_kept(context, worked_out.entries, worked_out.files)
         hold = "h-" + uuid.uuid5(EVENT_NAMESPACE, f"hold\n{context.name}\n{now.version(_stream(context))}").hex[:8]
         bodies = _rollback_events(hold, worked_out, pool, node, reason)
         if not dry_run:

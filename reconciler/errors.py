@@ -9,7 +9,8 @@
     ├── StoreError          1      the database cannot be used (retried)
     │   ├── WrongExpectation       somebody else appended first (the caller plans again)
     │   ├── EventConflict          an event id was used before with other content (never retried)
-    │   └── LogCorrupt             the log or its blobs do not verify (never retried)
+    │   ├── LogCorrupt             the log or its blobs do not verify (never retried)
+    │   └── ContentRedacted        the bytes were taken away for ever by a person (never retried)
     └── NodeError           1      one node could not be read or changed
         ├── NodeUnreachable        no connection (deferred, retried)
         ├── NodeRefused            the node or its operator said no: login, MCO, hold (on change)
@@ -95,6 +96,12 @@ class EventConflict(StoreError):
 
 class LogCorrupt(StoreError):
     """The log, its chain or its blobs do not verify. Nothing is appended any more."""
+
+    retry: ClassVar[Retry] = "never"
+
+
+class ContentRedacted(StoreError):
+    """The content was redacted: its bytes are gone for ever, and the log says who took them away and why."""
 
     retry: ClassVar[Retry] = "never"
 

@@ -106,7 +106,7 @@ async def _diff(context: Context, event: StoredEvent, step: StepStarted) -> list
     before = {**base, **await _entries(context, state.get("files")), **drifted}
     after = {**before, **{path: base.get(path) for path in step.restore}, **await _entries(context, step.files)}
     names = {name for name in (*before.values(), *after.values()) if name and len(name) == 64}
-    contents = await context.load(names)
+    contents = await context.load_past(names)
     changed = [path for path in sorted(after) if before.get(path) != after[path]]
     return [difference(path, contents.get(before.get(path) or ""), contents.get(after[path] or "")) for path in changed]
 

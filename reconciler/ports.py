@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from reconciler.errors import NodeError
+from reconciler.errors import ContentRedacted, NodeError
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.projections.tables import Key, Row, Table
 
@@ -182,20 +182,60 @@ class EventLog(Protocol):
         """Every event after a position, for ever, none missed."""
         ...
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        """The hash (hex) of each event at these positions; those that the log does not have are left out."""
+        ...
+
     async def verify(self) -> Verification: ...
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        """The same of what comes after an event that has the hash (hex) `trusted`, its streams and blobs included."""
+        ...
+
+
+class CheckpointTarget(Protocol):
+    """Where signed checkpoints are published. `name` tells people. Raises SourceError or StoreError."""
+
+    name: str
+
+    async def latest(self) -> str | None:
+        """The note published last; None where none was, or nobody can tell."""
+        ...
+
+    async def publish(self, text: str, message: str) -> None:
+        """Publish a note; `message` says of what, where a target keeps a history."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """Why the bytes of a blob are gone: the position of its BlobRedacted, and the reason given there."""
+
+    position: int
+    reason: str
+
+    def error(self, digest: str) -> ContentRedacted:
+        """What is said to whoever needs the bytes."""
+        what = f"blob {digest[:12]} was redacted at #{self.position}: {self.reason}"
+        return ContentRedacted(what, remedy=f"its bytes are gone; `reconciler show #{self.position}` tells by whom")
 
 
 class Blobs(Protocol):
-    """Contents by SHA-256 (hex). Putting twice is harmless."""
+    """Contents by SHA-256 (hex). Putting twice is harmless; what was redacted is not stored again."""
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]: ...
+
+    async def redacted(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        """Those whose bytes were taken away (by the append of BlobRedacted)."""
+        ...
 
     async def missing(self, digests: Iterable[str]) -> set[str]:
         """Those that are not stored."""
         ...
 
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
-        """The contents; raises LogCorrupt when one is missing or does not match its address."""
+        """The contents; raises LogCorrupt when one is missing or does not match its address, ContentRedacted when its
+        bytes were taken away."""
         ...
 
 
@@ -321,14 +361,23 @@ class ObservedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LogHead:
+    """How far a log was: the position and hash (hex) of its last event then. Position 0: nobody said."""
+
+    position: int = 0
+    hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose node it is: the stamp under /var/lib/reconciler."""
+    """Whose node it is: the stamp under /var/lib/reconciler. `head`: how far the log was at its last request."""
 
     log_id: str
     epoch: int
     fence: int
     generation: int
     step: str
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +475,7 @@ class ApplyRequest:
     must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT`, `daemon-reload`, done in this order,
     with `act` also where no file differs. `epoch` and `fence` order requests; a lower one is refused. `health` is
     checked before the change and after the actions. `confirm`: seconds after which the node undoes the change unless
-    it is confirmed; 0: the change is final at once."""
+    it is confirmed; 0: the change is final at once. `head`: how far the log is; the node keeps it (see Owner)."""
 
     log_id: str
     epoch: int
@@ -441,6 +490,7 @@ class ApplyRequest:
     confirm: int = 0
     act: bool = False
     remove: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
     @property
     def patience(self) -> int:
@@ -459,6 +509,7 @@ class RevertRequest:
     step: str
     runtime: str
     actions: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,6 +521,7 @@ class ConfirmRequest:
     fence: int
     step: str
     runtime: str
+    head: LogHead = LogHead()
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,6 +536,7 @@ class ReleaseRequest:
     runtime: str
     restore: bool
     actions: tuple[str, ...] = ()
+    head: LogHead = LogHead()
 
 
 StepRequest = ApplyRequest | RevertRequest | ConfirmRequest | ReleaseRequest

@@ -18,6 +18,7 @@ from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.observe import look, wanted_files
+from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
 from reconciler.stages.view import held_back, locks
@@ -47,6 +48,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
             "attention": [_attention(node) for node in found.nodes if _needs_attention(node)],
         },
         "holds": list(found.holds),
+        "restored": contradicted(snapshot) or None,
         "waiting": found.waiting,
         "rejected": found.rejected,
         "problems": list(found.problems),

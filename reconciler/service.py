@@ -10,11 +10,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from aiohttp import web
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from reconciler import __version__, commands
+from reconciler import __version__, checkpoints, commands
+from reconciler.checkpoints import Signing
 from reconciler.cycle import Pass
 from reconciler.errors import ReconcilerError, StoreError, UsageError
 from reconciler.events.catalogue import Event, NodeConverged, NodeDeferred, NodeFailed, StepAbandoned
@@ -24,25 +26,29 @@ from reconciler.ports import EventFilter
 from reconciler.projections.status import FleetStatus
 from reconciler.settings import Settings
 from reconciler.stages.context import Context, Progress
-from reconciler.wiring import Application, open_application
+from reconciler.wiring import Application, open_application, signing
 
 log = Log(__name__)
+
+CHECKPOINT_LOOK = 10.0
+"""Seconds between two looks whether a checkpoint is due."""
 
 LOG_ANSWER_SECONDS = 5.0
 """Within this time the log answers, or the service is not ready."""
 
 
 async def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Raises UsageError (no fleet, address in use) and StoreError before it begins."""
+    """Run until SIGTERM or SIGINT. Raises UsageError (no fleet, address or key unusable) or StoreError at first."""
     if not settings.fleets:
         raise UsageError("no fleet is configured", where="fleets", remedy="name the settings file with --config")
     # A pass that takes longer than its interval is no news: the next one begins when it is due again.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     async with open_application(settings, actor_kind="service") as application:
         service = Service(application)
+        notary = Notary(signing(application), settings) if settings.checkpoints.key else None
         await service.begin()
         async with _listening(settings, service):
-            scheduler = _schedule(settings, service)
+            scheduler = _schedule(settings, service, notary)
             await _signalled()
             scheduler.pause()
             await service.finish(settings.service.shutdown_grace.total_seconds())
@@ -136,6 +142,29 @@ class Service:
                 self.metrics.step(event.fleet, result)
 
 
+class Notary:
+    """Signs the head of the log when it is due. At its first look it holds the log against what is published."""
+
+    def __init__(self, signing: Signing, settings: Settings) -> None:
+        self._signing, self._settings = signing, settings.checkpoints
+        self._checked = False
+
+    async def look(self) -> None:
+        """No error leaves it: the next tick tries again."""
+        try:
+            if not self._checked:
+                await checkpoints.check(self._signing)
+                self._checked = True
+            if await checkpoints.is_due(self._signing, self._settings.interval, self._settings.events):
+                done = await checkpoints.sign(self._signing)
+                if done is not None:
+                    log.info("checkpoint", "signed", position=done["position"], targets=done["targets"])
+        except ReconcilerError as error:
+            log.error("checkpoint", error.what, where=error.where, remedy=error.remedy)  # noqa: TRY400 - expected: no traceback
+        except Exception:  # the passes go on
+            log.exception("checkpoint", "failed unexpectedly; this is a bug")
+
+
 def _step_result(body: Event) -> str:
     """How a step ended, where the event ends one."""
     if isinstance(body, NodeConverged):
@@ -169,7 +198,7 @@ def _summarise(done: Pass, status: FleetStatus, seconds: float) -> None:
     )
 
 
-def _schedule(settings: Settings, service: Service) -> AsyncIOScheduler:
+def _schedule(settings: Settings, service: Service, notary: Notary | None) -> AsyncIOScheduler:
     scheduler = AsyncIOScheduler(timezone=UTC)
     for name, fleet in settings.fleets.items():
         scheduler.add_job(
@@ -177,14 +206,18 @@ def _schedule(settings: Settings, service: Service) -> AsyncIOScheduler:
             "interval",
             args=[name],
             id=name,
-            seconds=fleet.interval.total_seconds(),
-            next_run_time=datetime.now(UTC),
-            misfire_grace_time=None,
-            coalesce=True,
-            max_instances=1,
+            **_at_once(fleet.interval.total_seconds()),
         )
+    if notary is not None:
+        scheduler.add_job(notary.look, "interval", id="/checkpoints", **_at_once(CHECKPOINT_LOOK))
     scheduler.start()
     return scheduler
+
+
+def _at_once(seconds: float) -> dict[str, Any]:
+    """A job's trigger: now, and then at this interval, never twice at once."""
+    begin = {"seconds": seconds, "next_run_time": datetime.now(UTC)}
+    return {**begin, "misfire_grace_time": None, "coalesce": True, "max_instances": 1}
 
 
 async def _signalled() -> None:

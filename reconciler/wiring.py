@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import Literal
 
 from reconciler import __version__
+from reconciler.checkpoints import Signing
 from reconciler.errors import StoreError, UsageError, redacted
+from reconciler.events.checkpoint import SignerKey, VerifierKey
 from reconciler.events.envelope import Actor
 from reconciler.logs import Log
-from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Transport
+from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
+from reconciler.source.branch import BranchFile
 from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
+from reconciler.stages.restores import record_restore
+from reconciler.store.backup import Form, backup, occupied, restore
 from reconciler.store.blobs import PostgresBlobs
+from reconciler.store.checkpoint_file import CheckpointFile, StandardOutput, read_key, write_key
 from reconciler.store.database import engine_for
 from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
@@ -36,11 +42,15 @@ from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.router import TransportRouter
 from reconciler.transport.ssh import SshTransport
+from reconciler.verification import Proof, verify
 from reconciler.work.inline import InlineRunner
 
 log = Log(__name__)
 
 ActorKind = Literal["login", "service"]
+
+CHECKPOINT_TIMEOUT = 60.0
+"""Longest time, in seconds, that publishing a checkpoint in a repository may take."""
 
 POOL_SIZE = 10
 """Database connections of one process."""
@@ -120,6 +130,42 @@ class Application:
         )
 
 
+def signer_key(settings: Settings) -> SignerKey:
+    """The key that checkpoints are signed with. Raises UsageError where none is set, or others may use it."""
+    if not settings.checkpoints.key:
+        remedy = "make one with `reconciler log keygen FILE`, and set checkpoints.key to the file"
+        raise UsageError("no key to sign checkpoints with is set", where="checkpoints.key", remedy=remedy)
+    return read_key(Path(settings.checkpoints.key))
+
+
+def make_key(file: Path, name: str) -> VerifierKey:
+    """Write a new secret key into a new file; its public half. Raises UsageError."""
+    key = SignerKey(name, secrets.token_bytes(32))
+    write_key(file, key)
+    return key.public
+
+
+def signing(application: Application) -> Signing:
+    """What signs checkpoints, and where they go. Raises UsageError."""
+    settings = application.settings
+    if not settings.fleets:
+        raise UsageError("no fleet is configured", where="fleets", remedy="name the settings file with --config")
+    return Signing(
+        [application.context(fleet) for fleet in sorted(settings.fleets)], signer_key(settings), _targets(settings)
+    )
+
+
+def _targets(settings: Settings) -> list[CheckpointTarget]:
+    chosen = settings.checkpoints
+    targets: list[CheckpointTarget] = []
+    if chosen.file:
+        targets.append(CheckpointFile(Path(chosen.file)))
+    if chosen.repository:
+        directory = settings.data_dir / "checkpoints.git"
+        targets.append(BranchFile(chosen.repository, chosen.branch, "checkpoint", directory, CHECKPOINT_TIMEOUT))
+    return targets or [StandardOutput()]
+
+
 def key_files(settings: Settings, fleet: str) -> KeyFiles:
     """The files of keys by which a fleet's commits are judged; where nothing is verified, none is opened."""
     chosen = settings.fleets[fleet]
@@ -188,6 +234,37 @@ async def check_database(settings: Settings) -> tuple[list[str], datetime]:
     """What keeps the database from being used as intended, each with its remedy; and its time. Raises StoreError."""
     async with database(settings) as url:
         return await asyncio.to_thread(check, url), await asyncio.to_thread(clock, url)
+
+
+async def backup_database(settings: Settings, file: Path, form: Form) -> int:
+    """Dump the database into a new file; its size in bytes. Raises UsageError and StoreError."""
+    async with database(settings) as url:
+        return await asyncio.to_thread(backup, url, file, form)
+
+
+async def events_to_replace(settings: Settings) -> int:
+    """How many events a restore would replace. Raises StoreError where the database is in use, or another's."""
+    async with database(settings) as url:
+        return await asyncio.to_thread(occupied, url)
+
+
+async def restore_database(settings: Settings, file: Path) -> Proof:
+    """Replace the database by a backup, bring it to this version's schema, verify the log, and record in every
+    configured fleet that it was restored, so that nothing is written to nodes before a person accepts it.
+
+    Raises UsageError and StoreError.
+    """
+    async with database(settings) as url:
+        await asyncio.to_thread(occupied, url)
+        await asyncio.to_thread(restore, url, file)
+        await asyncio.to_thread(upgrade, url)
+    async with open_application(settings, actor_kind="login") as application:
+        proof = await verify(application.log, ())
+        head = {"position": proof.found.events, "hash": proof.found.head, "found": proof.found.head}
+        for fleet in sorted(settings.fleets) if proof.found.events else ():
+            evidence = {"source": "backup", "name": file.name, "epoch": 0, **head}
+            await record_restore(application.context(fleet), [evidence])
+        return proof
 
 
 async def _running(settings: Settings, stack: AsyncExitStack) -> tuple[EmbeddedPostgres | None, str]:

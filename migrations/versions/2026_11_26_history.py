@@ -14,7 +14,15 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_FILES: tuple[str, ...] = ()
+_FILES: tuple[str, ...] = (
+    "tables/restores",
+    "tables/2026_11_26/blobs",
+    "functions/redact_blob",
+    "functions/refuse_blob_change",
+    "triggers/2026_11_26/blobs_append_only",
+    "triggers/blobs_redaction_only",
+    "triggers/events_redact_blob",
+)
 
 
 def upgrade() -> None:

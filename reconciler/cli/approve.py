@@ -75,6 +75,7 @@ async def _approve_pool(
 
 
 @click.command()
+@flag("--restore", help="Accept this copy of the log, which nodes, a checkpoint or a restored backup contradict.")
 @reason("Why; it is recorded.")
 @yes
 @dry_run
@@ -82,16 +83,34 @@ async def _approve_pool(
 @output("table", "json", "yaml")
 @fleet
 @click.pass_obj
-def accept(session: Session, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str) -> int:
-    """Accept a rewritten branch: its head is recorded as one commit over what was before."""
-    from reconciler import commands  # as above
+def accept(
+    session: Session, restore: bool, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str
+) -> int:
+    """Accept a rewritten branch: its head is recorded as one commit over what was before.
+
+    With --restore: accept the log as it is, after a restored backup. The fleet goes on under a new fence epoch, and the
+    nodes refuse every other copy of the log from then on.
+    """
 
     async def say(context: Context) -> None:
+        if restore:
+            await _accept_restore(context, output, reason=reason, dry_run=dry_run)
+            return
+        from reconciler import commands  # as above
+
         done = await commands.accept(context, reason=reason, dry_run=dry_run)
         line = f"accepted {done['accepted'][:12]} over {done['oldHead'][:12]}"
         print_done(output, "Acceptance", done, line, dry="dry run")
 
     if dry_run:
         return run(say_once(session, say))
-    confirm("accept the rewritten branch", yes=yes)
+    confirm("go on from this copy of the log" if restore else "accept the rewritten branch", yes=yes)
     return run(say_and_bring(session, say, timeout if wait else None))
+
+
+async def _accept_restore(context: Context, form: str, *, reason: str, dry_run: bool) -> None:
+    from reconciler import restores  # as above
+
+    done = await restores.accept(context, reason=reason, dry_run=dry_run)
+    line = f"this log goes on with epoch {done['epoch']}, although {done['accepted']}"
+    print_done(form, "RestoreAcceptance", done, line, dry="dry run")

@@ -33,6 +33,7 @@ from reconciler.cli.node import node, verify_node
 from reconciler.cli.options import fleet
 from reconciler.cli.override import override
 from reconciler.cli.plan import plan
+from reconciler.cli.redact import redact
 from reconciler.cli.rollback import rollback
 from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
@@ -81,6 +82,7 @@ VERBS: tuple[click.Command, ...] = (
     retry,
     release,
     adopt,
+    redact,
     log,
     db,
     config,

@@ -85,6 +85,8 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"unreachable since {source['unreachableSince'][:19]}Z: {source['unreachable']}"
     if source["rewritten"]:
         yield "", f"the branch was rewritten to {short(source['rewritten'])}: `reconciler accept --reason TEXT`"
+    if data["restored"]:
+        yield "Restored", f"{data['restored']}; no node is written: `reconciler accept --restore --reason TEXT`"
     yield "Guard", data["guard"]
     yield "Nodes", f"{nodes['converged']} of {nodes['total']} converged"
     if data["holds"]:

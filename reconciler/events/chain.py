@@ -6,19 +6,17 @@ docs/reference/event-log.md states the exact form, so that anybody can check the
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from json.encoder import encode_basestring as _quoted
+from typing import Any, NamedTuple
 
 GENESIS = bytes(32)
 """The previous hash of the first event."""
 
 FORM = "reconciler event 1"
 """First item of every digest's input: hashes of another form can never be taken for these."""
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Content(NamedTuple):
@@ -52,19 +50,48 @@ class Record(NamedTuple):
     content: Content
 
 
+class RawRecord(NamedTuple):
+    """A flattened Record whose UUIDs and time are the text that is hashed: what a check of a whole log reads."""
+
+    position: int
+    version: int
+    append_group: int
+    recorded_at: str
+    previous_hash: bytes
+    hash: bytes
+    event_id: str
+    fleet: str
+    stream: str
+    type: str
+    schema_version: int
+    data: str
+    actor: str
+    tool_version: str
+    correlation_id: str
+    causation_id: str | None
+    node: str | None
+    pool: str | None
+    resource: str | None
+    commit_sha: str | None
+
+
+def raw(record: Record) -> RawRecord:
+    """The same row as text."""
+    position, version, append_group, recorded_at, previous_hash, own, content = record
+    place = (position, version, append_group, timestamp(recorded_at))
+    return RawRecord._make([*place, previous_hash, own, *_texts(content)])
+
+
 def body_digest(content: Content) -> bytes:
     """SHA-256 over the canonical JSON array of FORM and every field of the content, in the order of `Content`."""
-    event_id, *middle, correlation_id, causation_id, node, pool, resource, commit_sha = content
-    cause = None if causation_id is None else str(causation_id)
-    return _sha256([FORM, str(event_id), *middle, str(correlation_id), cause, node, pool, resource, commit_sha])
+    return _body_digest(_texts(content))
 
 
 def event_hash(
     previous_hash: bytes, position: int, version: int, append_group: int, recorded_at: datetime, digest: bytes
 ) -> bytes:
     """SHA-256 over the canonical JSON array of FORM, the previous hash, the place in the log and the body digest."""
-    place = [position, version, append_group, timestamp(recorded_at)]
-    return _sha256([FORM, previous_hash.hex(), *place, digest.hex()])
+    return _event_hash(previous_hash, (position, version, append_group, timestamp(recorded_at)), digest)
 
 
 def timestamp(moment: datetime) -> str:
@@ -72,8 +99,35 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def _sha256(items: list[object]) -> bytes:
-    return hashlib.sha256(_ENCODER.encode(items).encode()).digest()
+def _texts(content: Content) -> list[Any]:
+    """The fields with UUIDs as text."""
+    return [str(field) if isinstance(field, uuid.UUID) else field for field in content]
+
+
+# The arrays are written out, since a general encoder takes most of the time of a check of a long log.
+def _body_digest(content: Sequence[Any]) -> bytes:
+    event_id, fleet, stream, kind, schema, data, actor, tool, correlation_id, cause, node, pool, resource, commit = (
+        content
+    )
+    text = (
+        f'["{FORM}","{event_id}",{_quoted(fleet)},{_quoted(stream)},{_quoted(kind)},{schema},{_quoted(data)},'
+        f'{_quoted(actor)},{_quoted(tool)},"{correlation_id}",{_or_null(cause)},{_or_null(node)},{_or_null(pool)},'
+        f"{_or_null(resource)},{_or_null(commit)}]"
+    )
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _event_hash(previous_hash: bytes, place: Sequence[Any], digest: bytes) -> bytes:
+    position, version, append_group, recorded_at = place
+    text = f'["{FORM}","{previous_hash.hex()}",{position},{version},{append_group},"{recorded_at}","{digest.hex()}"]'
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
+
+
+_PLACE = RawRecord._fields.index("previous_hash")
 
 
 class Verifier:
@@ -85,14 +139,18 @@ class Verifier:
         self.position = 0
         self.versions: dict[str, int] = {}
         self._group = 0
-        self._recorded_at: datetime | None = None
+        self._recorded_at = ""
 
     def check(self, record: Record) -> list[str]:
         """What is wrong with the next row; every problem names its position."""
+        return self.check_raw(raw(record))
+
+    def check_raw(self, record: RawRecord) -> list[str]:
+        """`check` of a row as text."""
         problems = [f"event #{record.position}: {problem}" for problem in self._problems(record)]
         self.events += 1
         self.head, self.position, self._group = record.hash, record.position, record.append_group
-        self.versions[record.content.stream] = record.version
+        self.versions[record.stream] = record.version
         self._recorded_at = record.recorded_at
         return problems
 
@@ -105,20 +163,42 @@ class Verifier:
             if recorded.get(stream, 0) != self.versions.get(stream, 0)
         ]
 
-    def _problems(self, record: Record) -> list[str]:
+    def check_end(self, recorded: int) -> list[str]:
+        """After the last row: whether the log reaches as far as the recorded heads of its streams do."""
+        if recorded <= self.position:
+            return []
+        rest = f", as is all up to #{recorded}" if recorded > self.position + 1 else ""
+        return [f"event #{self.position + 1}: missing{rest}: the end of the log was cut off"]
+
+    def _problems(self, record: RawRecord) -> list[str]:
         problems = []
         if record.position != self.position + 1:
             problems.append(f"the event before it should be #{record.position - 1}, but is #{self.position}")
         if record.previous_hash != self.head:
             problems.append("its previous hash is not the hash of the event before it")
-        place = (record.position, record.version, record.append_group, record.recorded_at)
-        if record.hash != event_hash(record.previous_hash, *place, body_digest(record.content)):
+        place, content = record[:_PLACE], record[_PLACE + 2 :]
+        if record.hash != _event_hash(record.previous_hash, place, _body_digest(content)):
             problems.append("the row does not match its hash")
-        stream = record.content.stream
+        stream = record.stream
         if record.version != self.versions.get(stream, 0) + 1:
             problems.append(f"version {record.version} of stream {stream} does not follow the one before it")
         if record.append_group not in {record.position, self._group}:
             problems.append(f"append group #{record.append_group} does not begin here and is not the open one")
-        if self._recorded_at is not None and record.recorded_at < self._recorded_at:
+        if record.recorded_at < self._recorded_at:
             problems.append("it was recorded before the event before it")
         return problems
+
+
+class TailVerifier(Verifier):
+    """A Verifier of what comes after an event that is trusted by its hash. What the streams were there, and whether an
+    append group was open, is taken from the first rows."""
+
+    def __init__(self, position: int, trusted: bytes) -> None:
+        super().__init__()
+        self.position, self.head = position, trusted
+
+    def check_raw(self, record: RawRecord) -> list[str]:
+        self.versions.setdefault(record.stream, record.version - 1)
+        if self.events == 0:
+            self._group = record.append_group
+        return super().check_raw(record)

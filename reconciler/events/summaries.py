@@ -98,6 +98,14 @@ def _step(body: Any) -> str:
     return f"{body.purpose} of {body.node}: files {body.files[:12]}, class {body.disruption}, {actions}"
 
 
+def _restored(body: Any) -> str:
+    names = [f"{item['source']} {item['name']}" for item in body.evidence]
+    others = f" and {body.more} more" if body.more else ""
+    return (
+        f"this copy of the log is contradicted by {_some(names)}{others}: nothing is written until a person accepts it"
+    )
+
+
 _LINES: dict[str, Callable[[Any], str]] = {
     "FleetConfigured": lambda b: f"source {b.url}, branch {b.branch}, path {b.path}",
     "CommitObserved": _observed,
@@ -155,6 +163,10 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "StepStarted": _step,
     "StepTakenOver": lambda b: f"step of {b.node} taken over by {b.owner}",
     "StepAbandoned": lambda b: f"step abandoned, node untouched: {b.reason}",
+    "CheckpointSigned": lambda b: f"#{b.position} {b.hash[:12]} signed with {b.key}, at {b.target}",
+    "RestoreDetected": _restored,
+    "RestoreAccepted": lambda b: f"this copy of the log goes on, with epoch {b.epoch}: {b.reason}",
+    "BlobRedacted": lambda b: f"blob {b.blob[:12]} ({b.size} bytes) redacted: {b.reason}",
     "NodeDeferred": lambda b: f"deferred: {b.reason}",
     "FilesApplied": lambda b: f"wrote {_some([*b.written, *b.restored])}",
     "RuntimeReloaded": _reload,

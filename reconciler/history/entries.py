@@ -27,10 +27,13 @@ async def history_of_entry(context: Context, registry: str) -> list[dict[str, An
     """Each time that an entry about `registry` was in force, the latest first.
 
     `from` and `until` (None: it still is) have the position and time at which the fleet accepted it, and the commit
-    with author, pull request and time, or the hold; `effective` has the nodes that proved to have it.
+    with author, pull request and time, or the hold; `effective` has the nodes that proved to have it. What stood in
+    content that was redacted since, nobody can tell.
     """
     events = await context.log.read(EventFilter(context.name, types=STATE))
-    contents = dict(_contents(events))
+    named = dict(_contents(events))
+    gone = await context.blobs.redacted(named)
+    contents = {content: names for content, names in named.items() if content not in gone}
     loaded = await context.load(contents)
     about = {
         (name, content): entries_about(name, json.loads(loaded[content]), registry)

@@ -88,7 +88,7 @@ async def compare_sides(
     desired = Desired(context.name, snapshot.rows)
     hosts = await recorded_files(context, snapshot, desired, chosen_nodes(desired, names, pool))
     sides = [(host, side(host, before), side(host, after)) for host in hosts]
-    contents = await context.load(digest for _, *both in sides for blobs in both for _, digest in blobs or ())
+    contents = await context.load_past(digest for _, *both in sides for blobs in both for _, digest in blobs or ())
     items: list[dict[str, Any]] = []
     for host, old, new in sides:
         if old is None or new is None:

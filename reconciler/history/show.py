@@ -69,7 +69,7 @@ def _line(event: StoredEvent) -> dict[str, Any]:
 async def _drift(context: Context, body: DriftDetected) -> list[dict[str, Any]]:
     """Before and after of each drifted file, as `diff` shows them."""
     names = {item[side] for item in body.differs for side in ("expected", "observed") if len(item[side]) == 64}
-    contents = await context.load(names)
+    contents = await context.load_past(names)
     return [
         {
             "node": body.node,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections import desired_fold, guard_fold, node_fold, rollout_fold
+from reconciler.projections import desired_fold, guard_fold, node_fold, restore_fold, rollout_fold
 from reconciler.projections.tables import Touched, Working
 
 Touch = Callable[[StoredEvent], Iterable[Touched]]
@@ -18,6 +18,7 @@ HANDLERS: dict[str, tuple[Touch, Apply]] = {
     **desired_fold.HANDLERS,
     **guard_fold.HANDLERS,
     **node_fold.HANDLERS,
+    **restore_fold.HANDLERS,
     **rollout_fold.HANDLERS,
 }
 

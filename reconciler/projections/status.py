@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
-from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, Key, Row, rollout_of
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
 
 FilesState = Literal[
@@ -74,6 +74,8 @@ class FleetStatus:
     waiting: Mapping[str, Any] | None
     rejected: str | None
     problems: tuple[Mapping[str, Any], ...] = field(default=())
+    restored: Mapping[str, Any] | None = None
+    """The evidence that contradicts this copy of the log, until a person accepts it."""
 
     @property
     def converged(self) -> bool:
@@ -86,7 +88,9 @@ class FleetStatus:
             return 1
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4
-        stuck = self.waiting or self.source.get("rewritten") or any(pool.blocked for pool in self.pools)
+        stuck = (
+            self.restored or self.waiting or self.source.get("rewritten") or any(pool.blocked for pool in self.pools)
+        )
         return 0 if self.converged and not stuck else 3
 
 
@@ -105,6 +109,7 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> FleetStat
         waiting=row.get("waiting"),
         rejected=row.get("rejected"),
         problems=tuple(row.get("problems") or ()),
+        restored=rows.get(RESTORES.name, {}).get((fleet,), {}).get("evidence"),
     )
 
 

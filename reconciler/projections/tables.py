@@ -202,7 +202,14 @@ ROLLOUTS = Table(
     "One row per rollout: progressing, completed, halted, aborted or superseded.",
 )
 
-TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS)
+RESTORES = Table(
+    "restores",
+    ("fleet",),
+    {"evidence": "jsonb", "detected_at": "timestamptz", "epoch": "bigint"},
+    "What contradicts this copy of the log until a person accepts it, and the fence epoch in force (NULL: the first).",
+)
+
+TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS, RESTORES)
 
 
 def rollout_of(rows: Mapping[str, Mapping[Key, Row]], pool: Row) -> Row | None:

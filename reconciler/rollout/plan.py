@@ -293,7 +293,9 @@ class _PoolPlan:
 
     def _step(self, node: NodeView, purpose: str, files: str, rollout: str = "") -> StepStarted:
         change = node.change if purpose != "uncordon" else None
-        key = f"step\n{self.pool.name}\n{self.view.version}\n{node.name}\n{purpose}\n{files}\n{node.start}"
+        # With the epoch: a node may have finished a step of another copy of this log at the same version.
+        place = f"{self.pool.name}\n{self.view.version}\n{self.planner.epoch}"
+        key = f"step\n{place}\n{node.name}\n{purpose}\n{files}\n{node.start}"
         return StepStarted(
             pool=self.pool.name,
             node=node.name,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -108,6 +108,7 @@ FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_list)]
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(_absolute)], ...], BeforeValidator(_list)]
 DirectoryInside = Annotated[Text, AfterValidator(_inside)]
 Address = Annotated[str, AfterValidator(_address)]
+Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FleetName = Annotated[str, AfterValidator(_fleet_name)]
 OptionalFile = Annotated[str, AfterValidator(_home_if_any)]

@@ -23,7 +23,16 @@ Key = tuple[str, ...]
 _LEAVES = frozenset(name for name, _ in fields())
 _SECTIONS = frozenset(leaf.rpartition(".")[0] for leaf in _LEAVES if "." in leaf) | {"fleets"}
 _PATHS = frozenset(
-    {"data_dir", "ssh.known_hosts", "ssh.config_file", "ssh.identity_files", "fleets.*.url"}
+    {
+        "data_dir",
+        "checkpoints.key",
+        "checkpoints.file",
+        "checkpoints.repository",
+        "ssh.known_hosts",
+        "ssh.config_file",
+        "ssh.identity_files",
+        "fleets.*.url",
+    }
     | {f"fleets.*.{name}" for name in ("allowed_signers", "revoked_signers", "gpg_keys")}
 )
 

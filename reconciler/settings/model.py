@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from reconciler.settings.kinds import (
     Address,
+    Count,
     DatabaseUrl,
     DirectoryInside,
     Duration,
@@ -112,6 +113,28 @@ class ServiceSettings(_Section):
         return host.strip("[]"), int(port)
 
 
+class CheckpointSettings(_Section):
+    """Signed heads of the log."""
+
+    key: OptionalFile = ""
+    """File of the secret key, as `reconciler log keygen` writes it, mode 0600; empty: none is signed."""
+
+    file: OptionalFile = ""
+    """File that holds the latest checkpoint. With neither this nor a repository, they go to standard output."""
+
+    repository: str = ""
+    """Git repository to whose `branch` every checkpoint is committed, as the file `checkpoint`."""
+
+    branch: Text = "checkpoints"
+    """The branch for them; it is made where it is missing, and never forced."""
+
+    interval: Period = timedelta(hours=1)
+    """Time after which the service signs the next one, when events were appended."""
+
+    events: Count = 1000
+    """Number of events after which it signs the next one earlier; 0: only by time."""
+
+
 class HookSettings(_Section):
     """Commands that config repositories may have run where reconciler runs."""
 
@@ -139,6 +162,7 @@ class Settings(_Section):
     fleets: dict[FleetName, FleetSettings] = {}
     ssh: SshSettings = SshSettings()
     service: ServiceSettings = ServiceSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     hooks: HookSettings = HookSettings()
     log: LogSettings = LogSettings()
 

@@ -16,7 +16,7 @@ from reconciler.projections.tables import FLEETS, POOLS, rollout_of
 from reconciler.rollout.plan import Planner, plan_pool
 from reconciler.simulation.faults import Fault
 from reconciler.simulation.world import OWNER, World
-from reconciler.stages.context import EPOCH
+from reconciler.stages.restores import epoch_of
 from reconciler.stages.view import Look, view_pool
 
 PRECISION = 60
@@ -153,7 +153,9 @@ async def _would_act(world: World, done: Pass, snapshot: Snapshot, elapsed: floa
     for rolled in done.pools:
         if rolled.waits:
             look = Look(context, done.sights)
-            plan = plan_pool(await view_pool(look, snapshot, rolled.pool), Planner("", OWNER, EPOCH), clock.now())
+            plan = plan_pool(
+                await view_pool(look, snapshot, rolled.pool), Planner("", OWNER, epoch_of(snapshot)), clock.now()
+            )
             if plan.events or plan.steps:
                 return True
     return False

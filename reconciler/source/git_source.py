@@ -29,6 +29,12 @@ from reconciler.source.signatures import Verifier
 _BAD_BRANCH = re.compile(r"^-|^/|/$|//|\.\.|@\{|\.lock$|[\x00-\x20\x7f~^:?*\[\\]")
 
 
+def check_branch(name: str) -> None:
+    """Raises UsageError for what cannot be the name of a branch."""
+    if not name or _BAD_BRANCH.search(name):
+        raise UsageError(f"{name!r} cannot be the name of a branch", where="branch")
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What the tree read last came to, by which the next one is read: of an unchanged line nothing is asked again.
@@ -51,8 +57,7 @@ class GitSource:
     ) -> None:
         """`url`: see Remote.parse. `path`: a directory in the repository. `mirror_dir`: the bare mirror, made when
         needed; its lock stands beside it. `key_files`: who may sign; None: nobody is known. Raises UsageError."""
-        if not branch or _BAD_BRANCH.search(branch):
-            raise UsageError(f"{branch!r} cannot be the name of a branch", where="branch")
+        check_branch(branch)
         self._path = relative_path(path)
         self._timeout = timeout
         self._mirror = Mirror(Remote.parse(url), branch, mirror_dir.absolute())

@@ -51,7 +51,7 @@ class Changes:
     ) -> Change:
         after_names = {**restore, **{entry.path: entry.sha256 for entry in target.entries}}
         before_names = {path: None if state == ABSENT else state for path, (state, _) in states.items()}
-        contents = await self._context.load(n for n in (*after_names.values(), *before_names.values()) if n)
+        contents = await self._context.load_past(n for n in (*after_names.values(), *before_names.values()) if n)
         before = {path: contents[name] if name else None for path, name in before_names.items()}
         after = {path: contents[name] if name else None for path, name in after_names.items()}
         impact = classify(before, after, pool.profile, pool.file_policies)

@@ -25,7 +25,7 @@ CACHE_BYTES = 256 * 1024 * 1024
 CACHE_RESOURCES = 20_000
 
 EPOCH = 1
-"""The fence epoch: it orders logs, positions order steps within one. A restored log will need a new one."""
+"""The first fence epoch: epochs order copies of a log, positions order steps within one (see stages/restores.py)."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Context:
     judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """What the files beside ours were found to shadow, by the digest of all that decides it."""
     unsent: set[str] = field(default_factory=set)
-    """Hashes of files whose bytes nodes keep to themselves."""
+    """Hashes of files whose bytes nodes keep to themselves, or that were redacted."""
 
     @property
     def name(self) -> str:
@@ -147,6 +147,14 @@ class Context:
         if missing:
             self.contents.update(await self.blobs.get(sorted(missing)))
         return self.contents
+
+    async def load_past(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """The same of what is only shown: in place of what was redacted stands when and why."""
+        wanted = set(digests)
+        gone = await self.blobs.redacted(wanted - self.contents.keys()) if wanted - self.contents.keys() else {}
+        said = {name: f"(redacted at #{why.position}: {why.reason})\n".encode() for name, why in gone.items()}
+        found = await self.load(wanted - gone.keys())
+        return {**{name: found[name] for name in wanted - gone.keys()}, **said}
 
     async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
         """Versions of resources as the renderer wants them; each content is decoded once."""

@@ -34,7 +34,7 @@ async def file_differences(context: Context, sight: Sight, wanted: str) -> list[
 
 
 async def _bytes_of(context: Context, file: ObservedFile) -> bytes:
-    return file.content if file.content is not None else (await context.load([file.sha256]))[file.sha256]
+    return file.content if file.content is not None else (await context.load_past([file.sha256]))[file.sha256]
 
 
 def difference(path: str, old: bytes | None, new: bytes | None) -> dict[str, Any]:

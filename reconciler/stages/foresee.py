@@ -15,11 +15,12 @@ from reconciler.ports import ABSENT, Commit, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
-from reconciler.stages.context import EPOCH, Context, FileSet
+from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import guard
 from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
+from reconciler.stages.restores import epoch_of
 from reconciler.stages.sight import Sight
 from reconciler.stages.view import Look, view_pool
 
@@ -166,7 +167,7 @@ async def _plan_pool(
 ) -> PoolForesight:
     """As a pass plans it."""
     view = await view_pool(Look(context, sights), snapshot, name)
-    plan = plan_pool(view, Planner(context.name, context.owner, EPOCH), context.clock.now())
+    plan = plan_pool(view, Planner(context.name, context.owner, epoch_of(snapshot)), context.clock.now())
     mine = {
         node.name: replace(sights[node.name], state=snapshot.one(NODE_STATES, context.name, node.name) or {})
         for node in view.nodes

@@ -21,7 +21,7 @@ from reconciler.events.catalogue import (
     NodeUnreachable,
     StrayFound,
 )
-from reconciler.events.envelope import node_stream, pool_stream
+from reconciler.events.envelope import fleet_stream, node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.node_fold import KEPT_AT_RESET
@@ -30,6 +30,7 @@ from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
 from reconciler.stages.drift import judge_drift
+from reconciler.stages.restores import detect
 from reconciler.stages.sight import Sight, is_unread, not_read
 
 
@@ -45,8 +46,12 @@ async def observe(context: Context, names: Iterable[str] | None = None) -> dict[
     for sight in sights.values():
         _judge(sight, context.log.log_id, twins.get(sight.name, ""), context.clock.now())
     await context.keep(content for sight in sights.values() for content in sight.contents)
-    bodies = [body for sight in sights.values() for body in sight.bodies]
-    await context.append(context.events(snapshot, bodies), snapshot, _streams(context, sights.values()))
+    bodies: list[Event] = [body for sight in sights.values() for body in sight.bodies]
+    streams = _streams(context, sights.values())
+    if restored := await detect(context, snapshot, sights.values()):
+        bodies += restored
+        streams.add(fleet_stream(context.name))
+    await context.append(context.events(snapshot, bodies), snapshot, streams)
     answered = sum(sight.observation is not None for sight in sights.values())
     context.progress(Progress("observe", "nodes answered" if sights else "0/0 nodes answered", answered, len(sights)))
     runtimes = {name: sight.observation.runtime_version for name, sight in sights.items() if sight.observation}

@@ -156,7 +156,7 @@ async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: s
 async def set_contents(context: Context, name: str) -> dict[str, bytes | None]:
     """Path → bytes of a file set."""
     file_set = decode_file_set((await context.load([name]))[name])
-    contents = await context.load(entry.sha256 for entry in file_set.entries)
+    contents = await context.load_past(entry.sha256 for entry in file_set.entries)
     return {entry.path: contents[entry.sha256] for entry in file_set.entries}
 
 

@@ -17,13 +17,14 @@ from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTa
 from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
-from reconciler.ports import Snapshot
+from reconciler.ports import LogHead, Snapshot
 from reconciler.projections.tables import NODE_STATES, POOLS
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
-from reconciler.stages.context import EPOCH, Context, Progress, anew
+from reconciler.stages.context import Context, Progress, anew
+from reconciler.stages.restores import REMEDY, contradicted, epoch_of
 from reconciler.stages.sight import Sight
 from reconciler.stages.turn import GIVING, Begun, Ended, is_ours, take_turn
 from reconciler.stages.view import Look, view_pool
@@ -82,7 +83,6 @@ class _PoolRoll:
     def __init__(self, context: Context, name: str, sights: Mapping[str, Sight]) -> None:
         self.context, self.name, self.sights = context, name, sights
         self.look = Look(context, sights)
-        self.planner = Planner(context.name, context.owner, EPOCH)
         self.done = Rolled(name)
         self.running: set[asyncio.Task[Ended]] = set()
         self.outdated = False
@@ -108,8 +108,13 @@ class _PoolRoll:
         snapshot = await self.context.snapshot()
         if not (snapshot.one(POOLS, self.context.name, self.name) or {}).get("spec"):
             return False  # the pool was removed meanwhile; what its nodes are doing is brought to an end
+        if why := contradicted(snapshot):
+            mine = [name for name, sight in self.sights.items() if sight.pool == self.name]
+            self.done.waits = dict.fromkeys(mine, f"{why}: {REMEDY}")
+            return False
         view = await view_pool(self.look, snapshot, self.name)
-        plan = plan_pool(view, self.planner, self.context.clock.now())
+        planner = Planner(self.context.name, self.context.owner, epoch_of(snapshot))
+        plan = plan_pool(view, planner, self.context.clock.now())
         self.done.settled = sum(not (node.behind or node.drifted) for node in view.nodes)
         self.done.total, self.done.waits = len(view.nodes), plan.waits
         try:
@@ -168,8 +173,9 @@ class _PoolRoll:
     async def _begin(self, snapshot: Snapshot, view: PoolView, plan: Plan) -> Sequence[Begun]:
         """Append the plan's events and StepStarted in one group; the steps to run, taken-over ones included."""
         orphans = await self._orphans(snapshot, view)
-        taken = [step for step in orphans if _goes_on(view.pool, step)]
-        bodies: list[Event] = [*plan.events, *_orphan_events(view.pool, orphans, self.context.owner), *plan.steps]
+        ends = {step.step: _ends(view.pool, step, epoch_of(snapshot)) for step in orphans}
+        taken = [step for step in orphans if not ends[step.step]]
+        bodies: list[Event] = [*plan.events, *_orphan_events(orphans, ends, self.context.owner), *plan.steps]
         if not bodies:
             return ()
         events = []
@@ -180,8 +186,9 @@ class _PoolRoll:
         stored = await self.context.append(events, snapshot, streams)
         fault_point("after-step-started")
         fences = {e.body.step: e.position for e in stored if isinstance(e.body, (StepStarted, StepTakenOver))}
+        head = LogHead(stored[-1].position, stored[-1].hash.hex())
         return [
-            Begun(step, fences[step.step], _phase(snapshot, step), _asked(snapshot, step))
+            Begun(step, fences[step.step], head, _phase(snapshot, step), _asked(snapshot, step))
             for step in (*plan.steps, *taken)
         ]
 
@@ -214,18 +221,22 @@ class _PoolRoll:
         return found
 
 
-def _goes_on(pool: Pool, step: StepStarted) -> bool:
-    """A pool that only observes by now has nothing written any more, but for what a person asked for by name."""
-    return pool.enforces or step.purpose in BRINGS_NOTHING
+def _ends(pool: Pool, step: StepStarted, epoch: int) -> str:
+    """Why an orphan is not taken over, or nothing. A pool that only observes by now has nothing written any more, but
+    for what a person asked for by name. What a step was to a restored log, its node may have long left behind."""
+    if not pool.enforces and step.purpose not in BRINGS_NOTHING:
+        return "its owner ended, and the pool only observes now"
+    if step.epoch < epoch and step.purpose != "uncordon":
+        return "it was begun before the log was restored"
+    return ""
 
 
-def _orphan_events(pool: Pool, steps: Sequence[StepStarted], owner: str) -> list[Event]:
-    """An orphan is taken over; in a pool that only observes by now it ends as it is, for that would write."""
-    reason = "its owner ended, and the pool only observes now"
+def _orphan_events(steps: Sequence[StepStarted], ends: Mapping[str, str], owner: str) -> list[Event]:
+    """An orphan is taken over, or ends as it is."""
     return [
-        StepTakenOver(pool.name, step.node, step.step, owner)
-        if _goes_on(pool, step)
-        else NodeDeferred(step.node, step.pool, step.step, reason, lost=True)
+        NodeDeferred(step.node, step.pool, step.step, reason, lost=True)
+        if (reason := ends[step.step])
+        else StepTakenOver(step.pool, step.node, step.step, owner)
         for step in steps
     ]
 

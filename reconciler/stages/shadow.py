@@ -52,7 +52,9 @@ async def _fetch(context: Context, sights: Iterable[Sight]) -> None:
             if decides(path) and not _is_known(context, sha256):
                 wanted.setdefault(sha256, (sight, path))
     missing = await context.blobs.missing(wanted) if wanted else set()
-    await context.load(set(wanted) - missing)
+    gone = await context.blobs.redacted(set(wanted) - missing) if wanted else {}
+    context.unsent.update(gone)
+    await context.load(set(wanted) - missing - gone.keys())
     asked: dict[str, dict[str, str]] = {}
     for sha256 in sorted(missing):
         sight, path = wanted[sha256]

@@ -34,6 +34,7 @@ from reconciler.ports import (
     FileContent,
     HealthCheck,
     Job,
+    LogHead,
     Receipt,
     ReleaseRequest,
 )
@@ -56,10 +57,12 @@ GIVING = ("release", "adopt")
 
 @dataclass(frozen=True)
 class Begun:
-    """A step to carry out, its fence (the position of StepStarted or StepTakenOver), and how far it had come."""
+    """A step to carry out, its fence (the position of StepStarted or StepTakenOver), the end of the log then, and how
+    far the step had come."""
 
     step: StepStarted
     fence: int
+    head: LogHead
     phase: str = "begun"
     asked: Mapping[str, Any] = field(default_factory=dict)
     """What a person asked for, where the step is about that."""
@@ -211,7 +214,7 @@ class _Turn:
             fault_point("before-confirm")
             step = self.step
             request = ConfirmRequest(
-                self.context.log.log_id, step.epoch, self.begun.fence, step.step, self.pool.runtime
+                self.context.log.log_id, step.epoch, self.begun.fence, step.step, self.pool.runtime, self.begun.head
             )
             confirmation = (await self.context.runner.confirm([(self.sight.target, request)]))[0]
         return Ended(self.step, answer, confirmation=confirmation, checks=self.pool.check_names)
@@ -224,7 +227,8 @@ class _Turn:
             request = ReleaseRequest(*owner, step.step, self.pool.runtime, restore=False)
         else:
             runtime, restore = self.pool.runtime, bool(asked["restore"])
-            request = ReleaseRequest(log_id, step.epoch, self.begun.fence, step.step, runtime, restore, step.actions)
+            order = (log_id, step.epoch, self.begun.fence, step.step)
+            request = ReleaseRequest(*order, runtime, restore, step.actions, self.begun.head)
         answer = (await self.context.runner.release([(self.sight.target, request)]))[0]
         return Ended(step, answer, asked=asked)
 
@@ -280,5 +284,6 @@ class _Turn:
             self.pool.spec["confirm"],
             act=step.purpose == "repair",
             remove=step.remove,
+            head=self.begun.head,
         )
         return Job(self.sight.target, request)

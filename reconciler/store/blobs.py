@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from reconciler.ports import Redaction
 from reconciler.store.database import transaction
 from reconciler.store.records import check_blobs
-from reconciler.store.tables import BLOBS
+from reconciler.store.tables import BLOBS, EVENTS
 
 _PAGE = 50
 """Blobs a verification holds at once."""
@@ -47,13 +49,20 @@ class PostgresBlobs:
         if not wanted:
             return {}
         async with transaction(self._engine) as connection:
-            found = await _contents(connection, sorted(wanted))
-        check_blobs(wanted, found)
-        return found
+            found = await contents_of(connection, sorted(wanted))
+            redacted = await _redacted(connection, sorted(wanted)) if None in found.values() else {}
+        kept = {digest: content for digest, content in found.items() if content is not None}
+        check_blobs(wanted, kept, redacted)
+        return kept
+
+    async def redacted(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        async with transaction(self._engine) as connection:
+            return await _redacted(connection, sorted(set(digests)))
 
 
-async def all_blobs(connection: AsyncConnection) -> AsyncIterator[tuple[str, bytes]]:
-    """Every blob, without holding all of them. Hashes are computed here, not by the server that is being checked."""
+async def all_blobs(connection: AsyncConnection) -> AsyncIterator[tuple[str, bytes | None]]:
+    """Every blob (None: redacted), without holding all of them. Hashes are computed here, not by the server that is
+    being checked."""
     result = await connection.stream(
         sa.select(BLOBS.c.sha256, BLOBS.c.content).order_by(BLOBS.c.sha256), execution_options={"yield_per": _PAGE}
     )
@@ -66,12 +75,26 @@ async def _present(connection: AsyncConnection, digests: Sequence[str]) -> set[s
     return set(await connection.scalars(sa.select(BLOBS.c.sha256).where(BLOBS.c.sha256 == sa.any_(wanted))))
 
 
-async def _contents(connection: AsyncConnection, digests: Sequence[str]) -> dict[str, bytes]:
+async def contents_of(connection: AsyncConnection, digests: Sequence[str]) -> dict[str, bytes | None]:
+    """Those of the blobs that are stored; None: redacted."""
     wanted = sa.literal(digests, ARRAY(sa.Text))
     found = await connection.execute(
         sa.select(BLOBS.c.sha256, BLOBS.c.content).where(BLOBS.c.sha256 == sa.any_(wanted))
     )
     return {row.sha256: row.content for row in found}
+
+
+async def _redacted(connection: AsyncConnection, digests: Sequence[str]) -> dict[str, Redaction]:
+    found = await connection.execute(_REDACTED, {"digests": digests})
+    return {digest: Redaction(position, json.loads(data)["reason"]) for digest, position, data in found}
+
+
+_REDACTED = (
+    sa.select(BLOBS.c.sha256, EVENTS.c.position, EVENTS.c.data)
+    .join(EVENTS, EVENTS.c.position == BLOBS.c.redacted_at)
+    .where(BLOBS.c.sha256 == sa.any_(sa.bindparam("digests", type_=ARRAY(sa.Text))))
+    .order_by(BLOBS.c.sha256)
+)
 
 
 async def _insert(connection: AsyncConnection, contents: Mapping[str, bytes]) -> None:

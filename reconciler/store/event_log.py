@@ -12,12 +12,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import StoreError
-from reconciler.events.chain import GENESIS, Content, Record, Verifier
+from reconciler.events.chain import GENESIS, Content, Record
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
-from reconciler.store.blob_check import BlobCheck
-from reconciler.store.blobs import all_blobs
-from reconciler.store.database import copy_rows, driver_of, one_view, store_errors, transaction
+from reconciler.store.database import copy_rows, driver_of, store_errors, transaction
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, write_changes
 from reconciler.store.records import (
@@ -30,6 +28,7 @@ from reconciler.store.records import (
     stored,
 )
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
+from reconciler.store.verification import verify_log, verify_tail
 
 APPEND_LOCK = 0x72656361707064
 """Key of the advisory lock ("recappd") under which events get their positions."""
@@ -112,17 +111,16 @@ class PostgresEventLog:
                 finally:
                     await connection.invalidate()  # a connection that listens does not go back to the pool
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        async with transaction(self._engine) as connection:
+            found = await connection.execute(_HASHES, {"positions": sorted(positions)})
+            return {position: own.hex() for position, own in found}
+
     async def verify(self) -> Verification:
-        verifier, blobs = Verifier(), BlobCheck()
-        problems: list[str] = []
-        async with one_view(self._engine) as connection:
-            async for record in all_records(connection):
-                problems += verifier.check(record)
-                blobs.event(record)
-            problems += verifier.check_streams(await _all_stream_versions(connection))
-            async for digest, content in all_blobs(connection):
-                blobs.blob(digest, content)
-        return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
+        return await verify_log(self._engine)
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        return await verify_tail(self._engine, position, trusted)
 
 
 async def take_append_lock(connection: AsyncConnection) -> None:
@@ -179,6 +177,9 @@ _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa
 _EVENTS_IN_ORDER = sa.select(*_COLUMNS).order_by(EVENTS.c.position)
 _EVENTS_FROM = _EVENTS_IN_ORDER.where(EVENTS.c.position >= sa.bindparam("position")).limit(sa.bindparam("limit"))
 _EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
+_HASHES = sa.select(EVENTS.c.position, EVENTS.c.hash).where(
+    EVENTS.c.position == sa.any_(sa.bindparam("positions", type_=ARRAY(sa.BigInteger)))
+)
 _RECORDED_AT = sa.select(EVENTS.c.recorded_at).where(EVENTS.c.position == sa.bindparam("position"))
 _FIRST_OF_NEXT_GROUP = (
     sa.select(EVENTS.c.position)
@@ -186,8 +187,7 @@ _FIRST_OF_NEXT_GROUP = (
     .order_by(EVENTS.c.position)
     .limit(1)
 )
-_ALL_STREAM_VERSIONS = sa.select(STREAMS.c.stream, STREAMS.c.version)
-_STREAM_VERSIONS = _ALL_STREAM_VERSIONS.where(
+_STREAM_VERSIONS = sa.select(STREAMS.c.stream, STREAMS.c.version).where(
     STREAMS.c.stream == sa.any_(sa.bindparam("streams", type_=ARRAY(sa.Text)))
 )
 
@@ -233,10 +233,6 @@ async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) 
 async def _stream_versions(connection: AsyncConnection, streams: Iterable[str]) -> dict[str, int]:
     found = await connection.execute(_STREAM_VERSIONS, {"streams": sorted(streams)})
     return {row.stream: row.version for row in found}
-
-
-async def _all_stream_versions(connection: AsyncConnection) -> dict[str, int]:
-    return {row.stream: row.version for row in await connection.execute(_ALL_STREAM_VERSIONS)}
 
 
 async def _head_and_clock(connection: AsyncConnection) -> tuple[Head, datetime]:

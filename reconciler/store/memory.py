@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from reconciler.errors import UsageError
-from reconciler.events.chain import GENESIS, Record, Verifier
+from reconciler.events.catalogue import BlobRedacted
+from reconciler.events.chain import GENESIS, Record, TailVerifier, Verifier
 from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import Clock, EventFilter, Seen, Snapshot, Verification
+from reconciler.ports import Clock, EventFilter, Redaction, Seen, Snapshot, Verification
 from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
 from reconciler.store.blob_check import BlobCheck
 from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
@@ -32,22 +33,32 @@ class MemoryBlobs:
 
     def __init__(self, contents: Mapping[str, bytes] | None = None) -> None:
         self.contents: dict[str, bytes] = dict(contents or {})
+        self.redactions: dict[str, Redaction] = {}
 
     async def put(self, contents: Iterable[bytes]) -> Sequence[str]:
         digests = []
         for content in contents:
             digest = hashlib.sha256(content).hexdigest()
-            self.contents.setdefault(digest, content)
+            if digest not in self.redactions:
+                self.contents.setdefault(digest, content)
             digests.append(digest)
         return digests
 
+    def redact(self, event: StoredEvent) -> None:
+        """What the database does when BlobRedacted is appended."""
+        if isinstance(event.body, BlobRedacted) and self.contents.pop(event.body.blob, None) is not None:
+            self.redactions[event.body.blob] = Redaction(event.position, event.body.reason)
+
+    async def redacted(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        return {digest: self.redactions[digest] for digest in digests if digest in self.redactions}
+
     async def missing(self, digests: Iterable[str]) -> set[str]:
-        return set(digests) - self.contents.keys()
+        return set(digests) - self.contents.keys() - self.redactions.keys()
 
     async def get(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         wanted = set(digests)
         found = {digest: self.contents[digest] for digest in wanted if digest in self.contents}
-        check_blobs(wanted, found)
+        check_blobs(wanted, found, await self.redacted(wanted))
         return found
 
 
@@ -102,6 +113,8 @@ class MemoryEventLog:
         self._events += group
         self._by_id |= {record.content.event_id: record for record in records}
         self.versions |= {record.content.stream: record.version for record in records}
+        for event in group:
+            self._blobs.redact(event)
         appended, self._appended = self._appended, asyncio.Event()
         appended.set()
         return group
@@ -141,15 +154,30 @@ class MemoryEventLog:
                 yield self._events[after - 1 - self.start]
             await appended.wait()
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        known = range(self.start + 1, self.position + 1)
+        return {place: self.records[place - 1 - self.start].hash.hex() for place in positions if place in known}
+
     async def verify(self) -> Verification:
-        verifier, blobs = Verifier(), BlobCheck()
+        return self._verified(Verifier(), self.records, self.versions)
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        records = self.records[position - self.start :]
+        streams = {record.content.stream for record in records}
+        heads = {stream: self.versions.get(stream, 0) for stream in streams}
+        return self._verified(TailVerifier(position, bytes.fromhex(trusted)), records, heads)
+
+    def _verified(self, verifier: Verifier, records: Sequence[Record], heads: Mapping[str, int]) -> Verification:
+        blobs = BlobCheck()
         problems: list[str] = []
-        for record in self.records:
+        for record in records:
             problems += verifier.check(record)
-            blobs.event(record)
-        problems += verifier.check_streams(self.versions)
+            blobs.event(record.position, record.content)
+        problems += [*verifier.check_end(self.start + len(self._events)), *verifier.check_streams(heads)]
         for digest, content in self._blobs.contents.items():
             blobs.blob(digest, content)
+        for digest in self._blobs.redactions:
+            blobs.blob(digest, None)
         return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
 
     def end_of_group(self, position: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from reconciler.errors import StoreError
 from reconciler.events.chain import GENESIS
 from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import Blobs, Clock, EventFilter, EventLog, ReadModel, Seen, Snapshot, Verification
+from reconciler.ports import Blobs, Clock, EventFilter, EventLog, ReadModel, Redaction, Seen, Snapshot, Verification
 from reconciler.projections.tables import TABLES, Key, Row, Table
 from reconciler.store.folding import Fold, fold_group
 from reconciler.store.records import Head, chained, check_expectations, draft, stored
@@ -28,6 +28,9 @@ class OverlayBlobs:
         found = [(hashlib.sha256(content).hexdigest(), content) for content in contents]
         self._own |= dict(found)
         return [digest for digest, _ in found]
+
+    async def redacted(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        return await self._below.redacted(digests)
 
     async def missing(self, digests: Iterable[str]) -> set[str]:
         rest = sorted(set(digests) - self._own.keys())
@@ -76,8 +79,15 @@ class OverlayLog:
     def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         return self._below.follow(after)
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        """What is below: nodes were never told of what was appended here."""
+        return await self._below.hashes(positions)
+
     async def verify(self) -> Verification:
         return await self._below.verify()
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        return await self._below.verify_after(position, trusted)
 
 
 class OverlayReads:

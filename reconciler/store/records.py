@@ -16,6 +16,7 @@ from reconciler.events.catalogue import Event
 from reconciler.events.chain import Content, Record, body_digest, event_hash
 from reconciler.events.codec import canonical, decode, encode
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent
+from reconciler.ports import Redaction
 
 
 class Draft(NamedTuple):
@@ -158,8 +159,13 @@ def check_unused(drafts: Sequence[Draft], present: Iterable[uuid.UUID]) -> None:
     )
 
 
-def check_blobs(wanted: Iterable[str], found: Mapping[str, bytes]) -> None:
-    """Raises LogCorrupt for a content that is missing or is not what its address says."""
+def check_blobs(
+    wanted: Iterable[str], found: Mapping[str, bytes], redacted: Mapping[str, Redaction] | None = None
+) -> None:
+    """Raises LogCorrupt for a content that is missing or is not what its address says, ContentRedacted for one that is
+    gone for ever."""
+    for digest, why in (redacted or {}).items():
+        raise why.error(digest)
     for digest in wanted:
         content = found.get(digest)
         if content is None or hashlib.sha256(content).hexdigest() != digest:

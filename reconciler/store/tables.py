@@ -54,7 +54,13 @@ LOG = sa.Table(
     sa.Column("log_id", sa.Uuid, primary_key=True),
     sa.Column("created", sa.DateTime(timezone=True)),
 )
-BLOBS = sa.Table("blobs", METADATA, sa.Column("sha256", sa.Text, primary_key=True), sa.Column("content", BYTEA))
+BLOBS = sa.Table(
+    "blobs",
+    METADATA,
+    sa.Column("sha256", sa.Text, primary_key=True),
+    sa.Column("content", BYTEA),
+    sa.Column("redacted_at", sa.BigInteger),
+)
 LEASES = sa.Table(
     "leases",
     METADATA,

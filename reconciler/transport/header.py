@@ -53,6 +53,8 @@ def heading(request: StepRequest) -> list[str]:
         f"step {request.step}",
         f"runtime {request.runtime}",
     ]
+    if request.head.position:
+        lines.append(f"head {request.head.position} {request.head.hash}")
     if isinstance(request, ApplyRequest | RevertRequest | ReleaseRequest):
         lines += [f"action {_action(action)}" for action in request.actions]
     return lines

@@ -195,7 +195,8 @@ class MemoryNode:
         owner = self.owner
         if owner is None or (request.epoch, request.fence) >= (owner.epoch, owner.fence):
             return None
-        seen = f"this node has seen epoch {owner.epoch}, fence {owner.fence}"
+        other = ": another copy of this log has taken it" if request.epoch < owner.epoch else ""
+        seen = f"this node has seen epoch {owner.epoch}, fence {owner.fence}{other}"
         return self._receipt(request, paths, "refused", "fence", seen)
 
     def _change(
@@ -329,7 +330,9 @@ class MemoryNode:
     def _claim(self, request: StepRequest, generation: int, step: str | None = None) -> None:
         self.released = None
         last = self.owner.step if self.owner else ""
-        self.owner = Owner(request.log_id, request.epoch, request.fence, generation, last if step is None else step)
+        head = request.head if request.head.position or self.owner is None else self.owner.head
+        stamp = (request.log_id, request.epoch, request.fence, generation, last if step is None else step)
+        self.owner = Owner(*stamp, head)
 
     def _finish(
         self,

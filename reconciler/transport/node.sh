@@ -32,7 +32,7 @@ main() {
 
 # Sets every variable of a request and its outcome to nothing.
 forget_request() {
-    log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
+    log_id='' log_head='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
     phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' command='' environment='' hook_seconds=''
@@ -174,6 +174,7 @@ header_line() {
         2:log_id) is_word "$2" && log_id=$2 ;;
         2:epoch) is_number "$2" && epoch=$2 ;;
         2:fence) is_number "$2" && fence=$2 ;;
+        3:head) is_number "$2" && is_digest "$3" && log_head="$2 $3" ;;
         2:step) is_word "$2" && step=$2 ;;
         2:runtime) { [ "$2" = crio ] || [ "$2" = podman ]; } && runtime=$2 ;;
         2:start) is_digest "$2" && start=$2 ;;
@@ -334,8 +335,9 @@ observe() {
     quote "$runtime_version"
     printf ',"runtime_version":"%s","unit":"%s","active":"%s"' "$quoted" "$unit" "$active"
     if [ -n "$owner_log" ]; then
-        printf ',"owner":{"log_id":"%s","epoch":%s,"fence":%s,"generation":%s,"step":"%s"}' \
+        printf ',"owner":{"log_id":"%s","epoch":%s,"fence":%s,"generation":%s,"step":"%s"' \
             "$owner_log" "$owner_epoch" "$owner_fence" "$owner_generation" "$owner_step"
+        printf ',"head":%s,"head_hash":"%s"}' "${owner_head%% *}" "${owner_head#* }"
     else
         printf ',"owner":null'
     fi
@@ -659,7 +661,9 @@ answer_stored() {
 
 admit_fence() {
     if [ "$epoch" -lt "$owner_epoch" ] || { [ "$epoch" = "$owner_epoch" ] && [ "$fence" -lt "$owner_fence" ]; }; then
-        decline refused fence "this node has seen epoch $owner_epoch, fence $owner_fence"
+        other=''
+        [ "$epoch" -ge "$owner_epoch" ] || other=': another copy of this log has taken it'
+        decline refused fence "this node has seen epoch $owner_epoch, fence $owner_fence$other"
     fi
 }
 
@@ -912,7 +916,7 @@ save() {
 }
 
 read_owner() {
-    owner_log='' owner_epoch=0 owner_fence=0 owner_generation=0 owner_step=''
+    owner_log='' owner_epoch=0 owner_fence=0 owner_generation=0 owner_step='' owner_head='0 '
     [ -r "$state/owner" ] || return 0
     while read -r key value; do
         case $key in
@@ -921,16 +925,18 @@ read_owner() {
             fence) owner_fence=$value ;;
             generation) owner_generation=$value ;;
             step) owner_step=$value ;;
+            head) owner_head=$value ;;
         esac
     done <"$state/owner"
 }
 
-# claim GENERATION [STEP]: stamps the node with this request's log, epoch and fence.
+# claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of the log.
 claim() {
     [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
-    owner_generation=$1 owner_step=${2-$owner_step}
+    owner_generation=$1 owner_step=${2-$owner_step} owner_head=${log_head:-$owner_head}
     owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
     owner_text="$owner_text${newline}step $owner_step"
+    [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
     save "$state/owner" "$owner_text"
 }
 
@@ -1907,6 +1913,7 @@ end_journal() {
 }
 
 load_journal() {
+    read_owner
     verb='' actions='' paths='' phase='' acted=ok action=''
     slurp "$journal/checks"
     checks=$text
@@ -2131,6 +2138,7 @@ operator_status() {
     printf 'log         %s\n' "${owner_log:-none}"
     printf 'generation  %s (step %s, epoch %s, fence %s)\n' "$owner_generation" "${owner_step:-none}" "$owner_epoch" \
         "$owner_fence"
+    printf 'log head    #%s %s\n' "${owner_head%% *}" "${owner_head#* }"
     printf 'hold        %s\n' "$([ ! -f "$state/hold" ] && printf none || head -n 1 "$state/hold")"
     phase=none
     [ ! -f "$journal/state" ] || phase=$(tail -n 1 "$journal/state")

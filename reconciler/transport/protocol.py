@@ -29,6 +29,7 @@ from reconciler.ports import (
     HookRequest,
     HookResult,
     ImagesRequest,
+    LogHead,
     NodeImages,
     Observation,
     ObservedFile,
@@ -365,7 +366,8 @@ class _Answer:
 
 def _owner(answer: _Answer) -> Owner:
     numbers = (answer.number("epoch"), answer.number("fence"), answer.number("generation"))
-    return Owner(answer.text("log_id"), *numbers, answer.text("step"))
+    head = LogHead(answer.number("head", 0), answer.text("head_hash", ""))
+    return Owner(answer.text("log_id"), *numbers, answer.text("step"), head)
 
 
 def _effective(answer: _Answer) -> Sequence[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -94,8 +94,14 @@ class Failing:
     def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         return self._log.follow(after)
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        return await self._log.hashes(positions)
+
     async def verify(self) -> Verification:
         return await self._log.verify()
+
+    async def verify_after(self, position: int, trusted: str) -> Verification:
+        return await self._log.verify_after(position, trusted)
 
 
 async def lose_receipt(world: MemoryWorld) -> Context:

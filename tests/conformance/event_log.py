@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reconciler.errors import EventConflict, InputRejected, LogCorrupt, UsageError, WrongExpectation
+from reconciler.errors import ContentRedacted, EventConflict, InputRejected, LogCorrupt, UsageError, WrongExpectation
 from reconciler.events.catalogue import (
     BaselineCaptured,
+    BlobRedacted,
     Event,
     FilesRendered,
     NodeRegistered,
@@ -24,7 +25,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.events.codec import canonical
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, fleet_stream, node_stream, stream_of
-from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel
+from reconciler.ports import Blobs, EventFilter, EventLog, Leases, ReadModel, Redaction
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES
 
 ALICE = Actor("login", "login:alice@host", claimed="Alice")
@@ -325,6 +326,24 @@ class ReadModelConformance:
         assert await store.log.read(EventFilter()) == []
 
 
+class ProofConformance:
+    async def test_hashes_are_those_of_the_events_that_are_there(self, store: Store) -> None:
+        await history(store)
+        hashes = {event.position: event.hash.hex() for event in await store.log.read(EventFilter())}
+        assert await store.log.hashes([6, 2, 7, 0]) == {2: hashes[2], 6: hashes[6]}
+        assert await store.log.hashes([]) == {}
+
+    @pytest.mark.parametrize("after", range(1, 7))
+    async def test_a_part_is_verified_from_a_trusted_hash(self, store: Store, after: int) -> None:
+        await history(store)
+        hashes = await store.log.hashes(range(1, 7))
+        found = await store.log.verify_after(after, hashes[after])
+        assert (found.events, found.head, found.problems) == (6 - after, hashes[6], ())
+        if after < 6:
+            wrong = f"event #{after + 1}: its previous hash is not the hash of the event before it"
+            assert (await store.log.verify_after(after, "0" * 64)).problems == (wrong,)
+
+
 class BlobsConformance:
     async def test_contents_come_back_by_their_hash(self, store: Store) -> None:
         contents = [b"", b"a", bytes(range(256)), b"a"]
@@ -347,6 +366,22 @@ class BlobsConformance:
         await asyncio.gather(*puts)
         assert (await store.log.verify()).blobs == 50
 
+    async def test_what_is_redacted_is_gone_and_the_log_verifies(self, store: Store) -> None:
+        text, other = await store.blobs.put([b"a secret", b"other"])
+        added = ResourceAdded("Image/cluster", (), "c" * 40, "i.yaml", 1, text, other, other, "meaning")
+        await store.log.append([new(added)], {})
+        await store.log.append([new(BlobRedacted(text, 8, "a password"), 1)], {fleet_stream(FLEET): 1})
+        for _ in range(2):
+            assert await store.blobs.redacted([text, other, LOST]) == {text: Redaction(2, "a password")}
+            assert await store.blobs.missing([text, other]) == set()
+            with pytest.raises(ContentRedacted, match=f"blob {text[:12]} was redacted at #2: a password"):
+                await store.blobs.get([other, text])
+            assert await store.blobs.get([other]) == {other: b"other"}
+            found = await store.log.verify()
+            assert (found.blobs, found.problems) == (2, ())
+            assert (await store.log.verify_after(1, (await store.log.hashes([1]))[1])).problems == ()
+            await store.blobs.put([b"a secret"])  # it does not come back
+
     async def test_verify_names_what_the_log_needs_and_lacks(self, store: Store) -> None:
         """Contents that events name, and the files that a file set names."""
         file, base, origins, text = await store.blobs.put([b"file", b"base", b"origins", b"text"])
@@ -356,6 +391,9 @@ class BlobsConformance:
         captured = BaselineCaptured("a", "b" * 64, {"/etc/a": base, "/etc/b": None, "/etc/c": "1" * 64}, "m")
         added = ResourceAdded("Image/cluster", (), "c" * 40, "i.yaml", 1, text, text, "2" * 64, "meaning")
         await store.log.append([new(rendered), new(captured), new(added)], {})
+        assert (await store.log.verify_after(2, (await store.log.hashes([2]))[2])).problems == (
+            f"event #3: the blob {'2' * 64} that it needs is missing",
+        )
         found = await store.log.verify()
         assert found.blobs == 5
         assert sorted(found.problems) == [

@@ -15,13 +15,14 @@ from tests.conformance.event_log import (
     BlobsConformance,
     EventLogConformance,
     LeasesConformance,
+    ProofConformance,
     ReadModelConformance,
     SteppingClock,
     Store,
 )
 
 
-class TestMemory(EventLogConformance, ReadModelConformance, BlobsConformance, LeasesConformance):
+class TestMemory(EventLogConformance, ReadModelConformance, BlobsConformance, LeasesConformance, ProofConformance):
     @pytest.fixture
     def store(self) -> Store:
         clock = SteppingClock()
@@ -30,7 +31,7 @@ class TestMemory(EventLogConformance, ReadModelConformance, BlobsConformance, Le
         return Store(log, blobs, MemoryReadModel(log, clock), MemoryLeases(clock))
 
 
-class TestPostgres(EventLogConformance, ReadModelConformance, BlobsConformance, LeasesConformance):
+class TestPostgres(EventLogConformance, ReadModelConformance, BlobsConformance, LeasesConformance, ProofConformance):
     @pytest.fixture
     async def store(self, engine: AsyncEngine) -> Store:
         log = await PostgresEventLog.open(engine, toy_fold, tool_version="1.2.3")

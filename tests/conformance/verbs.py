@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import NodeRefused
-from reconciler.ports import ConfirmRequest, HealthCheck, HookRequest, HookResult, Receipt, ReleaseRequest
+from reconciler.ports import ConfirmRequest, HealthCheck, HookRequest, HookResult, LogHead, Receipt, ReleaseRequest
 from tests.conformance.transport import (
     ACTED,
     CA,
@@ -41,6 +41,12 @@ async def release(rig: Rig, step: str, *, restore: bool = False, log_id: str = "
 
 async def hook(rig: Rig, *command: str, seconds: int = 30, **environment: str) -> HookResult:
     return await rig.transport.hook(rig.target, HookRequest("log-1", "s1", command, environment, seconds))
+
+
+async def head_of(rig: Rig) -> LogHead:
+    owner = (await observe(rig, MAIN)).owner
+    assert owner is not None
+    return owner.head
 
 
 async def adopted(rig: Rig) -> None:
@@ -317,6 +323,27 @@ class VerbConformance:
         rig.mco()
         assert (await release(rig, "s2")).reason == "mco"
         assert (await confirm(rig, "s2")).reason == "mco"
+
+    # --- The head of the log ----------------------------------------------------------------------------------------
+
+    async def test_a_node_keeps_the_head_of_the_log_that_it_was_last_told(self, rig: Rig) -> None:
+        first, second = LogHead(7, "a" * 64), LogHead(9, "b" * 64)
+        assert (await apply(rig, "s1", FIRST, head=first)).result == "applied"
+        assert await head_of(rig) == first
+        await apply(rig, "s2", FIRST)
+        assert await head_of(rig) == first
+        await apply(rig, "s3", SECOND, head=second, confirm=MINUTE)
+        assert await head_of(rig) == second
+        rig.expire()
+        assert await head_of(rig) == second
+        assert on_disk(rig, FIRST) == FIRST
+
+    async def test_another_copy_of_the_log_is_refused_in_words_and_leaves_its_head_untold(self, rig: Rig) -> None:
+        await apply(rig, "s1", FIRST, epoch=2, head=LogHead(7, "a" * 64))
+        done = await apply(rig, "s2", SECOND, epoch=1, fence=99, head=LogHead(99, "c" * 64))
+        assert (done.result, done.reason) == ("refused", "fence")
+        assert done.detail == "this node has seen epoch 2, fence 1: another copy of this log has taken it"
+        assert await head_of(rig) == LogHead(7, "a" * 64)
 
     # --- Hooks ------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NodeUnreachable
+from reconciler.ports import LogHead
 from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.conformance.transport import ACTED, CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, observe, on_disk, revert
 from tests.conformance.verbs import adopted, confirm, release
@@ -58,14 +59,17 @@ def operate(rig: DirectoryRig, *words: str) -> subprocess.CompletedProcess[str]:
 async def test_the_node_undoes_it_without_being_asked(each: DirectoryRig) -> None:
     """The connection is gone, no verb follows: only the timer on the node is left."""
     await adopted(each)
-    done = await apply(each, "s2", SECOND, confirm=1)
+    done = await apply(each, "s2", SECOND, confirm=1, head=LogHead(9, "a" * 64))
     await each.transport.close()
     assert done.confirm_by
     wait_for(lambda: (each.state / "receipts/s2").exists() and not (each.state / "pending").exists(), "still pending")
     wait_for(lambda: not (each.state / "journal").exists(), "still being undone")
     assert on_disk(each, FIRST) == FIRST
     assert each.actions() == [ACTED] * 3
-    assert (await observe(each, MAIN)).reverted == "s2"
+    seen = await observe(each, MAIN)
+    assert seen.reverted == "s2"
+    assert seen.owner is not None
+    assert seen.owner.head == LogHead(9, "a" * 64)
 
 
 async def test_the_node_ends_a_change_that_died_in_the_middle(rig: LocalRig) -> None:

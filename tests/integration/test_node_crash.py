@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NodeUnreachable
+from reconciler.ports import LogHead
 from reconciler.transport.sandbox import SandboxNode, put_program
 from tests.conformance.transport import ACTED, CA, DROP_IN, MAIN, POLICY, apply, manifest, observe, on_disk
 from tests.nodes import DirectoryRig, LocalRig, one_node, rig_of
@@ -157,13 +158,13 @@ async def test_killed_around_the_action(rig: DirectoryRig, acted: bool) -> None:
     await apply(rig, "s1", OLD)
     trap(rig, "systemctl", '[ "$1" = reload ]', after=acted)
     with pytest.raises(NodeUnreachable):
-        await apply(rig, "s2", NEW)
+        await apply(rig, "s2", NEW, head=LogHead(9, "a" * 64))
     spring(rig)
     assert on_disk(rig, NEW) == NEW
     before = rig.fingerprint()
     seen = await observe(rig, *NEW)
     assert seen.owner is not None
-    assert (seen.owner.step, seen.owner.generation) == ("s2", 2)
+    assert (seen.owner.step, seen.owner.generation, seen.owner.head) == ("s2", 2, LogHead(9, "a" * 64))
     done = await apply(rig, "s2", NEW)
     assert (done.result, done.manifest, done.loaded) == ("applied", manifest(NEW), True)
     assert set(done.written) == set(NEW)

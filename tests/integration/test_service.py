@@ -200,3 +200,19 @@ def slow(fleet: Doors) -> None:
 
 def read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
+
+
+def test_it_signs_checkpoints(fleet: Doors) -> None:
+    key, published = fleet.directory / "log.key", fleet.directory / "published"
+    public = fleet.run("log", "keygen", str(key), "--name", "log.example.com").stdout.strip()
+    settings = ("--set", f"checkpoints.key={key}", "--set", f"checkpoints.file={published}")
+    with serving(fleet, *settings) as service:
+        until(published.exists, "nothing is signed")
+        until_ready(service)
+        service.stop()
+    found = fleet.data("log", "verify", "--checkpoint", str(published), "--key", public)
+    assert (len(found["checkpoints"]), found["problems"]) == (1, [])
+    key.chmod(0o644)
+    refused = fleet.start("serve", *settings)
+    assert "others may use the key" in refused.communicate(timeout=PATIENCE)[1]
+    assert refused.returncode == 2

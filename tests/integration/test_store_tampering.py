@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import psycopg
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler.errors import LogCorrupt
+from reconciler.events.chain import timestamp
 from reconciler.store.blobs import PostgresBlobs
+from reconciler.store.database import transaction
 from reconciler.store.event_log import PostgresEventLog
+from reconciler.store.verification import raw_pages
 from tests.conformance import toy_fold
 from tests.conformance.event_log import registered
 from tests.conftest import Server
@@ -22,10 +28,15 @@ REPLAY = """
 INSERT INTO events SELECT position + 8, version, append_group + 8, recorded_at, previous_hash, hash, gen_random_uuid(),
 fleet, 'node/default/new', type, schema_version, data, actor, tool_version, correlation_id, causation_id, node, pool,
 resource, commit_sha FROM events WHERE position = 1"""
+EVENT = """
+INSERT INTO events SELECT 1, 1, 1, :at, sha256(''), sha256(''), gen_random_uuid(), 'default', 'fleet/default', 'X', 1,
+'{}', '{}', '1', gen_random_uuid()"""
 TAMPERING = [
     ("UPDATE events SET data = replace(data, 'worker', 'master') WHERE position = 5", MISMATCH),
     ("UPDATE events SET actor = replace(actor, 'alice', 'mallory') WHERE position = 5", MISMATCH),
     ("UPDATE events SET recorded_at = recorded_at - interval '1 microsecond' WHERE position = 5", MISMATCH),
+    ("UPDATE events SET recorded_at = (recorded_at::text || ' BC')::timestamptz WHERE position = 5", MISMATCH),
+    ("UPDATE events SET recorded_at = 'infinity' WHERE position = 5", MISMATCH),
     ("UPDATE events SET fleet = 'other' WHERE position = 5", MISMATCH),
     ("UPDATE events SET stream = 'node/default/x' WHERE position = 5", MISMATCH),
     ("UPDATE events SET version = 2 WHERE position = 5", MISMATCH),
@@ -58,6 +69,10 @@ TAMPERING = [
     ),
     ("UPDATE streams SET version = 2 WHERE stream = 'node/default/n0'", "stream node/default/n0"),
     ("UPDATE blobs SET content = 'other'", "does not match its address"),
+    ("UPDATE blobs SET content = NULL, redacted_at = 1", "its bytes were taken away, and no event says why"),
+    ("DELETE FROM events WHERE position = 8", "event #8: missing: the end of the log was cut off"),
+    ("DELETE FROM events WHERE position > 6", "event #7: missing, as is all up to #8: the end of the log was cut off"),
+    ("DELETE FROM events", "event #1: missing, as is all up to #8: the end of the log was cut off"),
 ]
 
 
@@ -78,6 +93,16 @@ def tamper(server: Server, database: str, statements: str) -> None:
         connection.execute("SET session_replication_role = replica")
         for statement in statements.split(";"):
             assert connection.execute(statement.encode()).rowcount > 0
+
+
+@pytest.mark.parametrize("moment", ["09:00:00", "09:00:00.5", "09:00:00.123456", "09:00:00.00001"])
+async def test_a_time_is_read_as_it_was_hashed(engine: AsyncEngine, moment: str) -> None:
+    """Whatever its fraction, and whatever the zone of the session."""
+    async with transaction(engine) as connection:
+        await connection.execute(sa.text("SET LOCAL TimeZone = 'Asia/Tokyo'"))
+        await connection.execute(sa.text(EVENT), {"at": datetime.fromisoformat(f"2026-01-31T{moment}+00:00")})
+        [[record]] = [page async for page in raw_pages(connection)]
+    assert record.recorded_at == timestamp(datetime.fromisoformat(f"2026-01-31T{moment}+00:00"))
 
 
 async def test_an_intact_log_verifies(log: PostgresEventLog) -> None:

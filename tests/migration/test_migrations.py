@@ -147,7 +147,9 @@ def test_every_object_has_a_comment(migrated: sa.Connection) -> None:
 
 def test_every_sql_file_is_used(migrated: sa.Connection) -> None:
     """One object per file: a forgotten file would be an object that does not exist."""
-    names = {path.stem for folder in ("tables", "views", "triggers", "functions") for path in (SQL / folder).iterdir()}
+    names = {
+        path.stem for folder in ("tables", "views", "triggers", "functions") for path in (SQL / folder).rglob("*.sql")
+    }
     found = migrated.scalars(
         sa.text("""
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')

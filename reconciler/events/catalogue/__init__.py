@@ -52,6 +52,12 @@ from reconciler.events.catalogue.nodes import (
     NodeUnreachable,
     ReleaseAsked,
 )
+from reconciler.events.catalogue.proof import (
+    BlobRedacted,
+    CheckpointSigned,
+    RestoreAccepted,
+    RestoreDetected,
+)
 from reconciler.events.catalogue.rollback import (
     HoldLifted,
     RolledBack,
@@ -93,7 +99,9 @@ __all__ = [
     "CATALOGUE",
     "AdoptionAsked",
     "BaselineCaptured",
+    "BlobRedacted",
     "ChangeApproved",
+    "CheckpointSigned",
     "CommitAccepted",
     "CommitObserved",
     "CommitRejected",
@@ -144,6 +152,8 @@ __all__ = [
     "ResourceAdded",
     "ResourceChanged",
     "ResourceRemoved",
+    "RestoreAccepted",
+    "RestoreDetected",
     "RolledBack",
     "RolloutAborted",
     "RolloutApproved",

@@ -1,0 +1,125 @@
+"""Signing the head of the log, and publishing it where whoever may write the database may not write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from reconciler.errors import InputRejected, NotConverged
+from reconciler.events.catalogue import CheckpointSigned, RestoreAccepted
+from reconciler.events.checkpoint import Checkpoint, SignerKey, opened, origin_of
+from reconciler.events.envelope import StoredEvent, fleet_stream
+from reconciler.ports import CheckpointTarget, EventFilter, EventLog
+from reconciler.stages.context import Context, anew
+from reconciler.stages.restores import REMEDY, contradicted, evidence_text, record_restore
+
+LEASE, LEASE_SECONDS = "checkpoint", 120
+"""One process at a time signs: two would publish in any order."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What signs and where it publishes. The log's events are recorded in the first of the contexts, its fleets'."""
+
+    contexts: Sequence[Context]
+    key: SignerKey
+    targets: Sequence[CheckpointTarget]
+
+    @property
+    def log(self) -> EventLog:
+        return self.contexts[0].log
+
+
+async def sign(signing: Signing) -> dict[str, Any] | None:
+    """Sign and publish the head; None where the log is empty or another process is just doing it.
+
+    Raises NotConverged where a target holds a checkpoint that contradicts this log, and records RestoreDetected in
+    every fleet; also while an earlier contradiction waits for a person. Raises InputRejected for a target whose
+    checkpoint is of another log, or that this key did not sign.
+    """
+    first = signing.contexts[0]
+    if not await first.leases.acquire(LEASE, first.owner, LEASE_SECONDS):
+        return None
+    try:
+        await check(signing)
+        head = await _newest(signing.log)
+        if head is None:
+            return None
+        checkpoint = Checkpoint(origin_of(signing.log.log_id), head.position, head.hash.hex())
+        note = signing.key.signed(checkpoint)
+        for target in signing.targets:
+            await target.publish(note, f"Checkpoint of {checkpoint.origin} at #{head.position}")
+        names = ", ".join(target.name for target in signing.targets)
+        body = CheckpointSigned(head.position, checkpoint.hash, signing.key.public.label, names)
+        await _record(first, body)
+        return {"position": body.position, "hash": body.hash, "key": body.key, "targets": names, "note": note}
+    finally:
+        await first.leases.release(LEASE, first.owner)
+
+
+async def check(signing: Signing) -> None:
+    """Hold the log against what the targets hold. Raises as `sign` does."""
+    found = [item for target in signing.targets if (item := await _contradiction(signing, target))]
+    for context in signing.contexts if found else ():
+        await record_restore(context, found)
+    if found:
+        raise NotConverged(f"nothing is signed: {evidence_text(found)}", remedy=REMEDY)
+    for context in signing.contexts:
+        if said := contradicted(await context.snapshot()):
+            raise NotConverged(f"nothing is signed: {said}", where=f"fleet {context.name}", remedy=REMEDY)
+
+
+async def _contradiction(signing: Signing, target: CheckpointTarget) -> dict[str, Any] | None:
+    """How the target's latest checkpoint contradicts the log, unless a person accepted the log since."""
+    text = await target.latest()
+    if text is None:
+        return None
+    try:
+        latest = opened(text, [signing.key.public])[-1]
+    except InputRejected as refused:
+        remedy = "move it away, or choose another target, if a new key is to go on"
+        raise InputRejected(refused.what, where=target.name, remedy=remedy) from None
+    if latest.origin != origin_of(signing.log.log_id):
+        raise InputRejected(f"holds a checkpoint of another log: {latest.origin}", where=target.name)
+    found = (await signing.log.hashes([latest.position])).get(latest.position, "")
+    if found == latest.hash or await _is_accepted(signing.log):
+        return None
+    evidence = {"source": "checkpoint", "name": target.name, "epoch": 0}
+    return {**evidence, "position": latest.position, "hash": latest.hash, "found": found}
+
+
+async def _is_accepted(log: EventLog) -> bool:
+    """Whether a person let the log go on since it was last signed: the next checkpoint is published over any other."""
+    types = (CheckpointSigned.__name__, RestoreAccepted.__name__)
+    newest = await log.read(EventFilter(types=types, newest_first=True, limit=1))
+    return bool(newest) and isinstance(newest[0].body, RestoreAccepted)
+
+
+async def is_due(signing: Signing, interval: timedelta, events: int) -> bool:
+    """Whether something was appended since the last CheckpointSigned, and either `interval` has passed, or there are
+    `events` new ones (0: this does not count)."""
+    newest = await _newest(signing.log)
+    if newest is None or isinstance(newest.body, CheckpointSigned):
+        return False
+    types = (CheckpointSigned.__name__,)
+    found = await signing.log.read(EventFilter(types=types, newest_first=True, limit=1))
+    if not found:
+        return True
+    [last] = found
+    passed = signing.contexts[0].clock.now() - last.recorded_at >= interval
+    return passed or 0 < events <= newest.position - last.position
+
+
+async def _newest(log: EventLog) -> StoredEvent | None:
+    newest = await log.read(EventFilter(newest_first=True, limit=1))
+    return newest[0] if newest else None
+
+
+async def _record(context: Context, body: CheckpointSigned) -> None:
+    async def attempt() -> None:
+        now = await context.snapshot()
+        await context.append(context.events(now, [body]), now, [fleet_stream(context.name)])
+
+    await anew(attempt)

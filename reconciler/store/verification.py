@@ -1,0 +1,96 @@
+"""The whole log read and checked: each row's place and hash, each blob's address, at the speed of hashing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg import sql
+from psycopg.types.string import TextLoader
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from reconciler.events.chain import RawRecord, TailVerifier, Verifier
+from reconciler.ports import Verification
+from reconciler.store.blob_check import BlobCheck
+from reconciler.store.blobs import all_blobs, contents_of
+from reconciler.store.database import driver_of, one_view
+from reconciler.store.tables import EVENT_COLUMNS, EVENTS, STREAMS
+
+_PAGE = 1000
+"""Rows held at once."""
+_BLOBS = 50
+"""Contents held at once."""
+
+
+async def verify_log(engine: AsyncEngine) -> Verification:
+    """ports.EventLog.verify. Hashes are computed here, not by the server that is being checked."""
+    verifier, blobs = Verifier(), BlobCheck()
+    problems: list[str] = []
+    async with one_view(engine) as connection:
+        async for page in raw_pages(connection):
+            for record in page:
+                problems += verifier.check_raw(record)
+                blobs.event(record.position, record)
+        problems += await _ends(connection, verifier)
+        async for digest, content in all_blobs(connection):
+            blobs.blob(digest, content)
+    return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
+
+
+async def verify_tail(engine: AsyncEngine, position: int, trusted: str) -> Verification:
+    """ports.EventLog.verify_after. Of the blobs, those that the events name."""
+    verifier, blobs = TailVerifier(position, bytes.fromhex(trusted)), BlobCheck()
+    problems: list[str] = []
+    async with one_view(engine) as connection:
+        async for page in raw_pages(connection, position):
+            for record in page:
+                problems += verifier.check_raw(record)
+                blobs.event(record.position, record)
+        problems += await _ends(connection, verifier, position)
+        tried: set[str] = set()
+        while wanted := [digest for digest in blobs.wanted() if digest not in tried][:_BLOBS]:
+            tried.update(wanted)
+            for digest, content in (await contents_of(connection, wanted)).items():
+                blobs.blob(digest, content)
+    return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
+
+
+async def raw_pages(connection: AsyncConnection, after: int = 0) -> AsyncIterator[list[RawRecord]]:
+    """Every row after a position in order, as the server writes it: values that nobody needs as objects stay text."""
+    await connection.execute(_TEXT_FORM)
+    driver = await driver_of(connection)
+    async with driver.cursor("raw_pages") as cursor:
+        for kind in ("uuid", "timestamptz"):
+            cursor.adapters.register_loader(kind, TextLoader)
+        await cursor.execute(_ROWS, {"after": after})
+        while rows := await cursor.fetchmany(_PAGE):
+            yield [_raw(row) for row in rows]
+
+
+_TEXT_FORM = sa.select(sa.func.set_config("TimeZone", "UTC", True), sa.func.set_config("DateStyle", "ISO", True))
+_ROWS = sql.SQL("SELECT {} FROM {} WHERE position > %(after)s ORDER BY position").format(
+    sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS)), sql.Identifier(EVENTS.name)
+)
+
+
+def _raw(row: Sequence[Any]) -> RawRecord:
+    position, version, group, recorded_at, *rest = row
+    return RawRecord._make((position, version, group, _as_hashed(recorded_at), *rest))
+
+
+def _as_hashed(moment: str) -> str:
+    """`2026-01-31 09:00:00.12+00` as chain.timestamp writes it. What has another form was never written by us: it
+    stays as it is, and matches no hash."""
+    day, _, rest = moment.partition(" ")
+    time, _, zone = rest.partition("+")
+    whole, _, fraction = time.partition(".")
+    return f"{day}T{whole}.{fraction:0<6}Z" if zone == "00" else moment
+
+
+async def _ends(connection: AsyncConnection, verifier: Verifier, after: int = 0) -> list[str]:
+    """Where log and streams end otherwise than the recorded heads of the streams with events after a position say."""
+    wanted = sa.select(STREAMS.c.stream, STREAMS.c.version, STREAMS.c.last_position)
+    heads = (await connection.execute(wanted.where(STREAMS.c.last_position > after))).all()
+    last = max((head.last_position for head in heads), default=0)
+    return [*verifier.check_end(last), *verifier.check_streams({head.stream: head.version for head in heads})]
