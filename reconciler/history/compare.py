@@ -60,7 +60,7 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
         elif before != after:
             changes.setdefault((before, after), []).append(new[name])
     named = {digest for pair in changes for blobs in pair for _, digest in blobs}
-    contents = await asked.after.load(named)
+    contents = await asked.after.load_past(named)
     items: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for (before, after), hosts in changes.items():
         for found in blob_differences(contents, before, after):
@@ -109,7 +109,7 @@ async def resources_between(asked: Between) -> list[dict[str, Any]]:
             item = found.setdefault(key, {"resource": name, "pools": [], "nodes": []})
             item["nodes" if node else "pools"].append(node or pool)
     versions = [version for pair in changes.values() for version in pair if version]
-    contents = await asked.after.load(version.text for version in versions)
+    contents = await asked.after.load_past(version.text for version in versions)
     return [*({**found[key], **_change(*changes[key], contents)} for key in sorted(found)), *inventory]
 
 

@@ -6,7 +6,7 @@ What is no part of the log (when nodes last answered, what they have now) is not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
@@ -149,7 +149,13 @@ class _EndedLog:
     def follow(self, *_: Any, **__: Any) -> NoReturn:
         raise _refusal()
 
+    async def hashes(self, positions: Iterable[int]) -> Mapping[int, str]:
+        return await self.below.hashes([position for position in positions if position <= self.position])
+
     async def verify(self, *_: Any, **__: Any) -> NoReturn:
+        raise _refusal()
+
+    async def verify_after(self, *_: Any, **__: Any) -> NoReturn:
         raise _refusal()
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import commands, queries
+from reconciler import commands
 from reconciler.errors import ContentRedacted, UsageError
 from reconciler.events.catalogue import DriftDetected, FilesRendered, ResourceChanged
+from reconciler.history.show import show
 from reconciler.ports import EventFilter
 from reconciler.redaction import redact
 from reconciler.registries.model import REGISTRIES_CONF
@@ -113,7 +114,7 @@ async def test_drift_that_was_redacted_is_shown_as_such(world: MemoryWorld, tran
     await redact(world.context, event.body.differs[0]["observed"], reason="a password")
     at = await world.head()
     world.context.contents.clear()
-    shown = await queries.show(world.context, f"#{event.position}")
+    shown = await show(world.context, f"#{event.position}")
     assert shown["differences"][0]["to"] == f"(redacted at #{at}: a password)\n"
     node.files[REGISTRIES_CONF] = Entry(b"# a password by hand\n")
     world.clock.advance(90000)
