@@ -14,7 +14,11 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_FILES: tuple[str, ...] = ()
+_FILES: tuple[str, ...] = (
+    "tables/projections",
+    "functions/refuse_other_fold",
+    "triggers/events_fold",
+)
 
 
 def upgrade() -> None:

@@ -24,6 +24,10 @@ class Fold(Protocol):
 
     def apply(self, event: StoredEvent, working: Working, /) -> None: ...
 
+    def handles(self, event_type: str, /) -> bool:
+        """Whether events of the type touch anything; those of others need not be read for a replay."""
+        ...
+
 
 @dataclass(frozen=True)
 class Change:

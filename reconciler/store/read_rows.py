@@ -58,13 +58,15 @@ async def write_changes(connection: AsyncConnection, changes: Sequence[Change], 
     await write_rows(connection, [(table, row, position, None) for table, row in begun])
 
 
-async def write_past_rows(connection: AsyncConnection, rows: Sequence[PastRow]) -> None:
+async def write_past_rows(connection: AsyncConnection, rows: Sequence[PastRow], prefix: str = "") -> None:
     """Rows of a replay that have ended."""
-    await write_rows(connection, [(past.table, past.row, past.valid_from, past.valid_to) for past in rows])
+    await write_rows(connection, [(past.table, past.row, past.valid_from, past.valid_to) for past in rows], prefix)
 
 
-async def write_rows(connection: AsyncConnection, rows: Sequence[tuple[Table, Row, int, int | None]]) -> None:
-    """Rows with their validity: one COPY per table."""
+async def write_rows(
+    connection: AsyncConnection, rows: Sequence[tuple[Table, Row, int, int | None]], prefix: str = ""
+) -> None:
+    """Rows with their validity, into the read tables or those whose names begin with `prefix`: one COPY per table."""
     ordered = sorted(rows, key=lambda item: item[0].name)
     for _, group in groupby(ordered, key=lambda item: item[0].name):
         of_table = list(group)
@@ -75,13 +77,7 @@ async def write_rows(connection: AsyncConnection, rows: Sequence[tuple[Table, Ro
             (*(_as_sent(kind, row[name]) for kind, name in zip(kinds, names, strict=True)), valid_from, valid_to)
             for _, row, valid_from, valid_to in of_table
         )
-        await copy_rows(connection, table.name, (*names, "valid_from", "valid_to"), lines)
-
-
-async def delete_all(connection: AsyncConnection, tables: Iterable[Table]) -> None:
-    """Empty the read tables, for a rebuild."""
-    for table in tables:
-        await connection.execute(sa.delete(READ_TABLES[table.name]))
+        await copy_rows(connection, prefix + table.name, (*names, "valid_from", "valid_to"), lines)
 
 
 def _select(table: Table) -> sa.Select[Any]:

@@ -55,6 +55,13 @@ LOG = sa.Table(
     sa.Column("created", sa.DateTime(timezone=True)),
 )
 BLOBS = sa.Table("blobs", METADATA, sa.Column("sha256", sa.Text, primary_key=True), sa.Column("content", BYTEA))
+PROJECTIONS = sa.Table(
+    "projections",
+    METADATA,
+    sa.Column("fold_version", sa.Integer),
+    sa.Column("rebuilds", sa.BigInteger),
+    sa.Column("rebuilt_at", sa.DateTime(timezone=True)),
+)
 LEASES = sa.Table(
     "leases",
     METADATA,

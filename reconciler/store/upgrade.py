@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.data import data_path
+from reconciler.projections.fold import FOLD_VERSION
 from reconciler.store.database import blocking_engine_for, blocking_transaction, store_errors
 
 OLDEST_SERVER = 15
@@ -23,13 +24,21 @@ OLDEST_SERVER = 15
 MIGRATION_LOCK = 0x7265636D6967
 """Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
 
+_STAMP_EMPTY = sa.text(
+    "UPDATE projections SET fold_version = :version WHERE fold_version < :version AND NOT EXISTS (SELECT FROM events)"
+)
+"""Where nothing was folded yet, there is nothing to rebuild."""
+
 _APPEND_ONLY = ("events", "blobs", "log")
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
 _GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
 
 
 def upgrade(url: str) -> None:
-    """Run the pending migrations, then create roles and grants as far as the login may. Raises StoreError."""
+    """Run the pending migrations, then create roles and grants as far as the login may. Raises StoreError.
+
+    Read tables with rows of an older fold are left to a rebuild.
+    """
     engine = blocking_engine_for(url)
     try:
         with store_errors(engine.url), engine.connect() as connection:
@@ -42,6 +51,7 @@ def upgrade(url: str) -> None:
                 _run_if_permitted(connection, statement)
             for statement in _missing_grants(connection):
                 _run_if_permitted(connection, statement)
+            connection.execute(_STAMP_EMPTY, {"version": FOLD_VERSION})
     finally:
         engine.dispose()
 
@@ -79,7 +89,8 @@ def check(url: str) -> list[str]:
             grants = [
                 f"a privilege is missing; the owner runs: {statement}" for statement in _missing_grants(connection)
             ]
-            return [*problems, *_trigger_problems(connection), *roles, *grants, *_login_problems(connection)]
+            folds = _fold_problems(connection)
+            return [*problems, *folds, *_trigger_problems(connection), *roles, *grants, *_login_problems(connection)]
     finally:
         engine.dispose()
 
@@ -110,6 +121,15 @@ def _server_problems(connection: sa.Connection) -> list[str]:
     if encoding != "UTF8":
         problems.append(f"the database has the encoding {encoding}: create it with ENCODING 'UTF8'")
     return problems
+
+
+def _fold_problems(connection: sa.Connection) -> list[str]:
+    """Whether the read tables are this version's."""
+    found = connection.scalar(sa.text("SELECT fold_version FROM projections"))
+    if found == FOLD_VERSION:
+        return []
+    remedy = "run `reconciler db upgrade`" if found < FOLD_VERSION else "use the version that upgraded the database"
+    return [f"the read tables are of fold version {found}, this version of reconciler has {FOLD_VERSION}: {remedy}"]
 
 
 def _trigger_problems(connection: sa.Connection) -> list[str]:

@@ -36,20 +36,20 @@ async def verify_log(engine: AsyncEngine) -> Verification:
     return Verification(verifier.events, blobs.blobs, verifier.head.hex(), (*problems, *blobs.problems()))
 
 
-async def raw_pages(connection: AsyncConnection) -> AsyncIterator[list[RawRecord]]:
-    """Every row in order, as the server writes it: values that nobody needs as objects stay text."""
+async def raw_pages(connection: AsyncConnection, after: int = 0) -> AsyncIterator[list[RawRecord]]:
+    """The rows after a position, in order, as the server writes them: what nobody needs as objects stays text."""
     await connection.execute(_TEXT_FORM)
     driver = await driver_of(connection)
     async with driver.cursor("raw_pages") as cursor:
         for kind in ("uuid", "timestamptz"):
             cursor.adapters.register_loader(kind, TextLoader)
-        await cursor.execute(_ALL_ROWS)
+        await cursor.execute(_ROWS, [after])
         while rows := await cursor.fetchmany(_PAGE):
             yield [_raw(row) for row in rows]
 
 
 _TEXT_FORM = sa.select(sa.func.set_config("TimeZone", "UTC", True), sa.func.set_config("DateStyle", "ISO", True))
-_ALL_ROWS = sql.SQL("SELECT {} FROM {} ORDER BY position").format(
+_ROWS = sql.SQL("SELECT {} FROM {} WHERE position > %s ORDER BY position").format(
     sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS)), sql.Identifier(EVENTS.name)
 )
 
