@@ -93,7 +93,7 @@ class PostgresEventLog:
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         async with transaction(self._engine) as connection:
-            return [stored(_record(row)) for row in await connection.execute(select_matching(wanted))]
+            return [stored(record_of(row)) for row in await connection.execute(select_matching(wanted))]
 
     async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         with store_errors(self._engine.url):
@@ -150,7 +150,14 @@ async def head_of(connection: AsyncConnection) -> Head:
 async def records_from(connection: AsyncConnection, position: int, limit: int) -> list[Record]:
     """The rows from `position` on, in order, at most `limit`."""
     found = await connection.execute(_EVENTS_FROM, {"position": position, "limit": limit})
-    return [_record(row) for row in found]
+    return [record_of(row) for row in found]
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """A row of EVENT_COLUMNS."""
+    position, version, group, recorded_at, previous, own = row[:_PLACE_WIDTH]
+    content = Content(*row[_PLACE_WIDTH:])
+    return Record(position, version, group, recorded_at.astimezone(UTC), previous, own, content)
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
@@ -204,18 +211,12 @@ _HEAD_AND_CLOCK = _select_head_and_clock()
 _ADVANCE_STREAMS = _upsert_heads()
 
 
-def _record(row: Sequence[Any]) -> Record:
-    position, version, group, recorded_at, previous, own = row[:_PLACE_WIDTH]
-    content = Content(*row[_PLACE_WIDTH:])
-    return Record(position, version, group, recorded_at.astimezone(UTC), previous, own, content)
-
-
 def _flat(record: Record) -> tuple[object, ...]:
     return (*record[:_PLACE_WIDTH], *record.content)
 
 
 async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
-    records = (_record(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
+    records = (record_of(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
     return {record.content.event_id: record for record in records}
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Protocol
 
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import Key, Row, Table, Touched, Working
+from reconciler.projections.tables import TABLES, ColumnType, Key, Row, Table, Touched, Working
 
 Rows = Mapping[str, Mapping[Key, Row]]
 """Table name → key → the row that holds now."""
@@ -89,10 +90,10 @@ def fold_group(fold: Fold, events: Sequence[StoredEvent], rows: Rows) -> list[Ch
 
 def _as_stored(table: Table, row: Row, old: Row) -> Row:
     """The row with the values that a database gives back: lists for tuples, UTC times for their text."""
-    if row.keys() != table.columns.keys() | set(table.key):
+    if len(row) != len(table.columns) + len(table.key):  # it began with all of them
         raise LookupError(f"the fold wrote a row of {table.name} with other columns: {sorted(row)}")
     result = dict(row)
-    for name, kind in table.columns.items():
+    for name, kind in _converted(table.name):
         value = row[name]
         if value is None or value is old.get(name):
             continue
@@ -102,6 +103,13 @@ def _as_stored(table: Table, row: Row, old: Row) -> Row:
             moment = datetime.fromisoformat(value) if isinstance(value, str) else value
             result[name] = moment.astimezone(UTC)
     return result
+
+
+@cache
+def _converted(name: str) -> Sequence[tuple[str, ColumnType]]:
+    """The columns of a read table whose values may come back in another form."""
+    table = next(table for table in TABLES if table.name == name)
+    return [(column, kind) for column, kind in table.columns.items() if kind in ("jsonb", "timestamptz")]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -71,12 +73,8 @@ async def write_rows(
     for _, group in groupby(ordered, key=lambda item: item[0].name):
         of_table = list(group)
         table = of_table[0][0]
-        names = (*table.key, *table.columns)
-        kinds = [table.columns.get(name, "text") for name in names]
-        lines = (
-            (*(_as_sent(kind, row[name]) for kind, name in zip(kinds, names, strict=True)), valid_from, valid_to)
-            for _, row, valid_from, valid_to in of_table
-        )
+        names, sent = (*table.key, *table.columns), _sender(table.name)
+        lines = ([*sent(row), valid_from, valid_to] for _, row, valid_from, valid_to in of_table)
         await copy_rows(connection, prefix + table.name, (*names, "valid_from", "valid_to"), lines)
 
 
@@ -119,5 +117,19 @@ def _by_table(touched: Iterable[Touched]) -> list[tuple[Table, list[Key]]]:
     return list(tables.values())
 
 
-def _as_sent(kind: str, value: Any) -> Any:
-    return Jsonb(value) if kind == "jsonb" and value is not None else value
+@cache
+def _sender(name: str) -> Callable[[Row], list[Any]]:
+    """From a row of a read table to what is sent of it: its key and columns in order."""
+    table = next(table for table in TABLES if table.name == name)
+    names = (*table.key, *table.columns)
+    values = itemgetter(*names)
+    json = [index for index, column in enumerate(names) if table.columns.get(column) == "jsonb"]
+
+    def sent(row: Row) -> list[Any]:
+        line = list(values(row))
+        for index in json:
+            if line[index] is not None:
+                line[index] = Jsonb(line[index])
+        return line
+
+    return sent

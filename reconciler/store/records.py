@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
 from reconciler.events.catalogue import Event
-from reconciler.events.chain import Content, RawRecord, Record, body_digest, event_hash
+from reconciler.events.chain import Content, Record, body_digest, event_hash
 from reconciler.events.codec import canonical, decode, encode
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent
 
@@ -101,29 +101,6 @@ def stored(record: Record) -> StoredEvent:
             "commit": content.commit_sha,
         },
     )
-
-
-def stored_raw(raw: RawRecord) -> StoredEvent:
-    """The event in a row that was read as text."""
-    content = Content(
-        uuid.UUID(raw.event_id),
-        raw.fleet,
-        raw.stream,
-        raw.type,
-        raw.schema_version,
-        raw.data,
-        raw.actor,
-        raw.tool_version,
-        uuid.UUID(raw.correlation_id),
-        uuid.UUID(raw.causation_id) if raw.causation_id else None,
-        raw.node,
-        raw.pool,
-        raw.resource,
-        raw.commit_sha,
-    )
-    moment = datetime.fromisoformat(raw.recorded_at)
-    place = (raw.position, raw.version, raw.append_group, moment, raw.previous_hash, raw.hash)
-    return stored(Record(*place, content))
 
 
 # Few actors cause many events.

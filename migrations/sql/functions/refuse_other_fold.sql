@@ -7,7 +7,7 @@ BEGIN
     IF program <> written_by THEN
         RAISE EXCEPTION 'the read tables are of fold version %, and the program that would append has %',
             written_by, program
-            USING ERRCODE = 'object_not_in_prerequisite_state',
+            USING ERRCODE = 'restrict_violation',
                   HINT = 'Use the version of reconciler that upgraded the database, or a newer one.';
     END IF;
     RETURN NULL;
