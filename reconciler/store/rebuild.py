@@ -17,10 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import Comparison, DifferenceKind, RowDifference
+from reconciler.projections.fold import FOLD_VERSION
 from reconciler.projections.tables import TABLES, Table
-from reconciler.store.database import store_errors
+from reconciler.store.database import store_errors, transaction
 from reconciler.store.event_log import head_of, record_of, take_append_lock
-from reconciler.store.fold_version import check_version, stamp
+from reconciler.store.fold_version import check_version, stamp, written_by
 from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
 from reconciler.store.read_rows import write_past_rows, write_rows
 from reconciler.store.records import stored
@@ -40,12 +41,12 @@ Report = Callable[[int, int], None]
 """Told how many events are folded, of how many."""
 
 
-def _unheard(done: int, total: int) -> None:
+def unheard(done: int, total: int) -> None:
     """Nobody waits."""
 
 
 @asynccontextmanager
-async def rebuilding(engine: AsyncEngine, fold: Fold, report: Report = _unheard) -> AsyncIterator[Rebuild]:
+async def rebuilding(engine: AsyncEngine, fold: Fold, report: Report = unheard) -> AsyncIterator[Rebuild]:
     """A rebuild with a connection of its own. Raises StoreError."""
     with store_errors(engine.url):
         async with engine.connect() as connection:
@@ -57,6 +58,17 @@ async def rebuilding(engine: AsyncEngine, fold: Fold, report: Report = _unheard)
                 yield Rebuild(connection, fold, report)
             finally:
                 await connection.invalidate()  # one with temporary tables does not go back to the pool
+
+
+async def rebuild_outdated(engine: AsyncEngine, fold: Fold, report: Report = unheard) -> bool:
+    """Bring read tables that an older fold wrote to this version's; False where none did. Raises StoreError."""
+    async with transaction(engine) as connection:
+        if await written_by(connection) >= FOLD_VERSION:
+            return False
+    async with rebuilding(engine, fold, report) as rebuild:
+        await rebuild.compare()  # most of the work, while others append
+        await rebuild.switch()
+    return True
 
 
 class Rebuild:

@@ -24,6 +24,9 @@ OLDEST_SERVER = 15
 MIGRATION_LOCK = 0x7265636D6967
 """Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
 
+REBUILD = f"read tables of fold version {FOLD_VERSION}"
+"""The name of the rebuild among the migrations."""
+
 _STAMP_EMPTY = sa.text(
     "UPDATE projections SET fold_version = :version WHERE fold_version < :version AND NOT EXISTS (SELECT FROM events)"
 )
@@ -57,11 +60,12 @@ def upgrade(url: str) -> None:
 
 
 def pending(url: str) -> list[str]:
-    """The names of the migrations that `upgrade` would run, in order. Raises StoreError."""
+    """The names of the migrations that `upgrade` would run, in order; after them, the rebuild of read tables that an
+    older fold wrote. Raises StoreError."""
     engine = blocking_engine_for(url)
     try:
         with blocking_transaction(engine) as connection:
-            return _pending(connection)
+            return _pending(connection) or [REBUILD] * (_folded_by(connection) < FOLD_VERSION)
     finally:
         engine.dispose()
 
@@ -125,11 +129,16 @@ def _server_problems(connection: sa.Connection) -> list[str]:
 
 def _fold_problems(connection: sa.Connection) -> list[str]:
     """Whether the read tables are this version's."""
-    found = connection.scalar(sa.text("SELECT fold_version FROM projections"))
+    found = _folded_by(connection)
     if found == FOLD_VERSION:
         return []
     remedy = "run `reconciler db upgrade`" if found < FOLD_VERSION else "use the version that upgraded the database"
     return [f"the read tables are of fold version {found}, this version of reconciler has {FOLD_VERSION}: {remedy}"]
+
+
+def _folded_by(connection: sa.Connection) -> int:
+    """The version of the fold that wrote the read tables."""
+    return cast("int", connection.scalar(sa.text("SELECT fold_version FROM projections")))
 
 
 def _trigger_problems(connection: sa.Connection) -> list[str]:
