@@ -88,7 +88,8 @@ def _lines(found: Comparison) -> Iterator[str]:
         yield from table(_data(found)["differences"], _COLUMNS)
     if more := found.differing - len(found.differences):
         yield f"… and {count(more, 'row')} more"
-    subject = f"{count(found.differing, 'row')} differ from" if found.differing else "the read tables are"
+    verb = "differs" if found.differing == 1 else "differ"
+    subject = f"{count(found.differing, 'row')} {verb} from" if found.differing else "the read tables are"
     yield f"{subject} what {count(found.events, 'event')} make"
 
 
