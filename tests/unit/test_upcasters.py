@@ -1,4 +1,4 @@
-"""Data as each older schema version of a type wrote it is read as today's: tests/cases/upcasters, one case per version."""
+"""Data that an older schema version of a type wrote is read as today's: tests/cases/upcasters, one case a version."""
 
 from __future__ import annotations
 
