@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.confirm import confirm, yes
-from reconciler.cli.options import output, shared
+from reconciler.cli.options import flag, output, shared
 from reconciler.cli.output import Column, count, print_list, print_object, span, table
 from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
@@ -48,7 +48,7 @@ def upgrade(session: Session) -> None:
 
 @db.command()
 @yes
-@click.option("--dry-run", is_flag=True, show_default="off", help="Only compare; exit code 1 when rows differ.")
+@flag("--dry-run", help="Only compare; exit code 1 when rows differ.")
 @output(*FORMS)
 @shared
 @click.pass_obj
@@ -63,9 +63,10 @@ def rebuild(session: Session, yes: bool, dry_run: bool, output: str) -> int:
 async def _rebuild(session: Session, form: str, *, yes: bool, dry_run: bool) -> int:
     from reconciler.wiring import rebuilding_database  # not before it is needed: it loads the database's libraries
 
-    with _folding() as report:
-        async with rebuilding_database(session.settings, report) as rebuilt:
+    with ExitStack() as shown:
+        async with rebuilding_database(session.settings, shown.enter_context(_folding())) as rebuilt:
             found = await rebuilt.compare()
+            shown.close()  # a question is asked below it
             switch = found.differing > 0 and not dry_run
             if switch:
                 if not yes:

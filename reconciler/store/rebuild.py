@@ -113,10 +113,9 @@ class Rebuild:
                 if len(ended) >= _BATCH:
                     await write_past_rows(self._connection, ended, PREFIX)
                     ended.clear()
-                    self._report(position, total)
+                self._report(position, total)
         await write_past_rows(self._connection, ended, PREFIX)
         await self._write_current()
-        self._report(self.events, total)
 
     async def _write_current(self) -> None:
         """The rows that hold now, instead of those that did when they were written last."""
