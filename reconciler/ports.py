@@ -267,6 +267,29 @@ class Seen:
     runtime: str
 
 
+DifferenceKind = Literal["changed", "missing", "surplus"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A row of a read table that is not what the log makes it: other in `columns`, not there, or one too many."""
+
+    table: str
+    key: Key
+    valid_from: int
+    kind: DifferenceKind
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The read tables against what `events` events make of them. `differences` are the first that differ."""
+
+    events: int
+    differing: int
+    differences: tuple[RowDifference, ...]
+
+
 class ReadModel(Protocol):
     """The read tables, written in the append's transaction, read as of any position."""
 

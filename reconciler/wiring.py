@@ -7,7 +7,7 @@ import os
 import pwd
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,7 +36,8 @@ from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.leases import PostgresLeases
 from reconciler.store.read_model import PostgresReadModel
-from reconciler.store.upgrade import check, clock, pending, upgrade
+from reconciler.store.rebuild import Rebuild, Report, rebuild_outdated, rebuilding, unheard
+from reconciler.store.upgrade import REBUILD, check, clock, pending, upgrade
 from reconciler.transport.drainers import CommandDrainer
 from reconciler.transport.local import LocalTransport
 from reconciler.transport.memory import MemoryTransport
@@ -222,12 +223,21 @@ async def database(settings: Settings) -> AsyncIterator[str]:
         yield (await _running(settings, stack))[1]
 
 
-async def upgrade_database(settings: Settings) -> list[str]:
-    """Run the pending migrations, and give the names of those that were pending. Raises StoreError."""
+async def upgrade_database(settings: Settings, report: Report = unheard) -> list[str]:
+    """Run the pending migrations, rebuild read tables of an older fold, and give the names of what was pending.
+    `report` is told how many events of how many are folded. Raises StoreError."""
     async with database(settings) as url:
-        names = await asyncio.to_thread(pending, url)
-        await asyncio.to_thread(upgrade, url)
-        return names
+        return await _upgrade(url, await asyncio.to_thread(pending, url), report)
+
+
+@asynccontextmanager
+async def rebuilding_database(settings: Settings, report: Report) -> AsyncIterator[Rebuild]:
+    """A rebuild of the read tables, with nothing put in place yet; `report` as above. Raises StoreError."""
+    async with AsyncExitStack() as stack:
+        _, url = await _database(settings, stack)
+        engine = engine_for(url)
+        stack.push_async_callback(engine.dispose)
+        yield await stack.enter_async_context(rebuilding(engine, LogFold(), report))
 
 
 async def check_database(settings: Settings) -> tuple[list[str], datetime]:
@@ -286,8 +296,18 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> tuple[Embedded
             remedy="run `reconciler db upgrade`",
         )
     if names:
-        await asyncio.to_thread(upgrade, url)
+        await _upgrade(url, names, unheard)
     return embedded, url
+
+
+async def _upgrade(url: str, names: Sequence[str], report: Report) -> list[str]:
+    await asyncio.to_thread(upgrade, url)
+    engine = engine_for(url)
+    try:
+        rebuilt = await rebuild_outdated(engine, LogFold(), report)
+    finally:
+        await engine.dispose()
+    return list(dict.fromkeys([*names, REBUILD] if rebuilt else names))
 
 
 def transports(settings: Settings) -> TransportRouter:

@@ -80,6 +80,15 @@ def database_url(postgres: Server, database: str) -> str:
     return postgres.url_of(database)
 
 
+@pytest.fixture
+def empty_database(postgres: Server) -> Iterator[str]:
+    """The URL of a database without any schema."""
+    name = f"reconciler_empty_{uuid.uuid4().hex[:12]}"
+    postgres.administer("CREATE DATABASE {}", name)
+    yield postgres.url_of(name)
+    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+
+
 @pytest.fixture(scope="module")
 def shared_database_url(postgres: Server, template_database: str) -> Iterator[str]:
     """A migrated, empty database that the tests of a module share."""

@@ -22,6 +22,9 @@ _FILES: tuple[str, ...] = (
     "triggers/2026_11_26/blobs_append_only",
     "triggers/blobs_redaction_only",
     "triggers/events_redact_blob",
+    "tables/projections",
+    "functions/refuse_other_fold",
+    "triggers/events_fold",
 )
 
 

@@ -1,15 +1,24 @@
-"""`reconciler db upgrade`, `db check`, `db backup` and `db restore`."""
+"""`reconciler db upgrade`, `db check`, `db rebuild`, `db backup` and `db restore`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
-from reconciler.cli.options import option, output, shared
-from reconciler.cli.output import Column, count, print_list
+from reconciler.cli.options import flag, option, output, shared
+from reconciler.cli.output import Column, count, print_list, print_object, span, table
+from reconciler.cli.progress import progress
 from reconciler.cli.session import Session, run
+
+if TYPE_CHECKING:
+    from reconciler.ports import Comparison
 
 FORMS = ("table", "json", "yaml")
 
@@ -24,17 +33,105 @@ def db() -> None:
 @shared
 @click.pass_obj
 def upgrade(session: Session) -> None:
-    """Bring the database to this version's schema. May be repeated.
+    """Bring the database to this version's schema, and its read tables to this version's fold. May be repeated.
 
     `serve` and the other verbs do so themselves only for the embedded PostgreSQL.
     """
     from reconciler.wiring import upgrade_database  # not before it is needed: it loads the database's libraries
 
-    names = run(upgrade_database(session.settings))
+    with _folding() as report:
+        names = run(upgrade_database(session.settings, report))
     for name in names:
         click.echo(f"migrated: {name}")
     if not names:
         click.echo("the schema is up to date")
+
+
+@db.command()
+@yes
+@flag("--dry-run", help="Only compare; exit code 1 when rows differ.")
+@output(*FORMS)
+@shared
+@click.pass_obj
+def rebuild(session: Session, yes: bool, dry_run: bool, output: str) -> int:
+    """Fold the log from its first event, and compare the read tables with the rows that this gives.
+
+    Others work on meanwhile. Rows that differ are listed, and after a question written anew, all at once.
+    """
+    return run(_rebuild(session, output, yes=yes, dry_run=dry_run))
+
+
+async def _rebuild(session: Session, form: str, *, yes: bool, dry_run: bool) -> int:
+    from reconciler.wiring import rebuilding_database  # not before it is needed: it loads the database's libraries
+
+    with ExitStack() as shown:
+        async with rebuilding_database(session.settings, shown.enter_context(_folding())) as rebuilt:
+            found = await rebuilt.compare()
+            shown.close()  # a question is asked below it
+            switch = found.differing > 0 and not dry_run
+            if switch:
+                if not yes:
+                    for line in _lines(found):
+                        click.echo(line, err=True)
+                confirm(f"write {count(found.differing, 'row')} anew", yes=yes)
+                await rebuilt.switch()
+    if form == "table":
+        for line in _lines(found):
+            click.echo(line)
+        if switch:
+            click.echo("written anew")
+    else:
+        print_object(form, {"kind": "Rebuild", **_data(found), "switched": switch})
+    return 1 if found.differing and dry_run else 0
+
+
+def _lines(found: Comparison) -> Iterator[str]:
+    if found.differences:
+        yield from table(_data(found)["differences"], _COLUMNS)
+    if more := found.differing - len(found.differences):
+        yield f"… and {count(more, 'row')} more"
+    verb = "differs" if found.differing == 1 else "differ"
+    subject = f"{count(found.differing, 'row')} {verb} from" if found.differing else "the read tables are"
+    yield f"{subject} what {count(found.events, 'event')} make"
+
+
+_COLUMNS = (
+    Column("TABLE", lambda item: item["table"]),
+    Column("KEY", lambda item: "/".join(item["key"])),
+    Column("FROM", lambda item: f"#{item['validFrom']}"),
+    Column("ROW", lambda item: item["kind"]),
+    Column("COLUMNS", lambda item: ",".join(item["columns"])),
+)
+
+
+def _data(found: Comparison) -> dict[str, Any]:
+    differences = [asdict(difference) for difference in found.differences]
+    items = [{"validFrom" if k == "valid_from" else k: v for k, v in item.items()} for item in differences]
+    return {"events": found.events, "differing": found.differing, "differences": items}
+
+
+@contextmanager
+def _folding() -> Iterator[Callable[[int, int], None]]:
+    """A function that shows how many events are folded, how fast, and how long it will still take."""
+    from reconciler.stages.context import Progress  # as above
+
+    begun = told = monotonic()
+    with progress() as report:
+
+        def fold(done: int, total: int) -> None:
+            nonlocal told
+            now = monotonic()
+            if done < total and now - told < _EVERY:
+                return
+            told, rate = now, done / max(now - begun, 0.001)
+            left = f", {span(int((total - done) / rate))} left" if done < total else ""
+            report(Progress("rebuild", f"events folded, {rate:,.0f}/s{left}", done, total))
+
+        yield fold
+
+
+_EVERY = 2.0
+"""Seconds between two lines of progress."""
 
 
 @db.command()

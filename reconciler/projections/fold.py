@@ -12,6 +12,9 @@ from reconciler.events.envelope import StoredEvent
 from reconciler.projections import desired_fold, guard_fold, node_fold, restore_fold, rollout_fold
 from reconciler.projections.tables import Touched, Working
 
+FOLD_VERSION = 2
+"""Raised whenever the same log gives other rows: a fold or a read table changed. `db upgrade` then rebuilds them."""
+
 Touch = Callable[[StoredEvent], Iterable[Touched]]
 Apply = Callable[[StoredEvent, Working], None]
 HANDLERS: dict[str, tuple[Touch, Apply]] = {
@@ -36,11 +39,19 @@ def apply(event: StoredEvent, working: Working) -> None:
         handler[1](event, working)
 
 
+def handles(event_type: str) -> bool:
+    """Whether events of the type touch any row."""
+    return event_type in HANDLERS
+
+
 class LogFold:
-    """The two functions as the object a store takes."""
+    """The three functions as the object a store takes."""
 
     def touches(self, event: StoredEvent) -> Sequence[Touched]:
         return touches(event)
 
     def apply(self, event: StoredEvent, working: Working) -> None:
         apply(event, working)
+
+    def handles(self, event_type: str) -> bool:
+        return handles(event_type)

@@ -240,7 +240,7 @@ def node_converged(event: StoredEvent, body: NodeConverged, rows: Working) -> No
         files_base=body.base,
         converged_at=event.recorded_at,
         generation=body.receipt.get("generation"),
-        receipt=plain(body.receipt),
+        receipt=body.receipt,
         failed=None,
         unproven=None,
         deferred=None,

@@ -122,6 +122,7 @@ def _store_error(error: BaseException, url: URL) -> StoreError:
     """The first line of the server's message, and the remedy for its class of error (SQLSTATE)."""
     state = getattr(error, "sqlstate", None) or ""
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
+    hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
     for prefix, remedy in _REMEDIES.items():
         if state.startswith(prefix):
             return StoreError(message, where=place(url), remedy=remedy)
@@ -131,7 +132,7 @@ def _store_error(error: BaseException, url: URL) -> StoreError:
             where=place(url),
             remedy="check that PostgreSQL runs there and that DATABASE_URL (or [database] url) names it",
         )
-    return StoreError(message, where=place(url))
+    return StoreError(message, where=place(url), remedy=hint or "")
 
 
 _REMEDIES = {

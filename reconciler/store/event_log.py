@@ -15,7 +15,9 @@ from reconciler.errors import StoreError
 from reconciler.events.chain import GENESIS, Content, Record
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
+from reconciler.projections.fold import FOLD_VERSION
 from reconciler.store.database import copy_rows, driver_of, store_errors, transaction
+from reconciler.store.fold_version import SETTING, check_version
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, write_changes
 from reconciler.store.records import (
@@ -54,9 +56,10 @@ class PostgresEventLog:
 
     @classmethod
     async def open(cls, engine: AsyncEngine, fold: Fold, *, tool_version: str) -> PostgresEventLog:
-        """Raises StoreError where the database cannot be reached or has no schema."""
+        """Raises StoreError where the database cannot be reached, has no schema, or is another version's."""
         async with transaction(engine) as connection:
             identity = (await connection.execute(sa.select(LOG.c.log_id, sa.text("session_user")))).one_or_none()
+            await check_version(connection)
         if identity is None:
             raise StoreError("the log has no identity", remedy="restore the database from a backup")
         return cls(engine, fold, tool_version, str(identity[0]), str(identity[1]))
@@ -90,7 +93,7 @@ class PostgresEventLog:
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         async with transaction(self._engine) as connection:
-            return [stored(_record(row)) for row in await connection.execute(select_matching(wanted))]
+            return [stored(record_of(row)) for row in await connection.execute(select_matching(wanted))]
 
     async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         with store_errors(self._engine.url):
@@ -131,15 +134,7 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits. A process that
     stands still while it holds the lock loses its connection, and with it the lock.
     """
-    await connection.execute(_LOCK, {"longest_pause": LONGEST_PAUSE})
-
-
-async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:
-    """Every row in order, without holding all of them."""
-    result = await connection.stream(_EVENTS_IN_ORDER, execution_options={"yield_per": PAGE})
-    async for page in result.partitions():
-        for row in page:
-            yield _record(row)
+    await connection.execute(_LOCK, {"longest_pause": LONGEST_PAUSE, "fold_version": str(FOLD_VERSION)})
 
 
 async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int, datetime | None] | None:
@@ -163,7 +158,14 @@ async def head_of(connection: AsyncConnection) -> Head:
 async def records_from(connection: AsyncConnection, position: int, limit: int) -> list[Record]:
     """The rows from `position` on, in order, at most `limit`."""
     found = await connection.execute(_EVENTS_FROM, {"position": position, "limit": limit})
-    return [_record(row) for row in found]
+    return [record_of(row) for row in found]
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """A row of EVENT_COLUMNS."""
+    position, version, group, recorded_at, previous, own = row[:_PLACE_WIDTH]
+    content = Content(*row[_PLACE_WIDTH:])
+    return Record(position, version, group, recorded_at.astimezone(UTC), previous, own, content)
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
@@ -171,11 +173,16 @@ _PLACE_WIDTH = len(Record._fields) - 1
 
 _LOCK = sa.select(
     sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("longest_pause", type_=sa.Text), True),
+    sa.func.set_config(SETTING, sa.bindparam("fold_version", type_=sa.Text), True),
     sa.func.pg_advisory_xact_lock(APPEND_LOCK),
 )
 _NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa.Text)))
-_EVENTS_IN_ORDER = sa.select(*_COLUMNS).order_by(EVENTS.c.position)
-_EVENTS_FROM = _EVENTS_IN_ORDER.where(EVENTS.c.position >= sa.bindparam("position")).limit(sa.bindparam("limit"))
+_EVENTS_FROM = (
+    sa.select(*_COLUMNS)
+    .where(EVENTS.c.position >= sa.bindparam("position"))
+    .order_by(EVENTS.c.position)
+    .limit(sa.bindparam("limit"))
+)
 _EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
 _HASHES = sa.select(EVENTS.c.position, EVENTS.c.hash).where(
     EVENTS.c.position == sa.any_(sa.bindparam("positions", type_=ARRAY(sa.BigInteger)))
@@ -215,18 +222,12 @@ _HEAD_AND_CLOCK = _select_head_and_clock()
 _ADVANCE_STREAMS = _upsert_heads()
 
 
-def _record(row: Sequence[Any]) -> Record:
-    position, version, group, recorded_at, previous, own = row[:_PLACE_WIDTH]
-    content = Content(*row[_PLACE_WIDTH:])
-    return Record(position, version, group, recorded_at.astimezone(UTC), previous, own, content)
-
-
 def _flat(record: Record) -> tuple[object, ...]:
     return (*record[:_PLACE_WIDTH], *record.content)
 
 
 async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
-    records = (_record(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
+    records = (record_of(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
     return {record.content.event_id: record for record in records}
 
 

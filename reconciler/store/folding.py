@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import Key, Row, Table, Touched, Working
+from reconciler.projections.tables import ColumnType, Key, Row, Table, Touched, Working
 
 Rows = Mapping[str, Mapping[Key, Row]]
 """Table name → key → the row that holds now."""
@@ -24,6 +24,10 @@ class Fold(Protocol):
 
     def apply(self, event: StoredEvent, working: Working, /) -> None: ...
 
+    def handles(self, event_type: str, /) -> bool:
+        """Whether events of the type touch anything; those of others need not be read for a replay."""
+        ...
+
 
 @dataclass(frozen=True)
 class Change:
@@ -36,7 +40,10 @@ class Change:
 
 
 class TouchedRows(Working):
-    """The rows that an append group touches. Reading or writing another one is a fault of the fold."""
+    """The rows that an append group touches. Reading or writing another one is a fault of the fold.
+
+    What is put in has at once the values that a database gives back: lists for tuples, UTC times for their text.
+    """
 
     def __init__(self, touched: Sequence[Touched], rows: Rows) -> None:
         super().__init__({})
@@ -49,6 +56,12 @@ class TouchedRows(Working):
 
     def put(self, table: Table, key: Key, **columns: Any) -> None:
         self._check(table, key)
+        for name, value in columns.items():
+            kind = table.columns.get(name)
+            if kind is None:
+                raise LookupError(f"the fold wrote the column {name} of {table.name}, which there is not")
+            if value is not None and kind in _CONVERTED:
+                columns[name] = _CONVERTED[kind](value)
         super().put(table, key, **columns)
 
     def drop(self, table: Table, key: Key) -> None:
@@ -58,6 +71,24 @@ class TouchedRows(Working):
     def _check(self, table: Table, key: Key) -> None:
         if key not in self.rows.get(table.name, {}):
             raise LookupError(f"the fold used the row {key} of {table.name}, which its `touches` does not name")
+
+
+def _json(value: Any) -> Any:
+    """A copy in JSON's own types. What an event brought is of them but for its tuples, which makes this quick."""
+    kind = type(value)
+    if kind is dict:
+        return {name: item if type(item) in _SCALARS else _json(item) for name, item in value.items()}
+    if kind is list or kind is tuple:
+        return [item if type(item) in _SCALARS else _json(item) for item in value]
+    return value if kind in _SCALARS else plain(value)
+
+
+def _moment(value: str | datetime) -> datetime:
+    return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+_SCALARS = frozenset({str, int, bool, type(None)})
+_CONVERTED: Mapping[ColumnType, Callable[[Any], Any]] = {"jsonb": _json, "timestamptz": _moment}
 
 
 def touched_by(fold: Fold, events: Sequence[StoredEvent]) -> list[Touched]:
@@ -74,30 +105,10 @@ def fold_group(fold: Fold, events: Sequence[StoredEvent], rows: Rows) -> list[Ch
         fold.apply(event, working)
     changes = []
     for table, key in touched:
-        old = rows.get(table.name, {}).get(key)
-        new = working.rows[table.name][key]
-        if new is not None and new is not old:
-            new = _as_stored(table, new, old or {})
-        if new != old:
+        old, new = rows.get(table.name, {}).get(key), working.rows[table.name][key]
+        if new is not old and new != old:
             changes.append(Change(table, key, old, new))
     return changes
-
-
-def _as_stored(table: Table, row: Row, old: Row) -> Row:
-    """The row with the values that a database gives back: lists for tuples, UTC times for their text."""
-    if row.keys() != table.columns.keys() | set(table.key):
-        raise LookupError(f"the fold wrote a row of {table.name} with other columns: {sorted(row)}")
-    result = dict(row)
-    for name, kind in table.columns.items():
-        value = row[name]
-        if value is None or value is old.get(name):
-            continue
-        if kind == "jsonb":
-            result[name] = plain(value, name)
-        elif kind == "timestamptz":
-            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-            result[name] = moment.astimezone(UTC)
-    return result
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 
@@ -12,18 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import UsageError
 from reconciler.events.chain import Record
-from reconciler.events.envelope import StoredEvent
 from reconciler.ports import Seen, Snapshot
 from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
 from reconciler.store.database import one_view, transaction
-from reconciler.store.event_log import all_records, end_of_group, head_of, records_from, take_append_lock
-from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group, touched_by
-from reconciler.store.read_rows import current_rows, delete_all, rows_as_of, rows_now, write_past_rows, write_rows
+from reconciler.store.event_log import end_of_group, head_of, records_from
+from reconciler.store.fold_version import rebuilds
+from reconciler.store.folding import Fold, touched_by
+from reconciler.store.read_rows import current_rows, rows_as_of, rows_now
+from reconciler.store.rebuild import rebuilding
 from reconciler.store.records import stored
 from reconciler.store.tables import EVENTS, LAST_SEEN, READ_TABLES, STREAMS
-
-_BATCH = 5000
-"""Ended rows that a rebuild holds before it writes them."""
 
 _CATCH_UP = 1000
 """Events from which on a whole snapshot is read instead of what they touched."""
@@ -31,10 +29,12 @@ _CATCH_UP = 1000
 
 @dataclass(frozen=True)
 class _Kept:
-    """A whole snapshot, and the hash of the event at its position: the same there means the same log up to there."""
+    """A whole snapshot, and what tells that it still is what stands there: the hash of the event at its position (the
+    same there means the same log up to there), and how often the read tables were rebuilt."""
 
     snapshot: Snapshot
     hash: bytes
+    rebuilds: int
 
 
 class PostgresReadModel:
@@ -65,12 +65,14 @@ class PostgresReadModel:
         """The snapshot kept, brought up to date; or a new one where the log went on too far, or is another one."""
         kept = self._kept.get(fleet)
         records = await records_from(connection, kept.snapshot.position, _CATCH_UP) if kept else []
-        if kept and records and records[0].hash == kept.hash and len(records) < _CATCH_UP:
+        rebuilt = await rebuilds(connection)
+        as_it_was = kept and records and records[0].hash == kept.hash and rebuilt == kept.rebuilds
+        if kept and as_it_was and len(records) < _CATCH_UP:
             snapshot, last = await self._caught_up(connection, kept.snapshot, records[1:]), records[-1].hash
         else:
             position, last, moment = await head_of(connection)
             snapshot = Snapshot(fleet, position, moment, *await _all_now(connection, TABLES, fleet))
-        self._kept[fleet] = _Kept(snapshot, last)
+        self._kept[fleet] = _Kept(snapshot, last, rebuilt)
         return snapshot
 
     async def _caught_up(self, connection: AsyncConnection, old: Snapshot, records: Sequence[Record]) -> Snapshot:
@@ -94,30 +96,9 @@ class PostgresReadModel:
             return sorted(await connection.scalars(sa.select(table.c.fleet).where(table.c.valid_to.is_(None))))
 
     async def rebuild(self) -> int:
-        """In one transaction: readers see the old rows until the new ones are complete; appends wait."""
-        self._kept.clear()
-        rows = TemporalRows()
-        ended: list[PastRow] = []
-        folded = 0
-        async with transaction(self._engine) as connection:
-            await take_append_lock(connection)
-            await delete_all(connection, TABLES)
-            async for group in _groups(connection):
-                ended += rows.apply(fold_group(self._fold, group, rows.now), group[-1].position)
-                folded += len(group)
-                if len(ended) >= _BATCH:
-                    await write_past_rows(connection, ended)
-                    ended.clear()
-            await write_past_rows(connection, ended)
-            await write_rows(
-                connection,
-                [
-                    (table, row, rows.since[table.name, key], None)
-                    for table in TABLES
-                    for key, row in rows.now.get(table.name, {}).items()
-                ],
-            )
-        return folded
+        async with rebuilding(self._engine, self._fold) as rebuild:
+            await rebuild.switch()
+            return rebuild.events
 
     async def seen(self, fleet: str) -> Mapping[str, Seen]:
         query = sa.select(LAST_SEEN.c.node, LAST_SEEN.c.seen_at, LAST_SEEN.c.runtime).where(LAST_SEEN.c.fleet == fleet)
@@ -140,18 +121,6 @@ class PostgresReadModel:
                     set_={"seen_at": record.excluded.seen_at, "runtime": record.excluded.runtime},
                 )
             )
-
-
-async def _groups(connection: AsyncConnection) -> AsyncIterator[list[StoredEvent]]:
-    """Every append group, oldest first."""
-    group: list[StoredEvent] = []
-    async for record in all_records(connection):
-        if group and record.append_group != group[0].group:
-            yield group
-            group = []
-        group.append(stored(record))
-    if group:
-        yield group
 
 
 async def _all_now(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -58,30 +60,22 @@ async def write_changes(connection: AsyncConnection, changes: Sequence[Change], 
     await write_rows(connection, [(table, row, position, None) for table, row in begun])
 
 
-async def write_past_rows(connection: AsyncConnection, rows: Sequence[PastRow]) -> None:
+async def write_past_rows(connection: AsyncConnection, rows: Sequence[PastRow], prefix: str = "") -> None:
     """Rows of a replay that have ended."""
-    await write_rows(connection, [(past.table, past.row, past.valid_from, past.valid_to) for past in rows])
+    await write_rows(connection, [(past.table, past.row, past.valid_from, past.valid_to) for past in rows], prefix)
 
 
-async def write_rows(connection: AsyncConnection, rows: Sequence[tuple[Table, Row, int, int | None]]) -> None:
-    """Rows with their validity: one COPY per table."""
+async def write_rows(
+    connection: AsyncConnection, rows: Sequence[tuple[Table, Row, int, int | None]], prefix: str = ""
+) -> None:
+    """Rows with their validity, into the read tables or those whose names begin with `prefix`: one COPY per table."""
     ordered = sorted(rows, key=lambda item: item[0].name)
     for _, group in groupby(ordered, key=lambda item: item[0].name):
         of_table = list(group)
         table = of_table[0][0]
-        names = (*table.key, *table.columns)
-        kinds = [table.columns.get(name, "text") for name in names]
-        lines = (
-            (*(_as_sent(kind, row[name]) for kind, name in zip(kinds, names, strict=True)), valid_from, valid_to)
-            for _, row, valid_from, valid_to in of_table
-        )
-        await copy_rows(connection, table.name, (*names, "valid_from", "valid_to"), lines)
-
-
-async def delete_all(connection: AsyncConnection, tables: Iterable[Table]) -> None:
-    """Empty the read tables, for a rebuild."""
-    for table in tables:
-        await connection.execute(sa.delete(READ_TABLES[table.name]))
+        names, sent = (*table.key, *table.columns), _sender(table.name)
+        lines = ([*sent(row), valid_from, valid_to] for _, row, valid_from, valid_to in of_table)
+        await copy_rows(connection, prefix + table.name, (*names, "valid_from", "valid_to"), lines)
 
 
 def _select(table: Table) -> sa.Select[Any]:
@@ -123,5 +117,19 @@ def _by_table(touched: Iterable[Touched]) -> list[tuple[Table, list[Key]]]:
     return list(tables.values())
 
 
-def _as_sent(kind: str, value: Any) -> Any:
-    return Jsonb(value) if kind == "jsonb" and value is not None else value
+@cache
+def _sender(name: str) -> Callable[[Row], list[Any]]:
+    """From a row of a read table to what is sent of it: its key and columns in order."""
+    table = next(table for table in TABLES if table.name == name)
+    names = (*table.key, *table.columns)
+    values = itemgetter(*names)
+    json = [index for index, column in enumerate(names) if table.columns.get(column) == "jsonb"]
+
+    def sent(row: Row) -> list[Any]:
+        line = list(values(row))
+        for index in json:
+            if line[index] is not None:
+                line[index] = Jsonb(line[index])
+        return line
+
+    return sent

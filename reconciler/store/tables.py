@@ -61,6 +61,13 @@ BLOBS = sa.Table(
     sa.Column("content", BYTEA),
     sa.Column("redacted_at", sa.BigInteger),
 )
+PROJECTIONS = sa.Table(
+    "projections",
+    METADATA,
+    sa.Column("fold_version", sa.Integer),
+    sa.Column("rebuilds", sa.BigInteger),
+    sa.Column("rebuilt_at", sa.DateTime(timezone=True)),
+)
 LEASES = sa.Table(
     "leases",
     METADATA,

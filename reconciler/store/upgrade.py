@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 
 from reconciler.data import data_path
+from reconciler.projections.fold import FOLD_VERSION
 from reconciler.store.database import blocking_engine_for, blocking_transaction, store_errors
 
 OLDEST_SERVER = 15
@@ -27,14 +28,26 @@ _TRIGGERS = {
     **{f"{table}_append_only": table for table in ("events", "blobs", "log")},
     "blobs_redaction_only": "blobs",
     "events_redact_blob": "events",
+    "events_fold": "events",
 }
 """What keeps the log as it is → its table."""
+
+REBUILD = f"read tables of fold version {FOLD_VERSION}"
+"""The name of the rebuild among the migrations."""
+
+_STAMP_EMPTY = sa.text(
+    "UPDATE projections SET fold_version = :version WHERE fold_version < :version AND NOT EXISTS (SELECT FROM events)"
+)
+"""Where nothing was folded yet, there is nothing to rebuild."""
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
 _GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
 
 
 def upgrade(url: str) -> None:
-    """Run the pending migrations, then create roles and grants as far as the login may. Raises StoreError."""
+    """Run the pending migrations, then create roles and grants as far as the login may. Raises StoreError.
+
+    Read tables with rows of an older fold are left to a rebuild.
+    """
     engine = blocking_engine_for(url)
     try:
         with store_errors(engine.url), engine.connect() as connection:
@@ -47,16 +60,18 @@ def upgrade(url: str) -> None:
                 _run_if_permitted(connection, statement)
             for statement in _missing_grants(connection):
                 _run_if_permitted(connection, statement)
+            connection.execute(_STAMP_EMPTY, {"version": FOLD_VERSION})
     finally:
         engine.dispose()
 
 
 def pending(url: str) -> list[str]:
-    """The names of the migrations that `upgrade` would run, in order. Raises StoreError."""
+    """The names of the migrations that `upgrade` would run, in order; after them, the rebuild of read tables that an
+    older fold wrote. Raises StoreError."""
     engine = blocking_engine_for(url)
     try:
         with blocking_transaction(engine) as connection:
-            return _pending(connection)
+            return _pending(connection) or [REBUILD] * (_folded_by(connection) < FOLD_VERSION)
     finally:
         engine.dispose()
 
@@ -84,7 +99,8 @@ def check(url: str) -> list[str]:
             grants = [
                 f"a privilege is missing; the owner runs: {statement}" for statement in _missing_grants(connection)
             ]
-            return [*problems, *_trigger_problems(connection), *roles, *grants, *_login_problems(connection)]
+            folds = _fold_problems(connection)
+            return [*problems, *folds, *_trigger_problems(connection), *roles, *grants, *_login_problems(connection)]
     finally:
         engine.dispose()
 
@@ -115,6 +131,20 @@ def _server_problems(connection: sa.Connection) -> list[str]:
     if encoding != "UTF8":
         problems.append(f"the database has the encoding {encoding}: create it with ENCODING 'UTF8'")
     return problems
+
+
+def _fold_problems(connection: sa.Connection) -> list[str]:
+    """Whether the read tables are this version's."""
+    found = _folded_by(connection)
+    if found == FOLD_VERSION:
+        return []
+    remedy = "run `reconciler db upgrade`" if found < FOLD_VERSION else "use the version that upgraded the database"
+    return [f"the read tables are of fold version {found}, this version of reconciler has {FOLD_VERSION}: {remedy}"]
+
+
+def _folded_by(connection: sa.Connection) -> int:
+    """The version of the fold that wrote the read tables."""
+    return cast("int", connection.scalar(sa.text("SELECT fold_version FROM projections")))
 
 
 def _trigger_problems(connection: sa.Connection) -> list[str]:

@@ -6,19 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg import sql
-from psycopg.types.string import TextLoader
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.events.chain import RawRecord, TailVerifier, Verifier
 from reconciler.ports import Verification
 from reconciler.store.blob_check import BlobCheck
 from reconciler.store.blobs import all_blobs, contents_of
-from reconciler.store.database import driver_of, one_view
-from reconciler.store.tables import EVENT_COLUMNS, EVENTS, STREAMS
+from reconciler.store.database import one_view
+from reconciler.store.scan import pages_after
+from reconciler.store.tables import STREAMS
 
-_PAGE = 1000
-"""Rows held at once."""
 _BLOBS = 50
 """Contents held at once."""
 
@@ -57,21 +54,9 @@ async def verify_tail(engine: AsyncEngine, position: int, trusted: str) -> Verif
 
 
 async def raw_pages(connection: AsyncConnection, after: int = 0) -> AsyncIterator[list[RawRecord]]:
-    """Every row after a position in order, as the server writes it: values that nobody needs as objects stay text."""
-    await connection.execute(_TEXT_FORM)
-    driver = await driver_of(connection)
-    async with driver.cursor("raw_pages") as cursor:
-        for kind in ("uuid", "timestamptz"):
-            cursor.adapters.register_loader(kind, TextLoader)
-        await cursor.execute(_ROWS, {"after": after})
-        while rows := await cursor.fetchmany(_PAGE):
-            yield [_raw(row) for row in rows]
-
-
-_TEXT_FORM = sa.select(sa.func.set_config("TimeZone", "UTC", True), sa.func.set_config("DateStyle", "ISO", True))
-_ROWS = sql.SQL("SELECT {} FROM {} WHERE position > %(after)s ORDER BY position").format(
-    sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS)), sql.Identifier(EVENTS.name)
-)
+    """Every row after a position in order, as text."""
+    async for page in pages_after(connection, after, as_text=True):
+        yield [_raw(row) for row in page]
 
 
 def _raw(row: Sequence[Any]) -> RawRecord:

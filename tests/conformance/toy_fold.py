@@ -47,3 +47,7 @@ def apply(event: StoredEvent, working: Working) -> None:
             working.put(FLEETS, key, unreachable=None, unreachable_since=None)
         case _:
             pass
+
+
+def handles(event_type: str) -> bool:
+    return True

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from reconciler.events.chain import GENESIS, Content, Record, body_digest
 from reconciler.events.checkpoint import Checkpoint, SignerKey, origin_of
 from reconciler.store.database import copy_rows, transaction
-from reconciler.store.event_log import PostgresEventLog, all_records
+from reconciler.store.event_log import PostgresEventLog, records_from
 from reconciler.store.read_model import PostgresReadModel
 from reconciler.store.records import Draft, Head, chained
 from reconciler.store.tables import EVENT_COLUMNS
@@ -58,7 +58,7 @@ def as_superuser(server: Server, database: str, statements: str) -> None:
 async def rewrite(engine: AsyncEngine, server: Server, database: str, position: int) -> None:
     """Change what one event says, and compute every hash from there on anew, as whoever may write everything can."""
     async with transaction(engine) as connection:
-        records = [record async for record in all_records(connection)]
+        records = await records_from(connection, 1, 1000)
     as_superuser(server, database, "DELETE FROM events")
     made = list(rechained(records, position))
     async with transaction(engine) as connection:

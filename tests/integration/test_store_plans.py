@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.ports import EventFilter
+from reconciler.projections.fold import FOLD_VERSION
 from reconciler.projections.tables import NODE_STATES
 from reconciler.store import event_log, read_rows
 from reconciler.store.database import transaction
+from reconciler.store.fold_version import SETTING
 
 HISTORY = """
 INSERT INTO node_states (fleet, node, generation, valid_from, valid_to)
@@ -32,6 +34,7 @@ FROM generate_series(1, 20000) p
 @pytest.fixture
 async def connection(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     async with transaction(engine) as connection:
+        await connection.exec_driver_sql(f"SET LOCAL {SETTING} = {FOLD_VERSION}")
         await connection.exec_driver_sql(HISTORY)
         await connection.exec_driver_sql(EVENTS)
         for table in ("node_states", "events"):

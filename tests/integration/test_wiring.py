@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,16 +10,6 @@ from reconciler.errors import StoreError, UsageError
 from reconciler.settings import FleetSettings, Settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.wiring import check_database, login, open_application, upgrade_database
-from tests.conftest import Server
-
-
-@pytest.fixture
-def empty_database(postgres: Server) -> Iterator[str]:
-    """The URL of a database without our schema."""
-    name = f"reconciler_empty_{uuid.uuid4().hex[:12]}"
-    postgres.administer("CREATE DATABASE {}", name)
-    yield postgres.url_of(name)
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
 
 
 def settings(directory: Path, url: str) -> Settings:

@@ -31,15 +31,6 @@ REVISIONS = ["2026_11_23", "2026_11_26"]
 
 
 @pytest.fixture
-def empty_database(postgres: Server) -> Iterator[str]:
-    """The URL of a database without any schema."""
-    name = f"reconciler_empty_{uuid.uuid4().hex[:12]}"
-    postgres.administer("CREATE DATABASE {}", name)
-    yield postgres.url_of(name)
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
-
-
-@pytest.fixture
 def migrated(database_url: str) -> Iterator[sa.Connection]:
     engine = blocking_engine_for(database_url)
     with engine.connect() as connection:

@@ -5,3 +5,4 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node_states, renders, guards, holds, rol
 GRANT SELECT, INSERT, UPDATE, DELETE ON leases, last_seen TO reconciler_approver;
 GRANT SELECT ON log, alembic_version, history, node_state, holds_now TO reconciler_approver;
 GRANT SELECT, INSERT, UPDATE, DELETE ON restores TO reconciler_approver;
+GRANT SELECT, UPDATE ON projections TO reconciler_approver;
