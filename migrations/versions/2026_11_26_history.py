@@ -8,16 +8,50 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_FILES: tuple[str, ...] = ()
+_FILES: tuple[str, ...] = (
+    "tables/identities",
+    "views/event_authority",
+    "functions/owns_log",
+    "functions/holds_role",
+    "functions/author_names",
+    "functions/commits_to_approve",
+    "functions/refuse_broken_chain",
+    "functions/refuse_unauthorised",
+    "functions/refuse_self_approval",
+    "functions/advance_streams",
+    "triggers/events_chain",
+    "triggers/events_authority",
+    "triggers/events_approval",
+    "triggers/events_streams",
+)
 
 
 def upgrade() -> None:
     """Create or replace every object, one file each."""
     for name in _FILES:
         op.execute(_SQL.joinpath(f"{name}.sql").read_text())
+    _pin_functions()
+    _leave_streams_to_the_trigger()
+
+
+def _pin_functions() -> None:
+    """Functions find our tables, whatever the caller's search_path says and whatever temporary tables it has."""
+    schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    for name in _FILES:
+        folder, _, function = name.rpartition("/")
+        if folder == "functions":
+            op.execute(f"ALTER FUNCTION {function} SET search_path = pg_catalog, {schema}, pg_temp")
+
+
+def _leave_streams_to_the_trigger() -> None:
+    """Nobody but `advance_streams` moves the heads any more."""
+    roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^reconciler_(service|operator|approver)$'"
+    for role in op.get_bind().scalars(sa.text(roles)):
+        op.execute(f"REVOKE INSERT, UPDATE ON streams FROM {role}")

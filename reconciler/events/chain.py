@@ -6,10 +6,10 @@ docs/reference/event-log.md states the exact form, so that anybody can check the
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from json.encoder import encode_basestring
 from typing import NamedTuple
 
 GENESIS = bytes(32)
@@ -18,7 +18,8 @@ GENESIS = bytes(32)
 FORM = "reconciler event 1"
 """First item of every digest's input: hashes of another form can never be taken for these."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_quoted = encode_basestring
+"""A string as canonical JSON."""
 
 
 class Content(NamedTuple):
@@ -54,17 +55,22 @@ class Record(NamedTuple):
 
 def body_digest(content: Content) -> bytes:
     """SHA-256 over the canonical JSON array of FORM and every field of the content, in the order of `Content`."""
-    event_id, *middle, correlation_id, causation_id, node, pool, resource, commit_sha = content
-    cause = None if causation_id is None else str(causation_id)
-    return _sha256([FORM, str(event_id), *middle, str(correlation_id), cause, node, pool, resource, commit_sha])
+    event_id, fleet, stream, kind, schema_version, data, actor, tool_version, correlation_id, cause, *names = content
+    # Composed by hand: an encoder of the whole array takes three times as long, for every event that is appended.
+    texts = [_quoted(text) for text in (fleet, stream, kind)]
+    more = [_quoted(text) for text in (data, actor, tool_version)]
+    columns = ["null" if name is None else _quoted(name) for name in names]
+    caused_by = "null" if cause is None else f'"{cause}"'
+    items = (f'"{FORM}"', f'"{event_id}"', *texts, str(schema_version), *more, f'"{correlation_id}"', caused_by, *columns)
+    return _sha256(f"[{','.join(items)}]")
 
 
 def event_hash(
     previous_hash: bytes, position: int, version: int, append_group: int, recorded_at: datetime, digest: bytes
 ) -> bytes:
     """SHA-256 over the canonical JSON array of FORM, the previous hash, the place in the log and the body digest."""
-    place = [position, version, append_group, timestamp(recorded_at)]
-    return _sha256([FORM, previous_hash.hex(), *place, digest.hex()])
+    place = f'{position},{version},{append_group},"{timestamp(recorded_at)}"'
+    return _sha256(f'["{FORM}","{previous_hash.hex()}",{place},"{digest.hex()}"]')
 
 
 def timestamp(moment: datetime) -> str:
@@ -72,8 +78,8 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def _sha256(items: list[object]) -> bytes:
-    return hashlib.sha256(_ENCODER.encode(items).encode()).digest()
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 class Verifier:

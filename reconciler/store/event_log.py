@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import StoreError
@@ -17,12 +18,13 @@ from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
 from reconciler.store.blob_check import BlobCheck
 from reconciler.store.blobs import all_blobs
-from reconciler.store.database import copy_rows, driver_of, one_view, store_errors, transaction
+from reconciler.store.database import copying, driver_of, one_view, store_errors, transaction
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, write_changes
 from reconciler.store.records import (
     Head,
     already_appended,
+    stored_group,
     chained,
     check_expectations,
     check_unused,
@@ -77,9 +79,10 @@ class PostgresEventLog:
                 return []
             head, now = await _head_and_clock(connection)
             records = chained(drafts, head, versions, now)
-            group = [stored(record) for record in records]
-            await copy_rows(connection, EVENTS.name, EVENT_COLUMNS, (_flat(record) for record in records))
-            await _advance_streams(connection, records)
+            async with copying(connection, EVENTS.name, EVENT_COLUMNS, _COLUMN_TYPES) as copy:
+                for record in records:
+                    await copy.write_row(_flat(record))
+                group = stored_group(records, drafts)  # meanwhile the server takes the rows in
             await self._fold_in(connection, group)
             await connection.execute(_NOTIFY, {"position": str(records[-1].position)})
         return group
@@ -169,6 +172,7 @@ async def records_from(connection: AsyncConnection, position: int, limit: int) -
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
+_COLUMN_TYPES = tuple(column.type.compile(postgresql.dialect()).lower() for column in _COLUMNS)
 _PLACE_WIDTH = len(Record._fields) - 1
 
 _LOCK = sa.select(
@@ -199,20 +203,7 @@ def _select_head_and_clock() -> sa.Select[Any]:
     return sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
 
 
-def _upsert_heads() -> sa.Insert:
-    """All streams of a batch at once, one array per column."""
-    names = ("stream", "fleet", "version", "last_position")
-    arrays = [sa.bindparam(name, type_=ARRAY(STREAMS.c[name].type)) for name in names]
-    heads = sa.func.unnest(*arrays).table_valued(*names).render_derived()
-    upsert = insert(STREAMS).from_select(names, sa.select(heads))
-    return upsert.on_conflict_do_update(
-        index_elements=[STREAMS.c.stream],
-        set_={"version": upsert.excluded.version, "last_position": upsert.excluded.last_position},
-    )
-
-
 _HEAD_AND_CLOCK = _select_head_and_clock()
-_ADVANCE_STREAMS = _upsert_heads()
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -244,19 +235,6 @@ async def _head_and_clock(connection: AsyncConnection) -> tuple[Head, datetime]:
     if position is None:
         return Head(0, GENESIS, None), now.astimezone(UTC)
     return Head(position, own, recorded_at.astimezone(UTC)), now.astimezone(UTC)
-
-
-async def _advance_streams(connection: AsyncConnection, records: Sequence[Record]) -> None:
-    """The last record of each stream is its new head."""
-    last = {record.content.stream: record for record in records}
-    heads = last.values()
-    columns = {
-        "stream": list(last),
-        "fleet": [record.content.fleet for record in heads],
-        "version": [record.version for record in heads],
-        "last_position": [record.position for record in heads],
-    }
-    await connection.execute(_ADVANCE_STREAMS, columns)
 
 
 def select_matching(wanted: EventFilter) -> sa.Select[Any]:

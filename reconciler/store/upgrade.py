@@ -23,7 +23,16 @@ OLDEST_SERVER = 15
 MIGRATION_LOCK = 0x7265636D6967
 """Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
 
-_APPEND_ONLY = ("events", "blobs", "log")
+_TRIGGERS = {
+    "events_append_only": "events",
+    "events_approval": "events",
+    "events_authority": "events",
+    "events_chain": "events",
+    "events_streams": "events",
+    "blobs_append_only": "blobs",
+    "log_append_only": "log",
+}
+"""Trigger → its table."""
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
 _GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
 
@@ -113,14 +122,14 @@ def _server_problems(connection: sa.Connection) -> list[str]:
 
 
 def _trigger_problems(connection: sa.Connection) -> list[str]:
-    """The tables whose append-only trigger somebody dropped or disabled."""
+    """The triggers that guard the log and that somebody dropped or disabled."""
     enabled = sa.text("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')")
     present = set(connection.scalars(enabled))
     return [
-        f"the trigger {table}_append_only is missing or disabled; find out why, then the owner runs: "
-        f"ALTER TABLE {table} ENABLE TRIGGER {table}_append_only;"
-        for table in _APPEND_ONLY
-        if f"{table}_append_only" not in present
+        f"the trigger {trigger} is missing or disabled; find out why, then the owner runs: "
+        f"ALTER TABLE {table} ENABLE TRIGGER {trigger};"
+        for trigger, table in _TRIGGERS.items()
+        if trigger not in present
     ]
 
 
