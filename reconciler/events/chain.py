@@ -61,7 +61,16 @@ def body_digest(content: Content) -> bytes:
     more = [_quoted(text) for text in (data, actor, tool_version)]
     columns = ["null" if name is None else _quoted(name) for name in names]
     caused_by = "null" if cause is None else f'"{cause}"'
-    items = (f'"{FORM}"', f'"{event_id}"', *texts, str(schema_version), *more, f'"{correlation_id}"', caused_by, *columns)
+    items = (
+        f'"{FORM}"',
+        f'"{event_id}"',
+        *texts,
+        str(schema_version),
+        *more,
+        f'"{correlation_id}"',
+        caused_by,
+        *columns,
+    )
     return _sha256(f"[{','.join(items)}]")
 
 

@@ -108,13 +108,20 @@ def _plain(value: Any) -> Any:
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    try:
+        keys = sorted(value)
+    except TypeError:  # keys of several types: the one that is no text is refused below
+        keys = list(value)
     result = {}
-    for key in value:
+    for key in keys:
         if not isinstance(key, str) or not key.isascii() or "\0" in key:
             raise _NotRecordable(f"the key {key!r} is not ASCII text without U+0000")
-    for key in sorted(value):
+        item = value[key]
+        if type(item) is str and item.isascii() and "\0" not in item:  # as in _plain, less a call
+            result[key] = item
+            continue
         try:
-            result[str.__str__(key)] = _plain(value[key])
+            result[key] = _plain(item)
         except _NotRecordable as refusal:
             refusal.path.append(key)
             raise

@@ -18,12 +18,12 @@ from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
 from reconciler.store.records import (
     Head,
     already_appended,
-    stored_group,
     chained,
     check_blobs,
     check_expectations,
     check_unused,
     draft,
+    stored_group,
 )
 
 

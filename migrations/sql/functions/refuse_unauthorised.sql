@@ -3,8 +3,11 @@ DECLARE
     forged record;
     unauthorised record;
 BEGIN
+    WITH actors AS MATERIALIZED (
+        SELECT min(position) AS position, actor FROM appended GROUP BY actor
+    )
     SELECT position, actor INTO forged
-    FROM (SELECT min(position) AS position, actor, actor::jsonb AS claim FROM appended GROUP BY actor) AS actors
+    FROM actors, LATERAL (SELECT actor::jsonb AS claim) AS claims
     WHERE claim ->> 'session' IS DISTINCT FROM session_user
         OR (claim ->> 'kind' IN ('login', 'service')) IS NOT TRUE
         OR (claim ->> 'kind' = 'service' AND NOT holds_role('reconciler_service'))
