@@ -32,7 +32,7 @@ BEGIN
             SELECT lower(known)
             FROM unnest(ARRAY[
                 session_user::text, split_part(session_user, '@', 1),
-                split_part(approval.actor ->> 'subject', '@', 1), approval.actor ->> 'claimed'
+                regexp_replace(split_part(approval.actor ->> 'subject', '@', 1), '^.*:', ''), approval.actor ->> 'claimed'
             ]) AS mine
             CROSS JOIN LATERAL (
                 SELECT mine UNION SELECT identity FROM identities WHERE login = mine
