@@ -1,4 +1,4 @@
-"""What bench_store asks of the `eventsourcing` library, in its own environment: one batch appended for each line read.
+"""What bench_append asks of the `eventsourcing` library, in its own environment: one batch appended for each line read.
 
 `python eventsourcing_appends.py HOST PORT DATABASE USER PASSWORD functions|statements`; each line is a version and a
 JSON array of [name of the stream, data]; the answer is two numbers: seconds to encode the events with the library's own
@@ -19,8 +19,10 @@ from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastor
 
 def main() -> None:
     host, port, database, user, password, form = sys.argv[1:]
-    store = PostgresDatastore(database, host, port, user, password, enable_db_functions=form == "functions")
-    recorder = PostgresApplicationRecorder(store, events_table_name=f"eventsourcing_{form}")
+    functions = form == "functions"
+    # A schema each: the library's function has one name, whatever its table is called.
+    store = PostgresDatastore(database, host, port, user, password, schema=form, enable_db_functions=functions)
+    recorder = PostgresApplicationRecorder(store, events_table_name="stored_events")
     recorder.create_table()
     mapper = Mapper(JSONTranscoder())
     for line in sys.stdin:

@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ def event_hash(
     return _sha256(f'["{FORM}","{previous_hash.hex()}",{place},"{digest.hex()}"]')
 
 
+@lru_cache(maxsize=16)  # all events of an append group have one
 def timestamp(moment: datetime) -> str:
     """UTC with six digits of a second, as hashed: `2026-01-31T09:00:00.000000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"

@@ -139,7 +139,8 @@ def _login_problems(connection: sa.Connection) -> list[str]:
     if connection.scalar(may_append):
         return []
     login = connection.scalar(sa.text("SELECT quote_ident(current_user)"))
-    return [f"this login cannot append; a superuser runs: GRANT reconciler_service TO {login};"]
+    grant = f"GRANT reconciler_operator TO {login}; (reconciler_service, if it is the login of the service)"
+    return [f"this login cannot append; a superuser runs: {grant}"]
 
 
 def _missing_roles(connection: sa.Connection) -> list[str]:

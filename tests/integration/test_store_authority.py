@@ -29,40 +29,15 @@ from reconciler.store.database import copy_rows, engine_for, parsed, transaction
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.records import Draft, Head, chained, draft
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, IDENTITIES
+from reconciler.store.upgrade import check
 from tests.conformance import toy_fold
-from tests.conftest import Server
+from tests.conftest import ROLES, Server
 from tests.integration.test_store_append_only import libpq
 from tests.unit.bodies import bodies
 
 FLEET = "default"
 FOLDER = Path(__file__).parents[1] / "cases" / "approval"
-ROLES = {"olga": ["operator"], "carol": ["approver"], "paula": ["operator", "approver"], "robot": ["service"]}
-"""Login → what it is granted."""
 REMEDY = "whoever administers the database decides: GRANT reconciler_{} TO {};"
-
-
-@pytest.fixture(scope="module")
-def logins(postgres: Server) -> Iterator[None]:
-    """Logins of people and of a service, as an administrator makes them."""
-    if not postgres.superuser_url:
-        pytest.skip("needs a superuser: DATABASE_URL names a server that is not ours")
-    with psycopg.connect(libpq(postgres.superuser_url), autocommit=True) as connection:
-        for login, roles in ROLES.items():
-            granted = sql.SQL(", ").join(sql.Identifier(f"reconciler_{role}") for role in roles)
-            connection.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE {}").format(sql.Identifier(login), granted))
-        _let_in(connection)
-        yield
-        for login in ROLES:
-            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
-
-
-def _let_in(connection: psycopg.Connection) -> None:
-    """They come in as this process does: by who it is for the operating system."""
-    [name] = connection.execute("SHOW ident_file").fetchone() or [""]
-    file = Path(name)
-    users = file.read_text()
-    file.write_text(users + "".join(f"{users.rpartition(' ')[0].splitlines()[-1]} {login}\n" for login in ROLES))
-    connection.execute("SELECT pg_reload_conf()")
 
 
 Open = Callable[[str], AbstractAsyncContextManager[PostgresEventLog]]
@@ -365,3 +340,13 @@ async def test_an_author_does_not_approve(session: Open, engine: AsyncEngine, na
         with pytest.raises(AppendRefused, match=f"{case['refused']} is an author of what is approved") as caught:
             await log.append([word], {})
         assert caught.value.remedy == "another person with the approver role approves it"
+
+
+def test_check_tells_of_every_trigger_that_is_off(database_url: str) -> None:
+    triggers = ("events_approval", "events_authority", "events_chain", "events_streams")
+    with psycopg.connect(libpq(database_url)) as connection:
+        for trigger in triggers:
+            connection.execute(sql.SQL("ALTER TABLE events DISABLE TRIGGER {}").format(sql.Identifier(trigger)))
+    problems = check(database_url)
+    assert [problem.split()[2] for problem in problems] == list(triggers)
+    assert all("ALTER TABLE events ENABLE TRIGGER" in problem for problem in problems)
