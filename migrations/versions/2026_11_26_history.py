@@ -15,17 +15,21 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
+_GUARDS = (
+    "owns_log",
+    "holds_role",
+    "author_names",
+    "commits_to_approve",
+    "refuse_broken_chain",
+    "refuse_unauthorised",
+    "refuse_self_approval",
+    "advance_streams",
+)
+"""Functions that judge appends."""
 _FILES: tuple[str, ...] = (
     "tables/identities",
     "views/event_authority",
-    "functions/owns_log",
-    "functions/holds_role",
-    "functions/author_names",
-    "functions/commits_to_approve",
-    "functions/refuse_broken_chain",
-    "functions/refuse_unauthorised",
-    "functions/refuse_self_approval",
-    "functions/advance_streams",
+    *(f"functions/{name}" for name in _GUARDS),
     "triggers/events_chain",
     "triggers/events_authority",
     "triggers/events_approval",
@@ -37,17 +41,15 @@ def upgrade() -> None:
     """Create or replace every object, one file each."""
     for name in _FILES:
         op.execute(_SQL.joinpath(f"{name}.sql").read_text())
-    _pin_functions()
+    _pin_guards()
     _leave_streams_to_the_trigger()
 
 
-def _pin_functions() -> None:
-    """Functions find our tables, whatever the caller's search_path says and whatever temporary tables it has."""
+def _pin_guards() -> None:
+    """The guards find our tables, whatever the caller's search_path says and whatever temporary tables it has."""
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
-    for name in _FILES:
-        folder, _, function = name.rpartition("/")
-        if folder == "functions":
-            op.execute(f"ALTER FUNCTION {function} SET search_path = pg_catalog, {schema}, pg_temp")
+    for name in _GUARDS:
+        op.execute(f"ALTER FUNCTION {name} SET search_path = pg_catalog, {schema}, pg_temp")
 
 
 def _leave_streams_to_the_trigger() -> None:

@@ -41,7 +41,9 @@ BEGIN
         LIMIT 1;
         IF FOUND THEN
             RAISE EXCEPTION 'who wrote a change does not approve it: % is an author of what is approved', own
-                USING ERRCODE = 'insufficient_privilege', HINT = 'another person with the approver role approves it';
+                USING ERRCODE = 'insufficient_privilege',
+                      HINT = 'another person with the approver role approves it'
+                          || CASE WHEN owns_log() THEN '; alone, give the pool another approval' ELSE '' END;
         END IF;
     END LOOP;
     RETURN NULL;
