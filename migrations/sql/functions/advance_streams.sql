@@ -19,7 +19,8 @@ BEGIN
     INSERT INTO streams (stream, fleet, version, last_position)
     SELECT stream, min(fleet), max(version), max(position) FROM appended GROUP BY stream
     ON CONFLICT (stream) DO UPDATE SET version = excluded.version, last_position = excluded.last_position;
+    PERFORM pg_notify('reconciler_events', max(position)::text) FROM appended HAVING count(*) > 0;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION advance_streams() IS 'Moves the heads of the streams that rows were appended to; refuses a version that does not follow.';
+COMMENT ON FUNCTION advance_streams() IS 'Moves the heads of the streams that rows were appended to, and tells followers; refuses a version that does not follow.';
