@@ -35,9 +35,8 @@ def become(fleet: Doors, logins: None, postgres: Server, database: str, monkeypa
 
 def test_each_does_what_their_roles_allow(fleet: Doors, become: Become) -> None:
     become("olga")
-    first = fleet.run("sync", "--wait")
-    assert first.exit_code == 0
-    bad = fleet.block("bad.example.com")
+    fleet.run("sync", "--wait")
+    fleet.block("bad.example.com")
     fleet.run("sync", "--wait")
     fleet.run("rollback", "--to", "previous", "--reason", "too much", "--yes")
     [hold] = fleet.items("hold", "list")
@@ -50,9 +49,9 @@ def test_each_does_what_their_roles_allow(fleet: Doors, become: Become) -> None:
     refused = fleet.run("pause", "worker", "--reason", "x", code=1)
     assert "GRANT reconciler_operator TO carol;" in refused.stderr
     fleet.run("hold", "lift", hold["name"], "--reason", "looked at", "--yes")
-    [event] = [item for item in fleet.items("events") if item["type"] == "HoldLifted"]
+    [event] = [item for item in fleet.items("get", "events") if item["type"] == "HoldLifted"]
     assert event["actor"]["session"] == "carol"
-    assert bad in fleet.run("status").stdout or fleet.items("hold", "list") == []
+    assert fleet.items("hold", "list") == []
 
 
 def test_a_pool_that_wants_anothers_word(fleet: Doors, become: Become) -> None:
