@@ -9,6 +9,7 @@
     ├── StoreError          1      the database cannot be used (retried)
     │   ├── WrongExpectation       somebody else appended first (the caller plans again)
     │   ├── EventConflict          an event id was used before with other content (never retried)
+    │   ├── AppendRefused          this login may not append it, by its roles or as its author (on change)
     │   ├── LogCorrupt             the log or its blobs do not verify (never retried)
     │   └── ContentRedacted        the bytes were taken away for ever by a person (never retried)
     └── NodeError           1      one node could not be read or changed
@@ -92,6 +93,12 @@ class EventConflict(StoreError):
     """An event id stands in the log with other content, or a batch stands there only in part."""
 
     retry: ClassVar[Retry] = "never"
+
+
+class AppendRefused(StoreError):
+    """The database lets this login not append the event: a role is missing, or the approver wrote the change."""
+
+    retry: ClassVar[Retry] = "on_change"
 
 
 class LogCorrupt(StoreError):

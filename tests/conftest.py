@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -103,3 +104,34 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     engine = engine_for(database_url)
     yield engine
     await engine.dispose()
+
+
+ROLES = {"olga": ["operator"], "carol": ["approver"], "paula": ["operator", "approver"], "robot": ["service"]}
+"""Login of `logins` → what it is granted."""
+
+
+@pytest.fixture(scope="session")
+def logins(postgres: Server, template_database: str) -> Iterator[None]:
+    """Logins of people and of a service, as an administrator makes them."""
+    del template_database  # its migrations make the roles
+    if not postgres.superuser_url:
+        pytest.skip("needs a superuser: DATABASE_URL names a server that is not ours")
+    url = make_url(postgres.superuser_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(url, autocommit=True) as connection:
+        for login, roles in ROLES.items():
+            granted = sql.SQL(", ").join(sql.Identifier(f"reconciler_{role}") for role in roles)
+            connection.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE {}").format(sql.Identifier(login), granted))
+        _let_in(connection)
+        yield
+        for login in ROLES:
+            connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
+def _let_in(connection: psycopg.Connection) -> None:
+    """They come in as this process does: by who it is for the operating system."""
+    [name] = connection.execute("SHOW ident_file").fetchone() or [""]
+    file = Path(name)
+    users = file.read_text()
+    same = users.splitlines()[-1].rpartition(" ")[0]
+    file.write_text(users + "".join(f"{same} {login}\n" for login in ROLES))
+    connection.execute("SELECT pg_reload_conf()")

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
+_GUARDS = (
+    "owns_log",
+    "holds_role",
+    "author_names",
+    "commits_to_approve",
+    "refuse_broken_chain",
+    "refuse_unauthorised",
+    "refuse_self_approval",
+    "advance_streams",
+)
+"""Functions that judge appends."""
 _FILES: tuple[str, ...] = (
     "tables/restores",
     "tables/2026_11_26/blobs",
@@ -25,6 +37,13 @@ _FILES: tuple[str, ...] = (
     "tables/projections",
     "functions/refuse_other_fold",
     "triggers/events_fold",
+    "tables/identities",
+    "views/event_authority",
+    *(f"functions/{name}" for name in _GUARDS),
+    "triggers/events_chain",
+    "triggers/events_authority",
+    "triggers/events_approval",
+    "triggers/events_streams",
 )
 
 
@@ -32,3 +51,19 @@ def upgrade() -> None:
     """Create or replace every object, one file each."""
     for name in _FILES:
         op.execute(_SQL.joinpath(f"{name}.sql").read_text())
+    _pin_guards()
+    _leave_streams_to_the_trigger()
+
+
+def _pin_guards() -> None:
+    """The guards find our tables, whatever the caller's search_path says and whatever temporary tables it has."""
+    schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    for name in _GUARDS:
+        op.execute(f"ALTER FUNCTION {name} SET search_path = pg_catalog, {schema}, pg_temp")
+
+
+def _leave_streams_to_the_trigger() -> None:
+    """Nobody but `advance_streams` moves the heads any more."""
+    roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^reconciler_(service|operator|approver)$'"
+    for role in op.get_bind().scalars(sa.text(roles)):
+        op.execute(f"REVOKE INSERT, UPDATE ON streams FROM {role}")

@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
 
@@ -94,6 +95,7 @@ def event_hash(
     return _event_hash(previous_hash, (position, version, append_group, timestamp(recorded_at)), digest)
 
 
+@lru_cache(maxsize=16)  # all events of an append group have one
 def timestamp(moment: datetime) -> str:
     """UTC with six digits of a second, as hashed: `2026-01-31T09:00:00.000000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"

@@ -18,7 +18,7 @@ from reconciler.events.catalogue import CATALOGUE, Event
 MAX_INTEGER = 2**53 - 1
 """Largest magnitude that every JSON reader keeps exact (RFC 7493)."""
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
@@ -30,7 +30,13 @@ UPCASTERS: dict[tuple[str, int], Upcaster] = {
 
 def encode(body: Event) -> str:
     """The body's fields as canonical JSON. Raises InputRejected naming the field that cannot be recorded."""
-    return canonical({name: getattr(body, name) for name in _field_names(body.type)}, body.type)
+    return recorded(body)[0]
+
+
+def recorded(body: Event) -> tuple[str, Event]:
+    """What `encode` gives, and the body that `decode` would make of it, which is not read back from the text."""
+    data = plain({name: getattr(body, name) for name in _field_names(body.type)}, body.type)
+    return _ENCODER.encode(data), _decoder(body.type)(data)
 
 
 def decode(event_type: str, schema_version: int, text: str) -> Event:
@@ -61,7 +67,10 @@ def canonical(value: object, where: str = "") -> str:
 
 
 def plain(value: object, where: str = "") -> Any:
-    """The value in JSON's own types: mappings as dicts, tuples as lists. Raises InputRejected for anything else."""
+    """The value in JSON's own types: mappings as dicts in the order of their keys, tuples as lists.
+
+    Raises InputRejected for anything else.
+    """
     try:
         return _plain(value)
     except _NotRecordable as refusal:
@@ -90,7 +99,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise _NotRecordable(f"the integer {value} is outside ±(2^53 − 1)")
-        return value
+        return int(value)
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -99,10 +108,18 @@ def _plain(value: Any) -> Any:
 
 
 def _mapping(value: Mapping[Any, Any]) -> dict[str, Any]:
+    try:
+        keys = sorted(value)
+    except TypeError:  # keys of several types: the one that is no text is refused below
+        keys = list(value)
     result = {}
-    for key, item in value.items():
+    for key in keys:
         if not isinstance(key, str) or not key.isascii() or "\0" in key:
             raise _NotRecordable(f"the key {key!r} is not ASCII text without U+0000")
+        item = value[key]
+        if type(item) is str and item.isascii() and "\0" not in item:  # as in _plain, less a call
+            result[key] = item
+            continue
         try:
             result[key] = _plain(item)
         except _NotRecordable as refusal:
@@ -118,7 +135,7 @@ def _text(value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise _NotRecordable("the text contains a lone surrogate (it is not valid Unicode)") from None
-    return value
+    return str.__str__(value)
 
 
 @cache

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from reconciler.errors import StoreError, UsageError
+from reconciler.errors import AppendRefused, StoreError, UsageError
 
 _DRIVER = "postgresql+psycopg"
 _SCHEMES = ("postgres", "postgresql", _DRIVER)
@@ -94,15 +94,31 @@ async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]
     return cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
 
 
-async def copy_rows(
-    connection: AsyncConnection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> None:
-    """COPY rows into a table: the fastest way in, and as quick as INSERT for a single row."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+@asynccontextmanager
+async def copying(
+    connection: AsyncConnection, table: str, columns: Sequence[str], types: Sequence[str] = ()
+) -> AsyncIterator[psycopg.AsyncCopy]:
+    """COPY into a table, for `write_row`: the fastest way in, and as quick as INSERT for a single row.
+
+    With the columns' `types` rows go over in binary form, which takes half the time.
+    """
+    statement = sql.SQL("COPY {} ({}) FROM STDIN {}").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL("(FORMAT binary)" if types else ""),
     )
     driver = await driver_of(connection)
     async with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        if types:
+            copy.set_types(types)
+        yield copy
+
+
+async def copy_rows(
+    connection: AsyncConnection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> None:
+    """COPY rows into a table, in text form."""
+    async with copying(connection, table, columns) as copy:
         for row in rows:
             await copy.write_row(row)
 
@@ -123,6 +139,8 @@ def _store_error(error: BaseException, url: URL) -> StoreError:
     state = getattr(error, "sqlstate", None) or ""
     message = (str(error).strip() or type(error).__name__).splitlines()[0]
     hint = error.diag.message_hint if isinstance(error, psycopg.Error) else None
+    if state == _NO_PRIVILEGE and hint:  # PostgreSQL's own refusals have none: this one is a trigger's of ours
+        return AppendRefused(message, where=place(url), remedy=hint)
     for prefix, remedy in _REMEDIES.items():
         if state.startswith(prefix):
             return StoreError(message, where=place(url), remedy=remedy)
@@ -135,12 +153,13 @@ def _store_error(error: BaseException, url: URL) -> StoreError:
     return StoreError(message, where=place(url), remedy=hint or "")
 
 
+_NO_PRIVILEGE = "42501"
 _REMEDIES = {
     "28": "check the user and password in DATABASE_URL, and the server's pg_hba.conf",
     "3D000": "create the database, or correct its name in DATABASE_URL",
     "42P01": "run `reconciler db upgrade`: the schema is missing or older than this version",
     "42703": "run `reconciler db upgrade`: the schema is older than this version",
-    "42501": "run `reconciler db check`: it lists the privileges that are missing",
+    _NO_PRIVILEGE: "run `reconciler db check`: it lists the privileges that are missing",
     "53": "the server is out of connections, memory or disk: see its log",
     "25006": "connect to the primary: this server only reads",
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.errors import StoreError
@@ -16,11 +16,12 @@ from reconciler.events.chain import GENESIS, Content, Record
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
 from reconciler.projections.fold import FOLD_VERSION
-from reconciler.store.database import copy_rows, driver_of, store_errors, transaction
+from reconciler.store.database import copying, driver_of, store_errors, transaction
 from reconciler.store.fold_version import SETTING, check_version
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, write_changes
 from reconciler.store.records import (
+    Draft,
     Head,
     already_appended,
     chained,
@@ -28,6 +29,7 @@ from reconciler.store.records import (
     check_unused,
     draft,
     stored,
+    stored_group,
 )
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
 from reconciler.store.verification import verify_log, verify_tail
@@ -37,7 +39,7 @@ APPEND_LOCK = 0x72656361707064
 LONGEST_PAUSE = "60s"
 """A holder of that lock may be silent for this long."""
 CHANNEL = "reconciler_events"
-"""NOTIFY channel; the payload is the newest position."""
+"""NOTIFY channel of the trigger events_streams; the payload is the newest position."""
 POLL_SECONDS = 5.0
 """A follower looks at least this often, in case a notification was lost."""
 PAGE = 1000
@@ -69,21 +71,21 @@ class PostgresEventLog:
         async with transaction(self._engine) as connection:
             await take_append_lock(connection)
             # Only now: under READ COMMITTED this statement sees all that was committed before the lock was ours.
-            present = await _records_by_id(connection, [item.content.event_id for item in drafts])
+            state = await _state(connection, drafts, {*expect, *(item.content.stream for item in drafts)})
+            ids = [item.content.event_id for item in drafts]
+            present = await _records_by_id(connection, ids) if state.taken else {}
             if repeated := already_appended(drafts, present):
                 return [stored(record) for record in repeated]
-            versions = await _stream_versions(connection, {*expect, *(item.content.stream for item in drafts)})
-            check_expectations(expect, versions)
+            check_expectations(expect, state.versions)
             check_unused(drafts, present)
             if not drafts:
                 return []
-            head, now = await _head_and_clock(connection)
-            records = chained(drafts, head, versions, now)
-            group = [stored(record) for record in records]
-            await copy_rows(connection, EVENTS.name, EVENT_COLUMNS, (_flat(record) for record in records))
-            await _advance_streams(connection, records)
+            records = chained(drafts, state.head, state.versions, state.now)
+            async with copying(connection, EVENTS.name, EVENT_COLUMNS, _COLUMN_TYPES) as copy:
+                for record in records:
+                    await copy.write_row(_flat(record))
+                group = stored_group(records, drafts)  # meanwhile the server takes the rows in
             await self._fold_in(connection, group)
-            await connection.execute(_NOTIFY, {"position": str(records[-1].position)})
         return group
 
     async def _fold_in(self, connection: AsyncConnection, group: Sequence[StoredEvent]) -> None:
@@ -169,6 +171,8 @@ def record_of(row: Sequence[Any]) -> Record:
 
 
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
+_DIALECT = sa.make_url("postgresql+psycopg://").get_dialect()()
+_COLUMN_TYPES = tuple(column.type.compile(_DIALECT).lower() for column in _COLUMNS)
 _PLACE_WIDTH = len(Record._fields) - 1
 
 _LOCK = sa.select(
@@ -176,7 +180,6 @@ _LOCK = sa.select(
     sa.func.set_config(SETTING, sa.bindparam("fold_version", type_=sa.Text), True),
     sa.func.pg_advisory_xact_lock(APPEND_LOCK),
 )
-_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("position", type_=sa.Text)))
 _EVENTS_FROM = (
     sa.select(*_COLUMNS)
     .where(EVENTS.c.position >= sa.bindparam("position"))
@@ -194,9 +197,6 @@ _FIRST_OF_NEXT_GROUP = (
     .order_by(EVENTS.c.position)
     .limit(1)
 )
-_STREAM_VERSIONS = sa.select(STREAMS.c.stream, STREAMS.c.version).where(
-    STREAMS.c.stream == sa.any_(sa.bindparam("streams", type_=ARRAY(sa.Text)))
-)
 
 
 def _select_head_and_clock() -> sa.Select[Any]:
@@ -206,20 +206,19 @@ def _select_head_and_clock() -> sa.Select[Any]:
     return sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
 
 
-def _upsert_heads() -> sa.Insert:
-    """All streams of a batch at once, one array per column."""
-    names = ("stream", "fleet", "version", "last_position")
-    arrays = [sa.bindparam(name, type_=ARRAY(STREAMS.c[name].type)) for name in names]
-    heads = sa.func.unnest(*arrays).table_valued(*names).render_derived()
-    upsert = insert(STREAMS).from_select(names, sa.select(heads))
-    return upsert.on_conflict_do_update(
-        index_elements=[STREAMS.c.stream],
-        set_={"version": upsert.excluded.version, "last_position": upsert.excluded.last_position},
-    )
+def _select_state() -> sa.Select[Any]:
+    """In one statement, since each waits for the network while the lock is held."""
+    stream, version = STREAMS.c.stream, STREAMS.c.version
+    wanted = stream == sa.any_(sa.bindparam("streams", type_=ARRAY(sa.Text)))
+    versions = sa.select(sa.func.array_agg(stream).label("names"), sa.func.array_agg(version).label("versions"))
+    given = EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid)))
+    taken = sa.select(sa.func.count().label("taken")).where(given).subquery()
+    head, known = _select_head_and_clock().subquery(), versions.where(wanted).subquery()
+    return sa.select(head, known, taken).select_from(head.join(known, sa.true()).join(taken, sa.true()))
 
 
 _HEAD_AND_CLOCK = _select_head_and_clock()
-_ADVANCE_STREAMS = _upsert_heads()
+_STATE = _select_state()
 
 
 def _flat(record: Record) -> tuple[object, ...]:
@@ -227,33 +226,34 @@ def _flat(record: Record) -> tuple[object, ...]:
 
 
 async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
-    records = (record_of(row) for row in await connection.execute(_EVENTS_BY_ID, {"ids": ids}))
-    return {record.content.event_id: record for record in records}
+    found = await connection.execute(_EVENTS_BY_ID, {"ids": ids})
+    return {record.content.event_id: record for record in map(record_of, found)}
 
 
-async def _stream_versions(connection: AsyncConnection, streams: Iterable[str]) -> dict[str, int]:
-    found = await connection.execute(_STREAM_VERSIONS, {"streams": sorted(streams)})
-    return {row.stream: row.version for row in found}
+class _State(NamedTuple):
+    """What an append is decided on. `taken`: how many of its event ids are in the log."""
+
+    head: Head
+    now: datetime
+    versions: dict[str, int]
+    taken: int
+
+
+async def _state(connection: AsyncConnection, drafts: Sequence[Draft], streams: Collection[str]) -> _State:
+    given = {"ids": [item.content.event_id for item in drafts], "streams": list(streams)}
+    *head_and_clock, names, versions, taken = (await connection.execute(_STATE, given)).one()
+    return _State(*_placed(head_and_clock), dict(zip(names or (), versions or (), strict=True)), taken)
 
 
 async def _head_and_clock(connection: AsyncConnection) -> tuple[Head, datetime]:
-    now, position, own, recorded_at = (await connection.execute(_HEAD_AND_CLOCK)).one()
+    return _placed((await connection.execute(_HEAD_AND_CLOCK)).one())
+
+
+def _placed(row: Sequence[Any]) -> tuple[Head, datetime]:
+    now, position, own, recorded_at = row
     if position is None:
         return Head(0, GENESIS, None), now.astimezone(UTC)
     return Head(position, own, recorded_at.astimezone(UTC)), now.astimezone(UTC)
-
-
-async def _advance_streams(connection: AsyncConnection, records: Sequence[Record]) -> None:
-    """The last record of each stream is its new head."""
-    last = {record.content.stream: record for record in records}
-    heads = last.values()
-    columns = {
-        "stream": list(last),
-        "fleet": [record.content.fleet for record in heads],
-        "version": [record.version for record in heads],
-        "last_position": [record.position for record in heads],
-    }
-    await connection.execute(_ADVANCE_STREAMS, columns)
 
 
 def select_matching(wanted: EventFilter) -> sa.Select[Any]:

@@ -24,7 +24,7 @@ from reconciler.store.records import (
     check_expectations,
     check_unused,
     draft,
-    stored,
+    stored_group,
 )
 
 
@@ -105,7 +105,7 @@ class MemoryEventLog:
         if not drafts:
             return []
         records = chained(drafts, self._head(), self.versions, self._clock.now())
-        group = [stored(record) for record in records]
+        group = stored_group(records, drafts)
         changes = fold_group(self._fold, group, self.rows.now)
         # Nothing can fail from here on: the group is in, whole.
         self.past += self.rows.apply(changes, records[-1].position)

@@ -14,16 +14,17 @@ from typing import NamedTuple
 from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.chain import Content, Record, body_digest, event_hash
-from reconciler.events.codec import canonical, decode, encode
+from reconciler.events.codec import canonical, decode, recorded
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent
 from reconciler.ports import Redaction
 
 
 class Draft(NamedTuple):
-    """An event ready to be appended: all that can be computed without knowing its place."""
+    """An event ready to be appended: all that can be computed without knowing its place. `body` is as decoded."""
 
     content: Content
     digest: bytes
+    body: Event
 
 
 class Head(NamedTuple):
@@ -36,13 +37,14 @@ class Head(NamedTuple):
 
 def draft(event: NewEvent, session: str, tool_version: str) -> Draft:
     """Raises InputRejected where the body holds what cannot be recorded."""
+    text, body = recorded(event.body)
     content = Content(
         event.event_id,
         event.fleet,
         event.stream,
         event.body.type,
         event.body.schema_version,
-        encode(event.body),
+        text,
         _actor_text(event.actor, session),
         tool_version,
         event.correlation_id,
@@ -52,7 +54,7 @@ def draft(event: NewEvent, session: str, tool_version: str) -> Draft:
         _column(event.body, "resource"),
         _column(event.body, "commit"),
     )
-    return Draft(content, body_digest(content))
+    return Draft(content, body_digest(content), body)
 
 
 def _column(body: Event, name: str) -> str | None:
@@ -66,7 +68,7 @@ def chained(drafts: Sequence[Draft], head: Head, versions: Mapping[str, int], re
     moment = recorded_at if head.recorded_at is None else max(recorded_at, head.recorded_at)
     previous, group = head.hash, head.position + 1
     records = []
-    for position, (content, digest) in enumerate(drafts, group):
+    for position, (content, digest, _) in enumerate(drafts, group):
         version = versions[content.stream] = versions.get(content.stream, 0) + 1
         own = event_hash(previous, position, version, group, moment, digest)
         records.append(Record(position, version, group, moment, previous, own, content))
@@ -75,7 +77,17 @@ def chained(drafts: Sequence[Draft], head: Head, versions: Mapping[str, int], re
 
 
 def stored(record: Record) -> StoredEvent:
-    """The event in a row. The body is the decoded one, so that a live fold and a replay see the very same values."""
+    """The event in a row."""
+    content = record.content
+    return _stored(record, decode(content.type, content.schema_version, content.data))
+
+
+def stored_group(records: Sequence[Record], drafts: Sequence[Draft]) -> list[StoredEvent]:
+    """What `stored` gives for rows just made of drafts. A live fold and a replay see the very same values."""
+    return [_stored(record, item.body) for record, item in zip(records, drafts, strict=True)]
+
+
+def _stored(record: Record, body: Event) -> StoredEvent:
     content = record.content
     return StoredEvent(
         position=record.position,
@@ -85,7 +97,7 @@ def stored(record: Record) -> StoredEvent:
         version=record.version,
         type=content.type,
         schema_version=content.schema_version,
-        body=decode(content.type, content.schema_version, content.data),
+        body=body,
         text=content.data,
         actor=_actor(content.actor),
         tool_version=content.tool_version,

@@ -83,6 +83,12 @@ LAST_SEEN = sa.Table(
     sa.Column("seen_at", sa.DateTime(timezone=True)),
     sa.Column("runtime", sa.Text),
 )
+IDENTITIES = sa.Table(
+    "identities",
+    METADATA,
+    sa.Column("login", sa.Text, primary_key=True),
+    sa.Column("identity", sa.Text, primary_key=True),
+)
 
 _TYPES: dict[ColumnType, TypeEngine[Any]] = {
     "text": sa.Text(),

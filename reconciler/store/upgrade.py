@@ -25,12 +25,18 @@ MIGRATION_LOCK = 0x7265636D6967
 """Key of the advisory lock ("recmig"): two upgrades at once run one after the other."""
 
 _TRIGGERS = {
-    **{f"{table}_append_only": table for table in ("events", "blobs", "log")},
-    "blobs_redaction_only": "blobs",
-    "events_redact_blob": "events",
+    "events_append_only": "events",
+    "events_approval": "events",
+    "events_authority": "events",
+    "events_chain": "events",
     "events_fold": "events",
+    "events_redact_blob": "events",
+    "events_streams": "events",
+    "blobs_append_only": "blobs",
+    "blobs_redaction_only": "blobs",
+    "log_append_only": "log",
 }
-"""What keeps the log as it is → its table."""
+"""What guards the log: trigger → its table."""
 
 REBUILD = f"read tables of fold version {FOLD_VERSION}"
 """The name of the rebuild among the migrations."""
@@ -148,7 +154,7 @@ def _folded_by(connection: sa.Connection) -> int:
 
 
 def _trigger_problems(connection: sa.Connection) -> list[str]:
-    """The triggers that keep the log as it is and that somebody dropped or disabled."""
+    """The triggers that guard the log and that somebody dropped or disabled."""
     enabled = sa.text("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgenabled IN ('O', 'A')")
     present = set(connection.scalars(enabled))
     return [
@@ -165,7 +171,8 @@ def _login_problems(connection: sa.Connection) -> list[str]:
     if connection.scalar(may_append):
         return []
     login = connection.scalar(sa.text("SELECT quote_ident(current_user)"))
-    return [f"this login cannot append; a superuser runs: GRANT reconciler_service TO {login};"]
+    grant = f"GRANT reconciler_operator TO {login}; (reconciler_service, if it is the login of the service)"
+    return [f"this login cannot append; a superuser runs: {grant}"]
 
 
 def _missing_roles(connection: sa.Connection) -> list[str]:

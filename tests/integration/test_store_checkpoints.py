@@ -16,7 +16,7 @@ from reconciler.events.checkpoint import Checkpoint, SignerKey, origin_of
 from reconciler.store.database import transaction
 from reconciler.store.event_log import PostgresEventLog, records_from
 from reconciler.store.read_model import PostgresReadModel
-from reconciler.store.records import Draft, Head, chained
+from reconciler.store.records import Draft, Head, chained, stored
 from reconciler.store.tables import EVENT_COLUMNS
 from reconciler.verification import Signed, read_checkpoints, verify
 from tests.conformance import toy_fold
@@ -83,7 +83,7 @@ def rechained(records: Sequence[Record], position: int) -> Sequence[Record]:
         if record.position == position:
             content = Content(**{**content._asdict(), "actor": content.actor.replace("alice", "mallory")})
         last = Head(made[-1].position, made[-1].hash, made[-1].recorded_at) if made else Head(0, GENESIS, None)
-        made += chained([Draft(content, body_digest(content))], last, versions, record.recorded_at)
+        made += chained([Draft(content, body_digest(content), stored(record).body)], last, versions, record.recorded_at)
         versions[content.stream] = record.version
     return made
 

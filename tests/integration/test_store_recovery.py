@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from reconciler.errors import StoreError
 from reconciler.ports import EventFilter
@@ -145,7 +144,7 @@ async def test_a_follower_whose_connection_is_cut_says_so_and_can_go_on(database
 
 async def test_a_follower_finds_what_no_notification_told(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_log, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(event_log, "_NOTIFY", sa.select(sa.literal(1)))
+    monkeypatch.setattr(event_log, "CHANNEL", "another")
     engine = engine_for(database_url)
     log = await PostgresEventLog.open(engine, toy_fold, tool_version="1")
     events = log.follow(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.data import data_path
-from reconciler.events.catalogue import CATALOGUE
+from reconciler.events.catalogue import CATALOGUE, Authority
 from reconciler.events.chain import GENESIS, body_digest, event_hash
 from reconciler.store.tables import EVENT_COLUMNS
 from tests.unit.test_chain import CONTENT, TIME
@@ -25,7 +25,7 @@ def page() -> str:
 
 def rows(page: str, heading: str) -> list[str]:
     """The rows of the table under a heading."""
-    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
     return [line for line in section.splitlines() if line.startswith("| `")]
 
 
@@ -43,6 +43,24 @@ def test_the_envelope(page: str) -> None:
     assert set(comments) == set(EVENT_COLUMNS)
     expected = ["| `{}` | {} |".format(name, comment.replace("''", "'")) for name, comment in comments.items()]
     assert rows(page, "The envelope") == expected, "the table should be:\n" + "\n".join(expected)
+
+
+def test_whose_word_it_is(page: str) -> None:
+    expected = [
+        f"| `{name}` | {_where(rule)} | {rule.role} |"
+        for name, body in sorted(CATALOGUE.items())
+        for rule in sorted(body.authority, key=lambda rule: (rule.field or "", rule.value or "", rule.role))
+    ]
+    section = page.partition("\n### Whose word it is\n")[2].partition("\n#")[0]
+    assert [line for line in section.splitlines() if line.startswith("| `")] == expected, "\n".join(expected)
+
+
+def _where(rule: Authority) -> str:
+    if rule.field is None:
+        return "always"
+    if rule.value is None:
+        return f"any other `{rule.field}`"
+    return f"`{rule.field}` is `{rule.value}`" if rule.value else f"`{rule.field}` is empty"
 
 
 def test_the_roles(page: str) -> None:

@@ -3,3 +3,4 @@ GRANT SELECT ON fleets, resources, pools, nodes, node_states, renders, guards, h
 GRANT SELECT ON leases, last_seen, history, node_state, holds_now TO reconciler_reader;
 GRANT SELECT ON restores TO reconciler_reader;
 GRANT SELECT ON projections TO reconciler_reader;
+GRANT SELECT ON identities, event_authority TO reconciler_reader;

@@ -5,7 +5,7 @@ UTC text; a digest names a blob. `node`, `pool`, `resource`, `commit` are also c
 a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called by whoever appends or folds.
 """
 
-from reconciler.events.catalogue.base import CATALOGUE, Data, Event
+from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -52,6 +52,7 @@ from reconciler.events.catalogue.nodes import (
     NodeUnreachable,
     ReleaseAsked,
 )
+from reconciler.events.catalogue.pace import PoolPaused, PoolResumed, WindowOverridden
 from reconciler.events.catalogue.proof import (
     BlobRedacted,
     CheckpointSigned,
@@ -77,8 +78,6 @@ from reconciler.events.catalogue.rollouts import (
     NodeUncordoned,
     OverrideGranted,
     PlanBlocked,
-    PoolPaused,
-    PoolResumed,
     RolloutAborted,
     RolloutApproved,
     RolloutCompleted,
@@ -92,12 +91,12 @@ from reconciler.events.catalogue.rollouts import (
     StepStarted,
     StepTakenOver,
     WaveStarted,
-    WindowOverridden,
 )
 
 __all__ = [
     "CATALOGUE",
     "AdoptionAsked",
+    "Authority",
     "BaselineCaptured",
     "BlobRedacted",
     "ChangeApproved",

@@ -11,10 +11,31 @@ CATALOGUE: dict[str, type[Event]] = {}
 
 
 @dataclass(frozen=True)
+class Authority:
+    """Whose word an event is: a person's with that role, or nobody's (`cycle`: it follows from what is).
+
+    With a `field`, where that field of the body is `value`; None: where it is none that another rule names.
+    """
+
+    role: Literal["cycle", "operator", "approver"]
+    field: str | None = None
+    value: str | None = None
+
+
+OPERATOR = (Authority("operator"),)
+APPROVER = (Authority("approver"),)
+
+
+@dataclass(frozen=True)
 class Event:
-    """Base of all bodies. `scope` chooses the stream: `fleet/F`, `pool/F/P` or `node/F/N`."""
+    """Base of all bodies. `scope` chooses the stream: `fleet/F`, `pool/F/P` or `node/F/N`.
+
+    `authority` says whose word it is, any of them; none: the cycle's. The database holds appends to it (the view
+    event_authority).
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "fleet"
+    authority: ClassVar[tuple[Authority, ...]] = ()
     schema_version: ClassVar[int] = 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import OPERATOR, Data, Event
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class RepairsAllowed(Event):
     `signatures` are those of MassDriftDetected that are decided."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    authority = OPERATOR
     pool: str
     nodes: Data
     signatures: tuple[str, ...]

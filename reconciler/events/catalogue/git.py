@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import APPROVER, Data, Event
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class ChangeApproved(Event):
     """A person approved what waits under `subject`: a commit, or (with `pool`) the file sets `files` of a pool, whose
     images nobody knows, so that the guard cannot tell."""
 
+    authority = APPROVER
     subject: str
     commit: str | None
     reason: str
@@ -110,6 +111,7 @@ class HistoryRestored(Event):
 class HistoryAccepted(Event):
     """A person accepted the rewritten branch; its head is recorded as one group at the next sync."""
 
+    authority = APPROVER
     old_head: str
     commit: str
     reason: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import APPROVER, OPERATOR, Authority, Data, Event
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class ReleaseAsked(Event):
     """A person gives a node back: with its own files from before the first write (`restore`), or as it is."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    authority = APPROVER
     node: str
     pool: str
     restore: bool
@@ -130,6 +131,7 @@ class AdoptionAsked(Event):
     """A person takes a node that the log `log_id` owns; `epoch` and `fence` are those of the last request it took."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    authority = OPERATOR
     node: str
     pool: str
     log_id: str
@@ -144,6 +146,7 @@ class NodeAdopted(Event):
     where the node did not have to be asked. A release that was asked for and not begun is taken back."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    authority = (Authority("operator", "step", ""),)
     node: str
     pool: str
     step: str

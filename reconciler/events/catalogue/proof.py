@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import APPROVER, Data, Event
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class RestoreAccepted(Event):
     """A person wants the fleet to go on from this log as it is, under a new fence epoch: nodes that have seen it refuse
     every other copy of the log."""
 
+    authority = APPROVER
     epoch: int
     reason: str
 
@@ -40,6 +41,7 @@ class RestoreAccepted(Event):
 class BlobRedacted(Event):
     """A person had the bytes of a blob taken away for ever; its digest stays, and with it the chain."""
 
+    authority = APPROVER
     blob: str
     size: int
     reason: str

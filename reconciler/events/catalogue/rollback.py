@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import OPERATOR, Authority, Data, Event
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class RolledBack(Event):
     holds it inherits from and ends. `pools` are those whose state in force it touches.
     """
 
+    authority = OPERATOR
     hold: str
     pools: tuple[str, ...]
     position: int
@@ -32,6 +33,12 @@ class RolledBack(Event):
 class HoldLifted(Event):
     """A hold, or some of its entries (by id), ended. `cause`: agreed, fixed, resumed or undone."""
 
+    authority = (
+        Authority("approver", "cause"),
+        Authority("operator", "cause", "undone"),
+        Authority("cycle", "cause", "agreed"),
+        Authority("cycle", "cause", "fixed"),
+    )
     hold: str
     pools: tuple[str, ...]
     entries: tuple[int, ...]

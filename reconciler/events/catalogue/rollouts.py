@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import APPROVER, OPERATOR, Data, Event
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class OverrideGranted(Event):
     anew."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    authority = APPROVER
     pool: str
     files: tuple[str, ...]
     glob: str
@@ -93,6 +94,7 @@ class RolloutApproved(Event):
     """A person let the rollout begin (`stage` start) or go on after its canaries (`stage` canary)."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    authority = APPROVER
     pool: str
     rollout: str
     stage: str
@@ -137,6 +139,7 @@ class RolloutAborted(Event):
     """A person ended the rollout: nodes not begun keep what they have, until the content changes or RolloutRetried."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    authority = OPERATOR
     pool: str
     rollout: str
     reason: str
@@ -150,41 +153,11 @@ class RolloutRetried(Event):
     """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
+    authority = OPERATOR
     pool: str
     rollout: str | None
     nodes: tuple[str, ...]
     files: tuple[str, ...]
-    reason: str
-
-
-@dataclass(frozen=True)
-class PoolPaused(Event):
-    """A person stopped a pool under a lock of their own: no node of it is begun while any lock lasts."""
-
-    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
-    pool: str
-    lock: str
-    reason: str
-    until: str | None
-
-
-@dataclass(frozen=True)
-class PoolResumed(Event):
-    """One lock of a pool was lifted."""
-
-    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
-    pool: str
-    lock: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class WindowOverridden(Event):
-    """A person let nodes of the pool be begun outside of its windows, until `until`."""
-
-    scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
-    pool: str
-    until: str
     reason: str
 
 

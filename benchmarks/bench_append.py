@@ -1,0 +1,178 @@
+"""The append with its chain, apart from read tables, beside a bare COPY of the same rows and beside `eventsourcing`.
+
+All append the same batches to one server in turn, and the median of the batches counts. DATABASE_URL names the server;
+without it an embedded one is started, with fsync on, as in production. The library has an environment of its own,
+.venv/bench, where `make bench` installs it; where it is not there, its rows are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+from statistics import median
+
+import sqlalchemy as sa
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from benchmarks.bench_store import NODES, converged
+from reconciler.events.envelope import NewEvent, StoredEvent
+from reconciler.projections.tables import Touched, Working
+from reconciler.store.database import copy_rows, engine_for, transaction
+from reconciler.store.embedded import EmbeddedPostgres
+from reconciler.store.event_log import PostgresEventLog
+from reconciler.store.tables import EVENT_COLUMNS, EVENTS
+from reconciler.store.upgrade import upgrade
+
+BATCHES = 20
+PYTHON = Path(__file__).parents[1] / ".venv/bench/bin/python"
+PROGRAM = Path(__file__).with_name("eventsourcing_appends.py")
+BARE = {"with_indexes": "INCLUDING ALL", "without": "INCLUDING DEFAULTS"}
+"""Table → what it has of `events`; no triggers in any case."""
+FORMS = ("statements", "functions")
+"""How the library inserts: as it does by default, and with the functions it can put into the database."""
+
+
+class NoReadTables:
+    """A fold that makes nothing of events."""
+
+    def handles(self, event_type: str, /) -> bool:
+        del event_type
+        return False
+
+    def touches(self, event: StoredEvent, /) -> Sequence[Touched]:
+        del event
+        return ()
+
+    def apply(self, event: StoredEvent, working: Working, /) -> None:
+        """Nothing."""
+
+
+class Library:
+    """A process that appends batches with eventsourcing."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, url: str, form: str) -> Library:
+        given = make_url(url)
+        place = (given.host or str(given.query.get("host", "")), str(given.port or 5432), given.database or "")
+        login = (given.username or "", given.password or "")
+        pipe = asyncio.subprocess.PIPE
+        command = (PYTHON, PROGRAM, *place, *login, form)
+        # Otherwise psycopg's pipeline, which the library uses, stands still for ever on the fifteenth batch.
+        environment = {**os.environ, "PSYCOPG_WAIT_FUNC": "wait_poll"}
+        return cls(await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, env=environment))
+
+    async def append(self, version: int, batch: Sequence[NewEvent]) -> tuple[float, float]:
+        """Seconds of its encoding and of its insertion."""
+        assert self._process.stdin
+        assert self._process.stdout
+        asked = [version, [[event.stream, dict(event.body.as_data())] for event in batch]]
+        self._process.stdin.write(f"{json.dumps(asked)}\n".encode())
+        encoding, inserting = (await self._process.stdout.readline()).split()
+        return float(encoding), float(inserting)
+
+    async def end(self) -> None:
+        self._process.terminate()
+        await self._process.wait()
+
+
+async def seconds(work: Awaitable[object]) -> float:
+    start = time.perf_counter()
+    await work
+    return time.perf_counter() - start
+
+
+async def copy(engine: AsyncEngine, table: str, rows: Sequence[Sequence[object]]) -> None:
+    """A transaction of its own, without chain, lock or fold."""
+    async with transaction(engine) as connection:
+        await copy_rows(connection, table, EVENT_COLUMNS, rows)
+
+
+async def newest_rows(engine: AsyncEngine) -> list[tuple[object, ...]]:
+    columns = [EVENTS.c[name] for name in EVENT_COLUMNS]
+    async with transaction(engine) as connection:
+        found = await connection.execute(sa.select(*columns).order_by(EVENTS.c.position.desc()).limit(NODES))
+        return [tuple(row) for row in found][::-1]
+
+
+async def bytes_per_event(engine: AsyncEngine) -> tuple[int, int]:
+    """Of the table, and of its indexes."""
+    sizes = "SELECT pg_table_size('events') / count(*), pg_indexes_size('events') / count(*) FROM events"
+    async with transaction(engine) as connection:
+        table, indexes = (await connection.execute(sa.text(sizes))).one()
+        return table, indexes
+
+
+async def measure(url: str) -> list[tuple[str, str]]:
+    engine = engine_for(url)
+    log = await PostgresEventLog.open(engine, NoReadTables(), tool_version="bench")
+    async with transaction(engine) as connection:
+        for name, including in BARE.items():
+            await connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE events {including})")
+        for form in FORMS:
+            await connection.exec_driver_sql(f"CREATE SCHEMA {form}")
+    libraries = {form: await Library.start(url, form) for form in FORMS if PYTHON.exists()}
+    taken: dict[str, list[float]] = defaultdict(list)
+    for version in range(1, BATCHES + 1):
+        batch = [converged(node, version) for node in range(NODES)]
+        taken["append"].append(await seconds(log.append(batch, {})))
+        rows = await newest_rows(engine)
+        for name in BARE:
+            taken[name].append(await seconds(copy(engine, name, rows)))
+        for form, library in libraries.items():
+            encoding, inserting = await asyncio.wait_for(library.append(version, batch), 60)
+            taken[form].append(inserting)
+            taken[f"{form}, encoded"].append(encoding + inserting)
+    for library in libraries.values():
+        await library.end()
+    of_table, of_indexes = await bytes_per_event(engine)
+    await engine.dispose()
+    rows_of_result = table({name: median(values) for name, values in taken.items()})
+    return [*rows_of_result, ("bytes per event", f"{of_table} and {of_indexes} of indexes")]
+
+
+WHAT = {
+    "with_indexes": ("bare COPY of the same rows, same indexes", "≥ 0.6"),
+    "without": ("bare COPY of the same rows, no index", ""),
+    "statements": ("eventsourcing, its recorder alone", "≥ 1.5"),
+    "statements, encoded": ("eventsourcing, its mapper and recorder", ""),
+    "functions": ("eventsourcing with database functions, its recorder alone", ""),
+    "functions, encoded": ("eventsourcing with database functions, its mapper and recorder", ""),
+}
+
+
+def table(taken: dict[str, float]) -> list[tuple[str, str]]:
+    ours = taken["append"]
+    rows = [(f"append with chain, batches of {NODES:,}", f"{NODES / ours:,.0f} events/s")]
+    for name, (what, goal) in WHAT.items():
+        if name in taken:
+            compared = f"append ÷ it: {taken[name] / ours:.2f}" + (f" ({goal})" if goal else "")
+            rows.append((what, f"{NODES / taken[name]:,.0f}/s, {compared}"))
+    return rows
+
+
+def main() -> None:
+    if url := os.environ.get("DATABASE_URL"):
+        upgrade(url)
+        rows = asyncio.run(measure(url))
+    else:
+        with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as server:
+            upgrade(server.url)
+            rows = asyncio.run(measure(server.url))
+    print("| what | figure |")
+    print("| --- | --- |")
+    for what, figure in rows:
+        print(f"| {what} | {figure} |")
+
+
+if __name__ == "__main__":
+    main()

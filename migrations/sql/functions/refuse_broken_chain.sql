@@ -1,0 +1,62 @@
+CREATE FUNCTION refuse_broken_chain() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    batch record;
+    head record;
+    moment text;
+    broken bigint;
+BEGIN
+    SELECT
+        min(position) AS first, max(position) - min(position) + 1 = count(*) AS whole,
+        min(append_group) = min(position) AND max(append_group) = min(position) AS grouped,
+        min(recorded_at) AS moment, max(recorded_at) AS last_moment
+    INTO batch
+    FROM appended;
+    SELECT position, hash, recorded_at INTO head
+    FROM events
+    WHERE position < batch.first
+    ORDER BY position DESC
+    LIMIT 1;
+    IF NOT (batch.whole AND batch.grouped AND batch.first = coalesce(head.position, 0) + 1) THEN
+        RAISE EXCEPTION 'event #% does not continue the log: it and those appended with it are not numbered from #% on',
+            batch.first, coalesce(head.position, 0) + 1
+            USING ERRCODE = 'integrity_constraint_violation',
+                  HINT = 'Append with reconciler: it numbers, dates and chains what it appends.';
+    END IF;
+    IF batch.moment <> batch.last_moment OR batch.moment < head.recorded_at
+        OR batch.moment < now() - interval '1 minute'
+        OR batch.moment > greatest(head.recorded_at, clock_timestamp() + interval '1 minute')
+    THEN
+        RAISE EXCEPTION 'event #% does not continue the log: it is dated %, which is not now', batch.first, batch.moment
+            USING ERRCODE = 'integrity_constraint_violation',
+                  HINT = 'Append with reconciler: it numbers, dates and chains what it appends.';
+    END IF;
+    moment := to_char(batch.moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+    -- docs/reference/event-log.md says what is hashed. For these values array_to_json gives canonical JSON.
+    SELECT position INTO broken
+    FROM (
+        SELECT
+            position, previous_hash, hash,
+            coalesce(lag(hash) OVER (ORDER BY position), head.hash, decode(repeat('00', 32), 'hex')) AS hash_before,
+            '["reconciler event 1","' || encode(previous_hash, 'hex') || '",' || position || ',' || version || ','
+            || batch.first || ',"' || moment || '",' AS place,
+            sha256(convert_to(
+                rtrim(array_to_json(ARRAY['reconciler event 1', event_id::text, fleet, stream, type])::text, ']')
+                || ',' || schema_version || ',' || ltrim(array_to_json(ARRAY[
+                    data, actor, tool_version, correlation_id::text, causation_id::text, node, pool, resource, commit_sha
+                ])::text, '['), 'UTF8'
+            )) AS digest
+        FROM appended
+    ) AS linked
+    WHERE previous_hash <> hash_before
+        OR hash <> sha256(convert_to(place || '"' || encode(digest, 'hex') || '"]', 'UTF8'))
+    ORDER BY position
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'event #% does not continue the log: its hashes are not those of it and the event before it', broken
+            USING ERRCODE = 'integrity_constraint_violation',
+                  HINT = 'Append with reconciler: it numbers, dates and chains what it appends.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION refuse_broken_chain() IS 'Refuses rows that do not continue the chain of hashes, from whomever they come.';
