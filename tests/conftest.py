@@ -41,6 +41,10 @@ class Server:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
+    def drop(self, database: str) -> None:
+        """As a superuser where there is one: a session of another login, or of the server's own, may still be there."""
+        Server(self.superuser_url or self.url).administer("DROP DATABASE {} WITH (FORCE)", database)
+
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -63,7 +67,7 @@ def template_database(postgres: Server) -> Iterator[str]:
     postgres.administer("CREATE DATABASE {}", name)
     upgrade(postgres.url_of(name))
     yield name
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+    postgres.drop(name)
 
 
 @pytest.fixture
@@ -72,7 +76,7 @@ def database(postgres: Server, template_database: str) -> Iterator[str]:
     name = f"reconciler_test_{uuid.uuid4().hex[:12]}"
     postgres.administer("CREATE DATABASE {} TEMPLATE {}", name, template_database)
     yield name
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+    postgres.drop(name)
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ def empty_database(postgres: Server) -> Iterator[str]:
     name = f"reconciler_empty_{uuid.uuid4().hex[:12]}"
     postgres.administer("CREATE DATABASE {}", name)
     yield postgres.url_of(name)
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+    postgres.drop(name)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +100,7 @@ def shared_database_url(postgres: Server, template_database: str) -> Iterator[st
     name = f"reconciler_test_{uuid.uuid4().hex[:12]}"
     postgres.administer("CREATE DATABASE {} TEMPLATE {}", name, template_database)
     yield postgres.url_of(name)
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+    postgres.drop(name)
 
 
 @pytest.fixture
