@@ -5,7 +5,7 @@ An equal observation appends nothing: it only moves `last_seen`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -33,14 +33,17 @@ from reconciler.stages.drift import judge_drift
 from reconciler.stages.sight import Sight, is_unread, not_read
 
 
-async def observe(context: Context, names: Iterable[str] | None = None) -> dict[str, Sight]:
-    """Look at all nodes (or those named), many at once, one round trip each; append what is new."""
+async def observe(
+    context: Context, names: Iterable[str] | None = None, *, images: Collection[str] = ()
+) -> dict[str, Sight]:
+    """Look at all nodes (or those named), many at once, one round trip each; append what is new. The nodes of `images`
+    tell with it which images they need."""
     snapshot = await context.snapshot()
-    sights = await look(context, snapshot, names)
+    sights = await look(context, snapshot, names, images=images)
     if renamed := _renamed(snapshot, sights.values()):
         streams = {node_stream(context.name, name) for body in renamed for name in (body.node, body.previous)}
         await context.append(context.events(snapshot, renamed), snapshot, streams)
-        return await observe(context, names)  # now knowing what is ours there
+        return await observe(context, names, images=images)  # now knowing what is ours there
     twins = _twins(snapshot, sights.values())
     for sight in sights.values():
         _judge(sight, context.log.log_id, twins.get(sight.name, ""), context.clock.now())
@@ -86,9 +89,14 @@ async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
 
 
 async def look(
-    context: Context, snapshot: Snapshot, names: Iterable[str] | None = None, paths: Iterable[str] = ()
+    context: Context,
+    snapshot: Snapshot,
+    names: Iterable[str] | None = None,
+    paths: Iterable[str] = (),
+    images: Collection[str] = (),
 ) -> dict[str, Sight]:
-    """Ask the nodes, also about further `paths`, and record nothing (what `diff` and `cat --live` use)."""
+    """Ask the nodes, also about further `paths`, those of `images` also for theirs, and record nothing (what `diff` and
+    `cat --live` use)."""
     chosen = None if names is None else set(names)
     rows = {key[1]: row for key, row in sorted(snapshot.table(NODES).items()) if chosen is None or key[1] in chosen}
     sets = await file_sets(context, snapshot)
@@ -107,9 +115,8 @@ async def look(
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
-        requests.append(
-            (sight.target, ObserveRequest(context.log.log_id, str(sight.spec.get("runtime", "crio")), known))
-        )
+        runtime = str(sight.spec.get("runtime", "crio"))
+        requests.append((sight.target, ObserveRequest(context.log.log_id, runtime, known, images=name in images)))
         sights.append(sight)
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
         if isinstance(answer, NodeError):

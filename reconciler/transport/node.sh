@@ -35,7 +35,7 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -179,6 +179,7 @@ header_line() {
         2:start) is_digest "$2" && start=$2 ;;
         2:action) is_action "$2" && actions="$actions${actions:+ }$2" ;;
         2:act) [ "$2" = always ] && always=yes ;;
+        2:also) [ "$verb" = observe ] && [ "$2" = images ] && also=images ;;
         2:confirm) is_number "$2" && confirm_within=$2 ;;
         2:baseline) { [ "$2" = keep ] || [ "$2" = restore ]; } && release=$2 ;;
         *:check) shift && is_check "$@" && checks="$checks$*$newline" ;;
@@ -344,6 +345,12 @@ observe() {
     printf ',"mco":%s,"hold":"%s","present":"%s","effective":"%s"' "$mco" "$quoted" "$present" "$effective"
     printf ',"pending":"%s","reverted":"%s","loaded_since":%s' "$waiting" "$reverted" "$since"
     print_files
+    if [ "$also" = images ]; then
+        list_images
+        printf ',"images":{'
+        print_images
+        printf '}'
+    fi
     printf '}\n'
 }
 
@@ -566,21 +573,30 @@ is_healthy() {
 # What the runtime's own client says, as it says it: JSON is for the other side to read. Ended containers count too:
 # an init container's image is needed again at the next start.
 images() {
-    source=crictl pause='' detail='' containers='' present=''
+    list_images
+    printf '{"protocol":1,'
+    print_images
+    printf '}\n'
+}
+
+list_images() {
+    source=crictl pause='' detail='' containers='' stored=''
     [ "$runtime" = crio ] || source=podman
     if ! find_program "$source"; then
         detail="this host has no $source"
     elif list_json ps -a && containers=$listing && list_json images; then
-        present=$listing
+        stored=$listing
     else
         containers=''
     fi
     [ "$runtime" != crio ] || ! find_program crio || find_pause
+}
+
+print_images() {
     quote "$pause"
-    pause=$quoted
+    printf '"source":"%s","pause":"%s"' "$source" "$quoted"
     quote "$detail"
-    printf '{"protocol":1,"source":"%s","pause":"%s","detail":"%s","containers":"%s","images":"%s"}\n' \
-        "$source" "$pause" "$quoted" "$containers" "$present"
+    printf ',"detail":"%s","containers":"%s","images":"%s"' "$quoted" "$containers" "$stored"
 }
 
 # list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.

@@ -85,6 +85,8 @@ HASH = "0" * 64
         ("observe", "log_id l\nruntime crio\n", "payload"),
         ("observe", "runtime crio\n\n", "payload"),
         ("images", "log_id l\nruntime docker\n\n", "payload"),
+        ("images", "log_id l\nruntime crio\nalso images\n\n", "payload"),
+        ("observe", "log_id l\nruntime crio\nalso everything\n\n", "payload"),
         ("apply", HEAD + "restore /etc/shadow\n\n", "path"),
         ("apply", HEAD + "action stop:sshd.service\n\n", "payload"),
         ("apply", HEAD + "action restart:--help.service\n\n", "payload"),
