@@ -17,7 +17,7 @@ main() {
     umask 077
     set -fu
     newline='
-'
+' tab='	'
     IFS=' '
     state=./var/lib/reconciler
     journal=$state/journal
@@ -99,7 +99,7 @@ enter_root() {
         sync tail timeout tr; do
         command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
-    uid=$(id -u)
+    find_ids
     if [ -z "$root" ]; then
         cd / || refuse root 'cannot enter /'
         [ "$uid" = 0 ] || refuse not-root 'needs root on the host; set spec.become: sudo'
@@ -113,6 +113,18 @@ enter_root() {
     find_program journalctl && journalctl=$program_path
 }
 
+# Sets $uid and $gid: under which this program acts.
+find_ids() {
+    uid='' gid=''
+    [ ! -r /proc/self/status ] || while IFS=$tab read -r key real effective rest; do
+        case $key in
+            Uid:) uid=$effective ;;
+            Gid:) gid=$effective; break ;;
+        esac
+    done </proc/self/status
+    is_number "$uid" && is_number "$gid" || { uid=$(id -u) && gid=$(id -g); }
+}
+
 # find_program NAME: sets $program_path. Below a root only that root's own programs count, never the host's.
 systemctl='' journalctl=''
 find_program() {
@@ -124,13 +136,21 @@ find_program() {
     fi
 }
 
-# Reads the whole payload and sets $packed (base64 of the gzip) and $header (its header lines, then `end`).
+# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip) and $header (its header
+# lines, then `end`). Where nothing is written, gzip's own checksum says that it came whole.
 read_payload() {
     case $length in
         '' | *[!0-9]* | 0?* | ?????????*) refuse payload "payload length '$length'" ;;
     esac
-    packed=''
-    [ "$length" = 0 ] || packed=$(dd bs="$length" count=1 iflag=fullblock 2>/dev/null | base64)
+    if only_looks; then
+        header=$(gzip -dc 2>/dev/null && printf end) || refuse payload 'the payload did not arrive whole'
+        case $header in
+            *"$newline${newline}end") ;;
+            *) header='' ;;
+        esac
+        return 0
+    fi
+    packed=$(base64)
     seen=$(unpack | sha256sum)
     [ "${seen%% *}" = "$digest" ] || refuse payload 'the payload did not arrive whole'
     header=$(unpack | gzip -dc 2>/dev/null | header_lines)
@@ -319,14 +339,13 @@ is_mode() {
 observe() {
     survey $paths || refuse unreadable "$detail"
     runtime_facts
-    loaded_since
     machine_facts
     read_owner
     waiting='' reverted=''
     ! read_pending || waiting=$pending_step
     [ -z "$owner_step" ] || ! is_receipt "$owner_step" '"reason":"unconfirmed"' || reverted=$owner_step
-    present=$(list_present | base64 | tr -d '\n')
-    effective=$(list_effective | base64 | tr -d '\n')
+    list_present
+    list_effective
     hold=''
     [ ! -f "$state/hold" ] || hold=$(head -n 1 "$state/hold")
     printf '{"protocol":1,"machine_id":"%s","boot_id":"%s"' "$machine_id" "$boot_id"
@@ -397,23 +416,37 @@ print_package() {
 
 # What is checked for a private key is what is sent: the file is read once.
 print_content() {
-    content=$(base64 <".$1" 2>/dev/null | tr -d '\n')
+    content=$(base64 <".$1" 2>/dev/null)
     { text=$(printf '%s\n' "$content" | base64 -d); } 2>/dev/null
     case $text in
         *'PRIVATE KEY'*) ;;
-        *) printf ',"content":"%s"' "$content" ;;
+        *) unwrap "$content" && printf ',"content":"%s"' "$unwrapped" ;;
     esac
 }
 
-# Every entry of certs.d and registries.conf.d that is not managed, each ended by NUL. Names only.
+# unwrap TEXT: sets $unwrapped to the text without its line breaks.
+unwrap() {
+    IFS=$newline
+    set -- $1
+    IFS=''
+    unwrapped="$*"
+    IFS=' '
+}
+
+# Sets $present: base64 of every entry of certs.d and registries.conf.d that is not managed, each ended by NUL. Names only.
 list_present() {
     set +f
     set -- ./etc/docker/certs.d/*/* ./etc/docker/certs.d/*/.[!.]* \
         ./etc/containers/registries.conf.d/* ./etc/containers/registries.conf.d/.[!.]*
     set -f
     for entry; do
-        { [ -e "$entry" ] || [ -L "$entry" ]; } && is_foreign "${entry#.}" && printf '%s\0' "${entry#.}"
+        shift
+        { [ -e "$entry" ] || [ -L "$entry" ]; } && is_foreign "${entry#.}" && set -- "$@" "${entry#.}"
     done
+    present=''
+    [ $# = 0 ] || present=$(printf '%s\0' "$@" | base64)
+    unwrap "$present"
+    present=$unwrapped
 }
 
 is_foreign() {
@@ -425,7 +458,8 @@ is_foreign() {
     esac
 }
 
-# `SHA256 PATH` ended by NUL for every further file that the runtime would read; `unread` for private keys.
+# Sets $effective: base64 of `SHA256 PATH`, each ended by NUL, for every further file that the runtime would read; the
+# word `unread` for private keys.
 list_effective() {
     find_homes
     set +f
@@ -443,13 +477,12 @@ list_effective() {
     set -f
     for file; do
         shift
-        [ -f "$file" ] && is_foreign "${file#.}" || continue
-        case $file in
-            *.key) printf 'unread %s\0' "${file#.}" ;;
-            *) set -- "$@" "$file" ;;
-        esac
+        [ ! -f "$file" ] || ! is_foreign "${file#.}" || set -- "$@" "$file"
     done
-    [ $# = 0 ] || print_sums "$@"
+    effective=''
+    [ $# = 0 ] || effective=$(print_sums "$@" | base64)
+    unwrap "$effective"
+    effective=$unwrapped
 }
 
 # Root's home and those of users whose services run without a login.
@@ -464,6 +497,14 @@ find_homes() {
 }
 
 print_sums() {
+    for file; do
+        shift
+        case $file in
+            *.key) printf 'unread %s\0' "${file#.}" ;;
+            *) set -- "$@" "$file" ;;
+        esac
+    done
+    [ $# -gt 0 ] || return 0
     # not every sha256sum escapes a line break in a name: then one by one
     if is_one_line "$*" && sums=$(sha256sum "$@" 2>/dev/null); then
         for file; do
@@ -511,7 +552,7 @@ runtime_facts() {
         runtime_version=$(timeout -s KILL 20 "$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
-    unit_state
+    unit_facts
 }
 
 # Sets $unit and $active; both are empty where the runtime is no service or nobody can tell.
@@ -525,18 +566,22 @@ unit_state() {
     [ -n "$active" ] && is_word "$active" || active=unknown
 }
 
-# Sets $since to when the runtime began to run with what it last loaded: its start, or the start of the last reload
-# command that succeeded, whichever is later; 0 where nobody can tell.
-loaded_since() {
-    since=0
-    [ -n "$unit" ] && [ -n "$systemctl" ] || return 0
-    set -- show "$unit" -p ActiveEnterTimestamp -p ExecReload
+# Sets, with one question to systemd, what `unit_state` does, and $since to when the runtime began to run with what it
+# last loaded: its start, or the start of the last reload command that succeeded, whichever is later; 0 where nobody can
+# tell.
+unit_facts() {
+    unit='' active='' since=0
+    [ "$runtime" = crio ] || return 0
+    unit=crio.service
+    [ -n "$systemctl" ] || return 0
+    set -- show "$unit" -p ActiveState -p ActiveEnterTimestamp -p ExecReload
     said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
-        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || return 0
+        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
     IFS=$newline
     for line in $said; do
         IFS=' '
         case $line in
+            ActiveState=*) active=${line#*=} ;;
             ActiveEnterTimestamp=*) is_later "${line#*=}" ;;
             ExecReload=*' code=exited ; status=0'*)
                 line=${line#*start_time=\[}
@@ -545,6 +590,7 @@ loaded_since() {
         esac
     done
     IFS=' '
+    [ -n "$active" ] && is_word "$active" || active=unknown
 }
 
 # is_later @SECONDS | is_later 'DAY DATE TIME UTC': raises $since to it.
@@ -601,10 +647,13 @@ print_images() {
 
 # list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
 list_json() {
-    listed=$(timeout -s KILL 30 "$program_path" "$@" --$([ "$source" = crictl ] && printf output || printf format) json \
-        2>/dev/null </dev/null) || { detail="$source $1 ended with status $?"; return 1; }
+    form=--output
+    [ "$source" = crictl ] || form=--format
+    listed=$(timeout -s KILL 30 "$program_path" "$@" "$form" json 2>/dev/null </dev/null) ||
+        { detail="$source $1 ended with status $?"; return 1; }
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
-    listing=$(printf '%s\n' "$listed" | gzip -c | base64 | tr -d '\n')
+    unwrap "$(printf '%s\n' "$listed" | gzip -c | base64)"
+    listing=$unwrapped
 }
 
 # The image that holds every pod's namespaces; a default is shown as a comment.
@@ -861,7 +910,7 @@ make_state() {
 }
 
 lock() {
-    if (: >>"$state/lock") 2>/dev/null; then
+    if [ -w "$state/lock" ] || (: >>"$state/lock") 2>/dev/null; then
         exec 9>>"$state/lock"
     elif [ -r "$state/lock" ]; then
         exec 9<"$state/lock" # read-only file system: looking is still possible
@@ -1612,7 +1661,8 @@ hook() {
     else
         status=127 output="this host has no $1"
     fi
-    printf '{"protocol":1,"status":%s,"output":"%s"}\n' "$status" "$(printf '%s' "$output" | base64 | tr -d '\n')"
+    unwrap "$(printf '%s' "$output" | base64)"
+    printf '{"protocol":1,"status":%s,"output":"%s"}\n' "$status" "$unwrapped"
     exit 0
 }
 
@@ -1663,7 +1713,8 @@ is_overdue() {
 }
 
 is_receipt() {
-    case $(cat "$state/receipts/$1" 2>/dev/null) in
+    slurp "$state/receipts/$1"
+    case $text in
         *"$2"*) return 0 ;;
     esac
     return 1
