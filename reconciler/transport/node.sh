@@ -99,7 +99,7 @@ enter_root() {
         sync tail timeout tr; do
         command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
-    find_ids
+    find_user
     if [ -z "$root" ]; then
         cd / || refuse root 'cannot enter /'
         [ "$uid" = 0 ] || refuse not-root 'needs root on the host; set spec.become: sudo'
@@ -113,16 +113,13 @@ enter_root() {
     find_program journalctl && journalctl=$program_path
 }
 
-# Sets $uid and $gid: under which this program acts.
-find_ids() {
-    uid='' gid=''
+# Sets $uid to the user that this program acts as.
+find_user() {
+    uid=''
     [ ! -r /proc/self/status ] || while IFS=$tab read -r key real effective rest; do
-        case $key in
-            Uid:) uid=$effective ;;
-            Gid:) gid=$effective; break ;;
-        esac
+        [ "$key" != Uid: ] || { uid=$effective; break; }
     done </proc/self/status
-    is_number "$uid" && is_number "$gid" || { uid=$(id -u) && gid=$(id -g); }
+    is_number "$uid" || uid=$(id -u)
 }
 
 # find_program NAME: sets $program_path. Below a root only that root's own programs count, never the host's.
@@ -833,7 +830,7 @@ carry_out() {
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
     check_health || decline failed unhealthy-before "$detail; no file was touched"
-    claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
+    write_claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
     [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
@@ -944,6 +941,13 @@ try() {
     return 1
 }
 
+# attempt FUNCTION…: the same for what may be repeated, without a process of its own where it goes well.
+attempt() {
+    "$@" >/dev/null 2>&1 && { detail=''; return 0; }
+    IFS=' '
+    try "$@"
+}
+
 # printf says that a write failed, cat says why.
 write() {
     printf '%s\n' "$2" 2>/dev/null >"$1" || printf '%s\n' "$2" | cat >"$1"
@@ -971,7 +975,7 @@ flush_state() {
 
 # save FILE TEXT: replaces a file of the state directory at once; the caller makes the rename durable.
 save() {
-    try write "$1.new" "$2" || return 1
+    attempt write "$1.new" "$2" || return 1
     flush "$1.new"
     try mv -f "$1.new" "$1"
 }
@@ -990,13 +994,21 @@ read_owner() {
     done <"$state/owner"
 }
 
-# claim GENERATION [STEP]: stamps the node with this request's log, epoch and fence.
+# claim GENERATION [STEP]: stamps the node with this request's log, epoch and fence; the caller makes that durable.
 claim() {
-    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
+    write_claim "$@" && flush "$state/owner.new" && place_claim
+}
+
+write_claim() {
     owner_generation=$1 owner_step=${2-$owner_step}
     owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
     owner_text="$owner_text${newline}step $owner_step"
-    save "$state/owner" "$owner_text"
+    attempt write "$state/owner.new" "$owner_text"
+}
+
+place_claim() {
+    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
+    try mv -f "$state/owner.new" "$state/owner"
 }
 
 # Leaves this program on the host for its operator.
@@ -1053,11 +1065,11 @@ add_baseline() {
 stage() {
     staging=$state/journal.new
     machine_facts
-    try mkdir "$staging" "$staging/new" "$staging/old" && try write_journal && try "$1" && try copy_old &&
-        verify "$staging/new" "$new_plan" && verify "$staging/old" "$old_plan" && keep_baseline ||
+    try mkdir "$staging" "$staging/new" "$staging/old" && attempt write_journal && attempt "$1" && attempt copy_old &&
+        verify && keep_baseline ||
         { rm -rf "$staging"; return 1; }
     flush_state
-    try mv "$staging" "$journal" && flush "$state"
+    place_claim && try mv "$staging" "$journal" && flush "$state"
 }
 
 write_journal() {
@@ -1079,8 +1091,9 @@ extract_new() {
     }
 }
 
+# Bodies that nobody needs are passed over together, and those after the last one that is needed stay unread.
 extract_all() {
-    number=0
+    number=0 passed=0
     IFS=$newline
     for line in $wanted; do
         IFS=' '
@@ -1092,15 +1105,17 @@ extract_all() {
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
-    into=/dev/null
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
+        *) passed=$((passed + ${5:-0})); return 0 ;;
     esac
     if [ "$2" != file ]; then
-        [ "$into" = /dev/null ] || cp "$state/baseline/files$1" "$into"
+        cp "$state/baseline/files$1" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"
     else
+        [ "$passed" = 0 ] || dd bs="$passed" count=1 iflag=fullblock of=/dev/null || return 1
+        passed=0
         dd bs="$5" count=1 iflag=fullblock of="$into"
     fi
 }
@@ -1134,27 +1149,32 @@ copy_writes() {
     IFS=' '
 }
 
-# verify DIRECTORY PLAN: the bytes of a set are what its plan says.
+# The staged bytes of both sets are what their plans say.
 verify() {
-    expected='' verified=$1
-    IFS=$newline
-    for line in $2; do
-        IFS=' '
-        expect $line
-    done
-    IFS=' '
-    [ -n "$expected" ] || return 0
-    set --
-    for pair in $expected; do set -- "$@" "$verified/${pair%%:*}"; done
-    sums=$(sha256sum "$@" 2>/dev/null)
-    for pair in $expected; do
-        sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
-        [ "${sum%% *}" = "${pair#*:}" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
+    staged='' expected=''
+    expect_all "$staging/new" "$new_plan"
+    expect_all "$staging/old" "$old_plan"
+    [ -n "$staged" ] || return 0
+    sums=$(sha256sum $staged 2>/dev/null)
+    for sum in $expected; do
+        [ "${sums%% *}" = "$sum" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
+        sums=${sums#*"$newline"}
     done
 }
 
+# expect_all DIRECTORY PLAN: what $staged, the files to be verified, and $expected, their hashes, get from a set.
+expect_all() {
+    IFS=$newline
+    for line in $2; do
+        IFS=' '
+        expect "$1" $line
+    done
+    IFS=' '
+}
+
+# expect DIRECTORY NUMBER OP MODE UID GID SHA256 TAG PATH
 expect() {
-    [ "$2" = remove ] || expected="$expected${expected:+ }$1:$6"
+    [ "$3" = remove ] || staged="$staged $1/$2" expected="$expected $7"
 }
 
 # --- Changing the files ----------------------------------------------------------------------------------------------
@@ -1162,7 +1182,8 @@ expect() {
 # Carries the journal from `staged` to its end. Sets $result, or only $reason when nothing could be changed.
 perform() {
     enter placing
-    if ! place new; then
+    todo=$new_plan # as it was seen just now
+    if ! place_todo new; then
         blocked=$reason blocked_detail=$detail
         place old && remove_late old && close_journal
         reason=$blocked detail=$blocked_detail
@@ -1228,8 +1249,12 @@ close_journal() {
 # place SET: makes the files of journal/SET stand at their paths, loadable at every moment: first all copies beside
 # their targets, then the renames by rank. What already is as it should be is not touched.
 place() {
+    select_todo "$1" && place_todo "$1"
+}
+
+# place_todo SET: the same for the lines of $todo.
+place_todo() {
     placing=$journal/$1
-    select_todo || return 1
     make_directories || return 1
     copies='' fits=$newline directories=''
     IFS=$newline
@@ -1249,9 +1274,9 @@ place() {
     flush_directories
 }
 
-# Sets $todo to the plan's lines that the node does not show yet.
+# select_todo SET: sets $todo to the plan's lines that the node does not show yet.
 select_todo() {
-    slurp "$placing/plan"
+    slurp "$journal/$1/plan"
     plan=$text todo=''
     set --
     IFS=$newline
@@ -2093,18 +2118,24 @@ is_behind_link() {
 
 # Sets $manifest: SHA-256 over `STATE MODE PATH` lines sorted by path; STATE is the hash, or the kind.
 manifest_of_survey() {
-    lines=''
+    lines='' sorted=yes last=''
     IFS=$newline
     for line in $surveyed; do
         IFS=' '
         add_state $line
     done
     IFS=' '
-    manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
+    if [ "$sorted" = yes ]; then
+        manifest=$(printf '%s' "$lines" | sha256sum)
+    else
+        manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
+    fi
     manifest=${manifest%% *}
 }
 
 add_state() {
+    [ "$last" \< "$8" ] || sorted=no
+    last=$8
     [ "$1" = file ] && lines="$lines$2 $3 $8$newline" || lines="$lines$1 0000 $8$newline"
 }
 
