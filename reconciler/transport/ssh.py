@@ -27,7 +27,6 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
-from reconciler.transport.exchange import Exchange
 from reconciler.transport.protocol import (
     Call,
     apply_call,
@@ -53,6 +52,8 @@ HANDSHAKES = 64
 
 KEEPALIVE = 15.0
 """Seconds between signs of life on an idle connection; three missing ones end it."""
+
+Process = asyncssh.SSHClientProcess[bytes]
 
 _LOST = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, OSError, TimeoutError)
 
@@ -125,8 +126,8 @@ class SshTransport:
         kept = self._slot(target)
         kept.users += 1
         try:
-            exchange, connection = await self._start(kept, target, call)
-            output = await _finish(exchange, target, call)
+            process, connection = await self._start(kept, target, call.command(_become(target)))
+            output = await _finish(process, target, call)
         finally:
             kept.users -= 1
         host_key = connection.get_server_host_key()
@@ -142,24 +143,25 @@ class SshTransport:
                 connection.close()
         return kept
 
-    async def _start(self, kept: _Kept, target: Target, call: Call) -> tuple[Exchange, asyncssh.SSHClientConnection]:
-        """A running command. A kept connection may have died unnoticed: then a new one is opened, once; but what the
-        node may have got is not sent again."""
-        command = call.command(_become(target))
-        while True:
-            connection, fresh = await self._connected(kept, target)
-            exchange = Exchange(call.stdin)
-            try:
-                async with asyncio.timeout(self._timeout):
-                    await exchange.run(connection, command)
-            except _LOST as error:
-                connection.abort()
-                if kept.connection is connection:  # asyncssh calls it closed only later
-                    kept.connection = None
-                if fresh or exchange.sent:
-                    raise _lost(target, error) from error
-            else:
-                return exchange, connection
+    async def _start(self, kept: _Kept, target: Target, command: str) -> tuple[Process, asyncssh.SSHClientConnection]:
+        """A running command. A kept connection may have died unnoticed: then a new one is opened, once."""
+        connection, fresh = await self._connected(kept, target)
+        try:
+            return await self._command(connection, command), connection
+        except _LOST as error:
+            connection.abort()
+            if fresh:
+                raise _lost(target, error) from error
+        connection, _ = await self._connected(kept, target)
+        try:
+            return await self._command(connection, command), connection
+        except _LOST as error:
+            connection.abort()
+            raise _lost(target, error) from error
+
+    async def _command(self, connection: asyncssh.SSHClientConnection, command: str) -> Process:
+        async with asyncio.timeout(self._timeout):
+            return await connection.create_process(command, encoding=None)
 
     async def _connected(self, kept: _Kept, target: Target) -> tuple[asyncssh.SSHClientConnection, bool]:
         async with kept.lock:
@@ -283,16 +285,15 @@ def _become(target: Target) -> str:
     return "sudo -n " if target.become and target.user != "root" else ""
 
 
-async def _finish(exchange: Exchange, target: Target, call: Call) -> bytes:
+async def _finish(process: Process, target: Target, call: Call) -> bytes:
     try:
         async with asyncio.timeout(VERB_TIMEOUT + call.patience):
-            await exchange.wait()
+            output, complaint = await process.communicate(call.stdin)
     except _LOST as error:
         raise _lost(target, error) from error
     finally:
-        exchange.close()
-    output = bytes(exchange.output)
-    check_answered(target, exchange.status, output, bytes(exchange.complaint))
+        process.close()
+    check_answered(target, process.returncode, output, complaint)
     return output
 
 

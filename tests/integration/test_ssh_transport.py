@@ -13,8 +13,7 @@ import asyncssh
 import pytest
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
-from reconciler.ports import HookRequest, Observation, ObserveRequest, Target
-from reconciler.transport.exchange import Exchange
+from reconciler.ports import Observation, ObserveRequest, Target
 from reconciler.transport.router import TransportRouter
 from reconciler.transport.sandbox import SandboxNode, running_nodes, wait_for
 from reconciler.transport.ssh import SshTransport
@@ -126,35 +125,6 @@ async def test_a_kept_connection_that_died_is_replaced(nodes: list[SandboxNode],
     second = await transport.observe(nodes[0].target(), REQUEST)
     assert first.machine_id == second.machine_id
     assert first.boot_id != second.boot_id
-
-
-@pytest.mark.parametrize("sent", [False, True])
-async def test_what_a_node_may_have_got_is_not_sent_again(
-    nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch, sent: bool
-) -> None:
-    rig = SshRig(nodes[0])
-    rig.put_command("drain", f"echo drained >>{rig.etc}/drained")
-    transport, run, lost = connect(), Exchange.run, asyncio.Event()
-    await transport.observe(rig.target, REQUEST)
-
-    async def lose_the_reply(self: Exchange, connection: asyncssh.SSHClientConnection, command: str) -> None:
-        first = not lost.is_set()
-        lost.set()
-        if sent or not first:
-            await run(self, connection, command)
-        if first:
-            wait_for(lambda: not sent or rig.read("/etc/drained") is not None, "the command was never run")
-            raise TimeoutError
-
-    monkeypatch.setattr(Exchange, "run", lose_the_reply)
-    request = HookRequest("log-1", "s1", ("drain",), {}, 10)
-    if sent:
-        with pytest.raises(NodeUnreachable):
-            await transport.hook(rig.target, request)
-    else:
-        assert (await transport.hook(rig.target, request)).status == 0
-    assert rig.read("/etc/drained") == b"drained\n"
-    rig.remove("/etc/drained")
 
 
 async def test_few_connections_serve_many_nodes(nodes: list[SandboxNode], connect: Connect) -> None:
