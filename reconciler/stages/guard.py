@@ -9,7 +9,7 @@ recheck (docs/explanation/lock-out-guard.md).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.errors import NodeError, NodeUnreachable
@@ -91,7 +91,7 @@ async def blocked_targets(
     state, said = GuardState.of(context.name, snapshot.rows, pool), dict[str, list[str]]()
     for sight in sights if pool.enforces else ():
         row = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-        way = await ways.of(row, wanted_files(snapshot, replace(sight, state=row)), sets)
+        way = await ways.of(row, wanted_files(snapshot, sight, row), sets)
         if way is not None:
             verdict = state.verdict(way.change)
             said.setdefault(way.files, []).append(NOT_JUDGED if verdict is None else state.why(verdict))
@@ -106,7 +106,7 @@ async def _pending(
     own = {key[2] for key in snapshot.table(RENDERS)}
     for name, sight in sorted(sights.items()):
         row = snapshot.one(NODE_STATES, context.name, name) or {}
-        way = await ways.of(row, wanted_files(snapshot, replace(sight, state=row)), sets)
+        way = await ways.of(row, wanted_files(snapshot, sight, row), sets)
         if way is not None:
             pending = found.setdefault(way.change, Pending(way, str(row.get("files") or "")))
             pending.nodes.append(name)

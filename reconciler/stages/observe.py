@@ -25,7 +25,7 @@ from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.node_fold import KEPT_AT_RESET
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
@@ -140,9 +140,10 @@ async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
     return {name: decode_file_set(contents[name]) for name in named}
 
 
-def wanted_files(snapshot: Snapshot, sight: Sight) -> str | None:
-    """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet."""
-    row = wanted_row(snapshot.fleet, snapshot.rows, sight.pool, sight.name, sight.state)
+def wanted_files(snapshot: Snapshot, sight: Sight, state: Row | None = None) -> str | None:
+    """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet. `state`: the
+    node's row, where it is a newer one than the sight's."""
+    row = wanted_row(snapshot.fleet, snapshot.rows, sight.pool, sight.name, sight.state if state is None else state)
     return str(row["files"]) if row and row["files"] else None
 
 
