@@ -35,7 +35,7 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also='' command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also='' claimed=no command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -973,10 +973,11 @@ flush_state() {
     sync -f "$state" 2>/dev/null || sync
 }
 
-# save FILE TEXT: replaces a file of the state directory at once; the caller makes the rename durable.
+# save FILE TEXT [OTHER]: replaces a file of the state directory at once; the caller makes the rename durable. OTHER is
+# flushed with it.
 save() {
     attempt write "$1.new" "$2" || return 1
-    flush "$1.new"
+    flush "$1.new" ${3+"$3"}
     try mv -f "$1.new" "$1"
 }
 
@@ -1067,7 +1068,7 @@ stage() {
     machine_facts
     try mkdir "$staging" "$staging/new" "$staging/old" && attempt write_journal && attempt "$1" && attempt copy_old &&
         verify && keep_baseline ||
-        { rm -rf "$staging"; return 1; }
+        { rm -rf "$staging" "$state/owner.new"; return 1; }
     flush_state
     place_claim && try mv "$staging" "$journal" && flush "$state"
 }
@@ -1092,7 +1093,8 @@ extract_new() {
 }
 
 # Bodies that nobody needs are passed over together, and those after the last one that is needed stay unread.
-extract_all() {
+extract_all() (
+    umask 022
     number=0 passed=0
     IFS=$newline
     for line in $wanted; do
@@ -1100,8 +1102,7 @@ extract_all() {
         number=$((number + 1))
         extract_one $line || return 1
     done
-    IFS=' '
-}
+)
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
@@ -1183,7 +1184,11 @@ expect() {
 perform() {
     enter placing
     todo=$new_plan # as it was seen just now
-    if ! place_todo new; then
+    ready=''
+    case $verb in
+        apply | release) ready='0644 0:0' ;; # as extract_all makes files
+    esac
+    if ! place_todo new "$ready"; then
         blocked=$reason blocked_detail=$detail
         place old && remove_late old && close_journal
         reason=$blocked detail=$blocked_detail
@@ -1252,9 +1257,10 @@ place() {
     select_todo "$1" && place_todo "$1"
 }
 
-# place_todo SET: the same for the lines of $todo.
+# place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
+# them already.
 place_todo() {
-    placing=$journal/$1
+    placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
     copies='' fits=$newline directories=''
     IFS=$newline
@@ -1304,12 +1310,16 @@ copy_beside() {
     copy=.${8%/*}/.${8##*/}.reconciler
     [ ! -e "$copy" ] || rm -f "$copy"
     [ "$2" = write ] || return 0
-    try cp "$placing/$1" "$copy" || return 1
     copies="$copies${copies:+ }$copy"
-    case $fits in
-        *"$newline$3 $4:$5$newline"*) ;;
-        *) fits="$fits$3 $4:$5$newline" ;;
-    esac
+    if [ "$3 $4:$5" = "$staged_as" ]; then
+        try cp -p "$placing/$1" "$copy" || return 1
+    else
+        try cp "$placing/$1" "$copy" || return 1
+        case $fits in
+            *"$newline$3 $4:$5$newline"*) ;;
+            *) fits="$fits$3 $4:$5$newline" ;;
+        esac
+    fi
     if [ -e /sys/fs/selinux/enforce ] && [ -e ".$8" ] && command -v chcon >/dev/null 2>&1; then
         chcon --reference=".$8" "$copy" 2>/dev/null || :
     fi
@@ -1914,8 +1924,10 @@ finish() {
     esac
     owner_before=$owner_generation owner_generation=$generation
     build_receipt
-    owner_generation=$owner_before
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
+    claimed=no
+    [ -f "$journal/claim" ] || ! write_claim "$generation" "$step" || claimed=yes
+    owner_generation=$owner_before
     store_receipt
     conclude "$generation"
     prune_receipts
@@ -1923,7 +1935,9 @@ finish() {
 
 # An older receipt of the step must not outlive what it says, not even on a full disk.
 store_receipt() {
-    save "$state/receipts/$step" "$receipt" ||
+    other=$state/owner.new
+    [ "$claimed" = yes ] || other=''
+    save "$state/receipts/$step" "$receipt" $other ||
         { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
 }
 
@@ -1937,7 +1951,7 @@ conclude() {
         mv "$journal/old" "$state/previous"
     fi
     [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
-    claim "$1" "$step" || :
+    if [ "$claimed" = yes ]; then place_claim; else claim "$1" "$step"; fi || :
     flush "$state/receipts" "$state"
     [ ! -d "$journal" ] || "$ending"
 }
