@@ -137,6 +137,15 @@ def test_a_payload_that_did_not_arrive_whole(rig: LocalRig, sh: list[str]) -> No
 
 
 @pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_a_look_whose_payload_did_not_arrive_whole(rig: LocalRig, sh: list[str]) -> None:
+    payload, numbers = packed("log_id l\nruntime crio\n\n")
+    assert "error" not in call(rig, sh, ["1", "observe", *numbers], payload)
+    for sent in (b"", payload[:5], payload[:-1], b"x" + payload[1:], payload[:-8] + b"x" * 8):
+        for verb in ("observe", "images"):
+            assert call(rig, sh, ["1", verb, *numbers], sent)["error"] == "payload"
+
+
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
 def test_a_program_cut_short_does_nothing(rig: LocalRig, sh: list[str]) -> None:
     prepared = apply_call(ApplyRequest("l", 1, 1, "s", "crio", (FileContent(MAIN, b"x"),)))
     argv = prepared.argv(str(rig.node.root), sh)
