@@ -95,16 +95,13 @@ class MemoryNode:
             pending=self.pending.step if self.pending else "",
             reverted=self._reverted(),
             loaded_since=self.loaded_since if crio else 0,
-            images=self._needs(request.runtime) if request.images else None,
+            images=self.needs(ImagesRequest(request.log_id, request.runtime), now) if request.images else None,
         )
 
     def needs(self, request: ImagesRequest, now: int) -> NodeImages:
         self._recover(now)
-        return self._needs(request.runtime)
-
-    def _needs(self, runtime: str) -> NodeImages:
         self.asked += 1
-        pause = self.pause if runtime == "crio" else ""
+        pause = self.pause if request.runtime == "crio" else ""
         return NodeImages(() if self.images_note else tuple(sorted(set(self.images))), pause, self.images_note)
 
     def apply(self, request: ApplyRequest, now: int) -> Receipt:

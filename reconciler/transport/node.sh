@@ -35,7 +35,8 @@ forget_request() {
     log_id='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also='' claimed=no command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also=''
+    claimed=no command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
