@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.faults import fault_point
+from reconciler.stages.asking import nodes_to_ask
 from reconciler.stages.context import Context, anew
 from reconciler.stages.guard import guard
 from reconciler.stages.observe import look_closer, observe
@@ -58,8 +59,9 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
         head = done.head
         done.commits = await anew(lambda: record(context, head, recheck=recheck))
         fault_point("after-append")
-    # After: every node's base is known, drift and reachability are in the log.
-    done.sights = await anew(lambda: observe(context))
+    # After: every node's base is known, drift and reachability are in the log; what the guard will ask is answered.
+    asked = await nodes_to_ask(context, recheck=recheck)
+    done.sights = await anew(lambda: observe(context, images=asked))
     # After: each (pool, base) has the file set its inputs in force give.
     done.rendered = await anew(lambda: project(context))
     # After: whether the images that nodes need stay pullable under what was rendered is judged, once.

@@ -352,11 +352,12 @@ class Target:
 @dataclass(frozen=True, slots=True)
 class ObserveRequest:
     """What to look at. `known` maps each managed path to the hash the caller has bytes for (or `absent`, or "" for
-    none): the node sends content only where its own differs."""
+    none): the node sends content only where its own differs. `images`: tell also which images the node needs."""
 
     log_id: str
     runtime: str
     known: Mapping[str, str]
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,7 +413,7 @@ class Observation:
     Operator manages this node. `hold`: reason of a local hold, or "". `active`: the unit's state ("active", …).
     `pending`: the step that waits for a confirmation, or "". `reverted`: the step that undid itself for want of one,
     until another step is finished. `loaded_since`: Unix seconds since which the runtime has run with what it loaded
-    (its start, or its last reload that exited with 0); 0 when nobody can tell.
+    (its start, or its last reload that exited with 0); 0 when nobody can tell. `images`: where they were asked for.
     """
 
     machine_id: str
@@ -431,6 +432,7 @@ class Observation:
     pending: str = ""
     reverted: str = ""
     loaded_since: int = 0
+    images: NodeImages | None = None
 
 
 @dataclass(frozen=True, slots=True)

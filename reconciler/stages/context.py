@@ -89,6 +89,8 @@ class Context:
     resources: dict[str, Resource] = field(default_factory=dict)
     judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """What the files beside ours were found to shadow, by the digest of all that decides it."""
+    asked_at: int = -1
+    """Position of the log at which it was last judged whose images to ask for."""
     unsent: set[str] = field(default_factory=set)
     """Hashes of files whose bytes nodes keep to themselves, or that were redacted."""
 

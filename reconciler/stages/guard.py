@@ -1,15 +1,15 @@
 """Guard: before new files go anywhere, judge whether the images that a pool needs stay pullable under them.
 
-Nodes are asked for their images only when a pull could tell the new files from the old; the images themselves do not
-enter the log, the judgement does, once. What it says is in force for these files until content, settings, overrides
-or annotations change, a node answers that was not asked yet, or a person asks for a recheck (docs/explanation/
-lock-out-guard.md).
+Nodes are asked for their images when something is to come, with the look at them where that was foreseen (asking.py);
+the images themselves do not enter the log, the judgement does, once. What it says is in force for these files until
+content, settings, overrides or annotations change, a node answers that was not asked yet, or a person asks for a
+recheck (docs/explanation/lock-out-guard.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.errors import NodeError, NodeUnreachable
@@ -91,7 +91,7 @@ async def blocked_targets(
     state, said = GuardState.of(context.name, snapshot.rows, pool), dict[str, list[str]]()
     for sight in sights if pool.enforces else ():
         row = snapshot.one(NODE_STATES, context.name, sight.name) or {}
-        way = await ways.of(row, wanted_files(snapshot, replace(sight, state=row)), sets)
+        way = await ways.of(row, wanted_files(snapshot, sight, row), sets)
         if way is not None:
             verdict = state.verdict(way.change)
             said.setdefault(way.files, []).append(NOT_JUDGED if verdict is None else state.why(verdict))
@@ -106,7 +106,7 @@ async def _pending(
     own = {key[2] for key in snapshot.table(RENDERS)}
     for name, sight in sorted(sights.items()):
         row = snapshot.one(NODE_STATES, context.name, name) or {}
-        way = await ways.of(row, wanted_files(snapshot, replace(sight, state=row)), sets)
+        way = await ways.of(row, wanted_files(snapshot, sight, row), sets)
         if way is not None:
             pending = found.setdefault(way.change, Pending(way, str(row.get("files") or "")))
             pending.nodes.append(name)
@@ -152,11 +152,13 @@ def _judge(
 async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Answers:
     """What the nodes that answer need; and who answered, but could not tell. A lost link is asked again."""
     names = sorted(name for name, sight in sights.items() if not sight.out)
+    known = {name: seen.images for name in names if (seen := sights[name].observation) and seen.images}
+    asked = [name for name in names if name not in known]
     request = ImagesRequest(context.log.log_id, pool.runtime)
-    answers = await context.runner.images([(sights[name].target, request) for name in names])
+    answers = await context.runner.images([(sights[name].target, request) for name in asked]) if asked else ()
     told: dict[str, NodeImages] = {}
     untold: dict[str, str] = {}
-    for name, answer in zip(names, answers, strict=True):
+    for name, answer in (*known.items(), *zip(asked, answers, strict=True)):
         if isinstance(answer, NodeImages):
             told[name] = answer
         if isinstance(answer, NodeImages) and answer.note:

@@ -5,7 +5,7 @@ An equal observation appends nothing: it only moves `last_seen`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ from reconciler.events.envelope import fleet_stream, node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.node_fold import KEPT_AT_RESET
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS
+from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
@@ -34,14 +34,17 @@ from reconciler.stages.restores import detect
 from reconciler.stages.sight import Sight, is_unread, not_read
 
 
-async def observe(context: Context, names: Iterable[str] | None = None) -> dict[str, Sight]:
-    """Look at all nodes (or those named), many at once, one round trip each; append what is new."""
+async def observe(
+    context: Context, names: Iterable[str] | None = None, *, images: Collection[str] = ()
+) -> dict[str, Sight]:
+    """Look at all nodes (or those named), many at once, one round trip each; append what is new. The nodes of `images`
+    tell with it which images they need."""
     snapshot = await context.snapshot()
-    sights = await look(context, snapshot, names)
+    sights = await look(context, snapshot, names, images=images)
     if renamed := _renamed(snapshot, sights.values()):
         streams = {node_stream(context.name, name) for body in renamed for name in (body.node, body.previous)}
         await context.append(context.events(snapshot, renamed), snapshot, streams)
-        return await observe(context, names)  # now knowing what is ours there
+        return await observe(context, names, images=images)  # now knowing what is ours there
     twins = _twins(snapshot, sights.values())
     for sight in sights.values():
         _judge(sight, context.log.log_id, twins.get(sight.name, ""), context.clock.now())
@@ -91,9 +94,14 @@ async def look_closer(context: Context, sights: Mapping[str, Sight]) -> None:
 
 
 async def look(
-    context: Context, snapshot: Snapshot, names: Iterable[str] | None = None, paths: Iterable[str] = ()
+    context: Context,
+    snapshot: Snapshot,
+    names: Iterable[str] | None = None,
+    paths: Iterable[str] = (),
+    images: Collection[str] = (),
 ) -> dict[str, Sight]:
-    """Ask the nodes, also about further `paths`, and record nothing (what `diff` and `cat --live` use)."""
+    """Ask the nodes, also about further `paths`, those of `images` also for theirs, and record nothing (what `diff` and
+    `cat --live` use)."""
     chosen = None if names is None else set(names)
     rows = {key[1]: row for key, row in sorted(snapshot.table(NODES).items()) if chosen is None or key[1] in chosen}
     sets = await file_sets(context, snapshot)
@@ -112,9 +120,8 @@ async def look(
         )
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
-        requests.append(
-            (sight.target, ObserveRequest(context.log.log_id, str(sight.spec.get("runtime", "crio")), known))
-        )
+        runtime = str(sight.spec.get("runtime", "crio"))
+        requests.append((sight.target, ObserveRequest(context.log.log_id, runtime, known, images=name in images)))
         sights.append(sight)
     for sight, answer in zip(sights, await context.runner.observe(requests), strict=True):
         if isinstance(answer, NodeError):
@@ -138,9 +145,10 @@ async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
     return {name: decode_file_set(contents[name]) for name in named}
 
 
-def wanted_files(snapshot: Snapshot, sight: Sight) -> str | None:
-    """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet."""
-    row = wanted_row(snapshot.fleet, snapshot.rows, sight.pool, sight.name, sight.state)
+def wanted_files(snapshot: Snapshot, sight: Sight, state: Row | None = None) -> str | None:
+    """Digest of the file set the node should have, as recorded; None when nothing was rendered for it yet. `state`: the
+    node's row, where it is a newer one than the sight's."""
+    row = wanted_row(snapshot.fleet, snapshot.rows, sight.pool, sight.name, sight.state if state is None else state)
     return str(row["files"]) if row and row["files"] else None
 
 

@@ -166,13 +166,13 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         healthy=healthy,
     )
     back = _back(view, node)
-    return replace(node, back=back, out=node.out or _back_later(look.context, sight, back))
+    return node if back is None else replace(node, back=back, out=node.out or _back_later(look.context, sight, back))
 
 
-def _back_later(context: Context, sight: Sight, back: str | None) -> str:
+def _back_later(context: Context, sight: Sight, back: str) -> str:
     """Until when a node is left alone whose return failed, or nothing."""
     failed = sight.state.get("failed")
-    if context.retry_now or back is None or failed is None or failed["files"] != back:
+    if context.retry_now or failed is None or failed["files"] != back:
         return ""
     return _pause(sight.name, "failed", failed, 1, context.clock.now())
 
@@ -180,7 +180,9 @@ def _back_later(context: Context, sight: Sight, back: str | None) -> str:
 def _guarded(node: NodeView, blocked: Mapping[str, str]) -> NodeView:
     """A node whose target the guard blocks; one that drifted may not go on, but what it has is kept."""
     why = blocked.get(node.target or "", "")
-    return replace(node, target=node.applied) if why and node.drifted else replace(node, blocked=why)
+    if not why:
+        return node
+    return replace(node, target=node.applied) if node.drifted else replace(node, blocked=why)
 
 
 def _back(view: PoolView, node: NodeView) -> str | None:

@@ -41,9 +41,7 @@ class Ways:
             return None
         key = (str(state.get("base")), applied, wanted)
         if key not in self._known:
-            base = {path: name for path, name in (state.get("base_files") or {}).items() if name}
-            before = base | _hashes(sets.get(applied, FileSet(())))
-            self._known[key] = await self._way(wanted, before, base | _hashes(sets[wanted]))
+            self._known[key] = await self._way(wanted, *_ends(state, wanted, sets))
         return self._known[key]
 
     async def _way(self, wanted: str, before: Mapping[str, str], after: Mapping[str, str]) -> Way | None:
@@ -53,7 +51,27 @@ class Ways:
         loaded, weaker = (load(old), load(new)), weakens(old, new)
         if loaded[0] == loaded[1] and not weaker:
             return None
-        return Way(digest({"before": before, "after": after}), wanted, *loaded, weaker)
+        return Way(_name(before, after), wanted, *loaded, weaker)
+
+
+def change_of(state: Mapping[str, Any], wanted: str | None, sets: Mapping[str, FileSet]) -> str:
+    """What the way of a node would be called, if a pull could tell; empty where it has no way to go."""
+    if wanted is None or wanted == (state.get("files") or ""):
+        return ""
+    return _name(*_ends(state, wanted, sets))
+
+
+def _ends(
+    state: Mapping[str, Any], wanted: str, sets: Mapping[str, FileSet]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The hashes of the effective files before and after, by path."""
+    base = {path: name for path, name in (state.get("base_files") or {}).items() if name}
+    applied = sets.get(str(state.get("files") or ""), FileSet(()))
+    return base | _hashes(applied), base | _hashes(sets[wanted])
+
+
+def _name(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    return digest({"before": before, "after": after})
 
 
 def _hashes(file_set: FileSet) -> dict[str, str]:

@@ -95,6 +95,7 @@ class MemoryNode:
             pending=self.pending.step if self.pending else "",
             reverted=self._reverted(),
             loaded_since=self.loaded_since if crio else 0,
+            images=self.needs(ImagesRequest(request.log_id, request.runtime), now) if request.images else None,
         )
 
     def needs(self, request: ImagesRequest, now: int) -> NodeImages:

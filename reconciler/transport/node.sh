@@ -17,7 +17,7 @@ main() {
     umask 077
     set -fu
     newline='
-'
+' tab='	'
     IFS=' '
     state=./var/lib/reconciler
     journal=$state/journal
@@ -35,7 +35,8 @@ forget_request() {
     log_id='' log_head='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
-    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' command='' environment='' hook_seconds=''
+    phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also=''
+    claimed=no command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ enter_root() {
         sync tail timeout tr; do
         command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
-    uid=$(id -u)
+    find_user
     if [ -z "$root" ]; then
         cd / || refuse root 'cannot enter /'
         [ "$uid" = 0 ] || refuse not-root 'needs root on the host; set spec.become: sudo'
@@ -113,6 +114,15 @@ enter_root() {
     find_program journalctl && journalctl=$program_path
 }
 
+# Sets $uid to the user that this program acts as.
+find_user() {
+    uid=''
+    [ ! -r /proc/self/status ] || while IFS=$tab read -r key real effective rest; do
+        [ "$key" != Uid: ] || { uid=$effective; break; }
+    done </proc/self/status
+    is_number "$uid" || uid=$(id -u)
+}
+
 # find_program NAME: sets $program_path. Below a root only that root's own programs count, never the host's.
 systemctl='' journalctl=''
 find_program() {
@@ -124,13 +134,21 @@ find_program() {
     fi
 }
 
-# Reads the whole payload and sets $packed (base64 of the gzip) and $header (its header lines, then `end`).
+# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip) and $header (its header
+# lines, then `end`). Where nothing is written, gzip's own checksum says that it came whole.
 read_payload() {
     case $length in
         '' | *[!0-9]* | 0?* | ?????????*) refuse payload "payload length '$length'" ;;
     esac
-    packed=''
-    [ "$length" = 0 ] || packed=$(dd bs="$length" count=1 iflag=fullblock 2>/dev/null | base64)
+    if only_looks; then
+        header=$(gzip -dc 2>/dev/null && printf end) || refuse payload 'the payload did not arrive whole'
+        case $header in
+            *"$newline${newline}end") ;;
+            *) header='' ;;
+        esac
+        return 0
+    fi
+    packed=$(base64)
     seen=$(unpack | sha256sum)
     [ "${seen%% *}" = "$digest" ] || refuse payload 'the payload did not arrive whole'
     header=$(unpack | gzip -dc 2>/dev/null | header_lines)
@@ -180,6 +198,7 @@ header_line() {
         2:start) is_digest "$2" && start=$2 ;;
         2:action) is_action "$2" && actions="$actions${actions:+ }$2" ;;
         2:act) [ "$2" = always ] && always=yes ;;
+        2:also) [ "$verb" = observe ] && [ "$2" = images ] && also=images ;;
         2:confirm) is_number "$2" && confirm_within=$2 ;;
         2:baseline) { [ "$2" = keep ] || [ "$2" = restore ]; } && release=$2 ;;
         *:check) shift && is_check "$@" && checks="$checks$*$newline" ;;
@@ -319,14 +338,13 @@ is_mode() {
 observe() {
     survey $paths || refuse unreadable "$detail"
     runtime_facts
-    loaded_since
     machine_facts
     read_owner
     waiting='' reverted=''
     ! read_pending || waiting=$pending_step
     [ -z "$owner_step" ] || ! is_receipt "$owner_step" '"reason":"unconfirmed"' || reverted=$owner_step
-    present=$(list_present | base64 | tr -d '\n')
-    effective=$(list_effective | base64 | tr -d '\n')
+    list_present
+    list_effective
     hold=''
     [ ! -f "$state/hold" ] || hold=$(head -n 1 "$state/hold")
     printf '{"protocol":1,"machine_id":"%s","boot_id":"%s"' "$machine_id" "$boot_id"
@@ -346,6 +364,12 @@ observe() {
     printf ',"mco":%s,"hold":"%s","present":"%s","effective":"%s"' "$mco" "$quoted" "$present" "$effective"
     printf ',"pending":"%s","reverted":"%s","loaded_since":%s' "$waiting" "$reverted" "$since"
     print_files
+    if [ "$also" = images ]; then
+        list_images
+        printf ',"images":{'
+        print_images
+        printf '}'
+    fi
     printf '}\n'
 }
 
@@ -392,23 +416,37 @@ print_package() {
 
 # What is checked for a private key is what is sent: the file is read once.
 print_content() {
-    content=$(base64 <".$1" 2>/dev/null | tr -d '\n')
+    content=$(base64 <".$1" 2>/dev/null)
     { text=$(printf '%s\n' "$content" | base64 -d); } 2>/dev/null
     case $text in
         *'PRIVATE KEY'*) ;;
-        *) printf ',"content":"%s"' "$content" ;;
+        *) unwrap "$content" && printf ',"content":"%s"' "$unwrapped" ;;
     esac
 }
 
-# Every entry of certs.d and registries.conf.d that is not managed, each ended by NUL. Names only.
+# unwrap TEXT: sets $unwrapped to the text without its line breaks.
+unwrap() {
+    IFS=$newline
+    set -- $1
+    IFS=''
+    unwrapped="$*"
+    IFS=' '
+}
+
+# Sets $present: base64 of every entry of certs.d and registries.conf.d that is not managed, each ended by NUL. Names only.
 list_present() {
     set +f
     set -- ./etc/docker/certs.d/*/* ./etc/docker/certs.d/*/.[!.]* \
         ./etc/containers/registries.conf.d/* ./etc/containers/registries.conf.d/.[!.]*
     set -f
     for entry; do
-        { [ -e "$entry" ] || [ -L "$entry" ]; } && is_foreign "${entry#.}" && printf '%s\0' "${entry#.}"
+        shift
+        { [ -e "$entry" ] || [ -L "$entry" ]; } && is_foreign "${entry#.}" && set -- "$@" "${entry#.}"
     done
+    present=''
+    [ $# = 0 ] || present=$(printf '%s\0' "$@" | base64)
+    unwrap "$present"
+    present=$unwrapped
 }
 
 is_foreign() {
@@ -420,7 +458,8 @@ is_foreign() {
     esac
 }
 
-# `SHA256 PATH` ended by NUL for every further file that the runtime would read; `unread` for private keys.
+# Sets $effective: base64 of `SHA256 PATH`, each ended by NUL, for every further file that the runtime would read; the
+# word `unread` for private keys.
 list_effective() {
     find_homes
     set +f
@@ -438,13 +477,12 @@ list_effective() {
     set -f
     for file; do
         shift
-        [ -f "$file" ] && is_foreign "${file#.}" || continue
-        case $file in
-            *.key) printf 'unread %s\0' "${file#.}" ;;
-            *) set -- "$@" "$file" ;;
-        esac
+        [ ! -f "$file" ] || ! is_foreign "${file#.}" || set -- "$@" "$file"
     done
-    [ $# = 0 ] || print_sums "$@"
+    effective=''
+    [ $# = 0 ] || effective=$(print_sums "$@" | base64)
+    unwrap "$effective"
+    effective=$unwrapped
 }
 
 # Root's home and those of users whose services run without a login.
@@ -459,6 +497,14 @@ find_homes() {
 }
 
 print_sums() {
+    for file; do
+        shift
+        case $file in
+            *.key) printf 'unread %s\0' "${file#.}" ;;
+            *) set -- "$@" "$file" ;;
+        esac
+    done
+    [ $# -gt 0 ] || return 0
     # not every sha256sum escapes a line break in a name: then one by one
     if is_one_line "$*" && sums=$(sha256sum "$@" 2>/dev/null); then
         for file; do
@@ -506,7 +552,7 @@ runtime_facts() {
         runtime_version=$(timeout -s KILL 20 "$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
-    unit_state
+    unit_facts
 }
 
 # Sets $unit and $active; both are empty where the runtime is no service or nobody can tell.
@@ -520,18 +566,22 @@ unit_state() {
     [ -n "$active" ] && is_word "$active" || active=unknown
 }
 
-# Sets $since to when the runtime began to run with what it last loaded: its start, or the start of the last reload
-# command that succeeded, whichever is later; 0 where nobody can tell.
-loaded_since() {
-    since=0
-    [ -n "$unit" ] && [ -n "$systemctl" ] || return 0
-    set -- show "$unit" -p ActiveEnterTimestamp -p ExecReload
+# Sets, with one question to systemd, what `unit_state` does, and $since to when the runtime began to run with what it
+# last loaded: its start, or the start of the last reload command that succeeded, whichever is later; 0 where nobody can
+# tell.
+unit_facts() {
+    unit='' active='' since=0
+    [ "$runtime" = crio ] || return 0
+    unit=crio.service
+    [ -n "$systemctl" ] || return 0
+    set -- show "$unit" -p ActiveState -p ActiveEnterTimestamp -p ExecReload
     said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
-        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || return 0
+        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
     IFS=$newline
     for line in $said; do
         IFS=' '
         case $line in
+            ActiveState=*) active=${line#*=} ;;
             ActiveEnterTimestamp=*) is_later "${line#*=}" ;;
             ExecReload=*' code=exited ; status=0'*)
                 line=${line#*start_time=\[}
@@ -540,6 +590,7 @@ loaded_since() {
         esac
     done
     IFS=' '
+    [ -n "$active" ] && is_word "$active" || active=unknown
 }
 
 # is_later @SECONDS | is_later 'DAY DATE TIME UTC': raises $since to it.
@@ -568,29 +619,41 @@ is_healthy() {
 # What the runtime's own client says, as it says it: JSON is for the other side to read. Ended containers count too:
 # an init container's image is needed again at the next start.
 images() {
-    source=crictl pause='' detail='' containers='' present=''
+    list_images
+    printf '{"protocol":1,'
+    print_images
+    printf '}\n'
+}
+
+list_images() {
+    source=crictl pause='' detail='' containers='' stored=''
     [ "$runtime" = crio ] || source=podman
     if ! find_program "$source"; then
         detail="this host has no $source"
     elif list_json ps -a && containers=$listing && list_json images; then
-        present=$listing
+        stored=$listing
     else
         containers=''
     fi
     [ "$runtime" != crio ] || ! find_program crio || find_pause
+}
+
+print_images() {
     quote "$pause"
-    pause=$quoted
+    printf '"source":"%s","pause":"%s"' "$source" "$quoted"
     quote "$detail"
-    printf '{"protocol":1,"source":"%s","pause":"%s","detail":"%s","containers":"%s","images":"%s"}\n' \
-        "$source" "$pause" "$quoted" "$containers" "$present"
+    printf ',"detail":"%s","containers":"%s","images":"%s"' "$quoted" "$containers" "$stored"
 }
 
 # list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
 list_json() {
-    listed=$(timeout -s KILL 30 "$program_path" "$@" --$([ "$source" = crictl ] && printf output || printf format) json \
-        2>/dev/null </dev/null) || { detail="$source $1 ended with status $?"; return 1; }
+    form=--output
+    [ "$source" = crictl ] || form=--format
+    listed=$(timeout -s KILL 30 "$program_path" "$@" "$form" json 2>/dev/null </dev/null) ||
+        { detail="$source $1 ended with status $?"; return 1; }
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
-    listing=$(printf '%s\n' "$listed" | gzip -c | base64 | tr -d '\n')
+    unwrap "$(printf '%s\n' "$listed" | gzip -c | base64)"
+    listing=$unwrapped
 }
 
 # The image that holds every pod's namespaces; a default is shown as a comment.
@@ -772,7 +835,7 @@ carry_out() {
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
     check_health || decline failed unhealthy-before "$detail; no file was touched"
-    claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
+    write_claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
     [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
@@ -849,7 +912,7 @@ make_state() {
 }
 
 lock() {
-    if (: >>"$state/lock") 2>/dev/null; then
+    if [ -w "$state/lock" ] || (: >>"$state/lock") 2>/dev/null; then
         exec 9>>"$state/lock"
     elif [ -r "$state/lock" ]; then
         exec 9<"$state/lock" # read-only file system: looking is still possible
@@ -883,6 +946,13 @@ try() {
     return 1
 }
 
+# attempt FUNCTION…: the same for what may be repeated, without a process of its own where it goes well.
+attempt() {
+    "$@" >/dev/null 2>&1 && { detail=''; return 0; }
+    IFS=' '
+    try "$@"
+}
+
 # printf says that a write failed, cat says why.
 write() {
     printf '%s\n' "$2" 2>/dev/null >"$1" || printf '%s\n' "$2" | cat >"$1"
@@ -908,10 +978,11 @@ flush_state() {
     sync -f "$state" 2>/dev/null || sync
 }
 
-# save FILE TEXT: replaces a file of the state directory at once; the caller makes the rename durable.
+# save FILE TEXT [OTHER]: replaces a file of the state directory at once; the caller makes the rename durable. OTHER is
+# flushed with it.
 save() {
-    try write "$1.new" "$2" || return 1
-    flush "$1.new"
+    attempt write "$1.new" "$2" || return 1
+    flush "$1.new" ${3+"$3"}
     try mv -f "$1.new" "$1"
 }
 
@@ -930,14 +1001,23 @@ read_owner() {
     done <"$state/owner"
 }
 
-# claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of the log.
+# claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of
+# the log; the caller makes that durable.
 claim() {
-    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
+    write_claim "$@" && flush "$state/owner.new" && place_claim
+}
+
+write_claim() {
     owner_generation=$1 owner_step=${2-$owner_step} owner_head=${log_head:-$owner_head}
     owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
     owner_text="$owner_text${newline}step $owner_step"
     [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
-    save "$state/owner" "$owner_text"
+    attempt write "$state/owner.new" "$owner_text"
+}
+
+place_claim() {
+    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
+    try mv -f "$state/owner.new" "$state/owner"
 }
 
 # Leaves this program on the host for its operator.
@@ -994,11 +1074,11 @@ add_baseline() {
 stage() {
     staging=$state/journal.new
     machine_facts
-    try mkdir "$staging" "$staging/new" "$staging/old" && try write_journal && try "$1" && try copy_old &&
-        verify "$staging/new" "$new_plan" && verify "$staging/old" "$old_plan" && keep_baseline ||
-        { rm -rf "$staging"; return 1; }
+    try mkdir "$staging" "$staging/new" "$staging/old" && attempt write_journal && attempt "$1" && attempt copy_old &&
+        verify && keep_baseline ||
+        { rm -rf "$staging" "$state/owner.new"; return 1; }
     flush_state
-    try mv "$staging" "$journal" && flush "$state"
+    place_claim && try mv "$staging" "$journal" && flush "$state"
 }
 
 write_journal() {
@@ -1020,28 +1100,31 @@ extract_new() {
     }
 }
 
-extract_all() {
-    number=0
+# Bodies that nobody needs are passed over together, and those after the last one that is needed stay unread.
+extract_all() (
+    umask 022
+    number=0 passed=0
     IFS=$newline
     for line in $wanted; do
         IFS=' '
         number=$((number + 1))
         extract_one $line || return 1
     done
-    IFS=' '
-}
+)
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
-    into=/dev/null
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
+        *) passed=$((passed + ${5:-0})); return 0 ;;
     esac
     if [ "$2" != file ]; then
-        [ "$into" = /dev/null ] || cp "$state/baseline/files$1" "$into"
+        cp "$state/baseline/files$1" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"
     else
+        [ "$passed" = 0 ] || dd bs="$passed" count=1 iflag=fullblock of=/dev/null || return 1
+        passed=0
         dd bs="$5" count=1 iflag=fullblock of="$into"
     fi
 }
@@ -1075,27 +1158,32 @@ copy_writes() {
     IFS=' '
 }
 
-# verify DIRECTORY PLAN: the bytes of a set are what its plan says.
+# The staged bytes of both sets are what their plans say.
 verify() {
-    expected='' verified=$1
-    IFS=$newline
-    for line in $2; do
-        IFS=' '
-        expect $line
-    done
-    IFS=' '
-    [ -n "$expected" ] || return 0
-    set --
-    for pair in $expected; do set -- "$@" "$verified/${pair%%:*}"; done
-    sums=$(sha256sum "$@" 2>/dev/null)
-    for pair in $expected; do
-        sum=${sums%%"$newline"*} sums=${sums#*"$newline"}
-        [ "${sum%% *}" = "${pair#*:}" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
+    staged='' expected=''
+    expect_all "$staging/new" "$new_plan"
+    expect_all "$staging/old" "$old_plan"
+    [ -n "$staged" ] || return 0
+    sums=$(sha256sum $staged 2>/dev/null)
+    for sum in $expected; do
+        [ "${sums%% *}" = "$sum" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
+        sums=${sums#*"$newline"}
     done
 }
 
+# expect_all DIRECTORY PLAN: what $staged, the files to be verified, and $expected, their hashes, get from a set.
+expect_all() {
+    IFS=$newline
+    for line in $2; do
+        IFS=' '
+        expect "$1" $line
+    done
+    IFS=' '
+}
+
+# expect DIRECTORY NUMBER OP MODE UID GID SHA256 TAG PATH
 expect() {
-    [ "$2" = remove ] || expected="$expected${expected:+ }$1:$6"
+    [ "$3" = remove ] || staged="$staged $1/$2" expected="$expected $7"
 }
 
 # --- Changing the files ----------------------------------------------------------------------------------------------
@@ -1103,7 +1191,12 @@ expect() {
 # Carries the journal from `staged` to its end. Sets $result, or only $reason when nothing could be changed.
 perform() {
     enter placing
-    if ! place new; then
+    todo=$new_plan # as it was seen just now
+    ready=''
+    case $verb in
+        apply | release) ready='0644 0:0' ;; # as extract_all makes files
+    esac
+    if ! place_todo new "$ready"; then
         blocked=$reason blocked_detail=$detail
         place old && remove_late old && close_journal
         reason=$blocked detail=$blocked_detail
@@ -1169,8 +1262,13 @@ close_journal() {
 # place SET: makes the files of journal/SET stand at their paths, loadable at every moment: first all copies beside
 # their targets, then the renames by rank. What already is as it should be is not touched.
 place() {
-    placing=$journal/$1
-    select_todo || return 1
+    select_todo "$1" && place_todo "$1"
+}
+
+# place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
+# them already.
+place_todo() {
+    placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
     copies='' fits=$newline directories=''
     IFS=$newline
@@ -1190,9 +1288,9 @@ place() {
     flush_directories
 }
 
-# Sets $todo to the plan's lines that the node does not show yet.
+# select_todo SET: sets $todo to the plan's lines that the node does not show yet.
 select_todo() {
-    slurp "$placing/plan"
+    slurp "$journal/$1/plan"
     plan=$text todo=''
     set --
     IFS=$newline
@@ -1220,12 +1318,16 @@ copy_beside() {
     copy=.${8%/*}/.${8##*/}.reconciler
     [ ! -e "$copy" ] || rm -f "$copy"
     [ "$2" = write ] || return 0
-    try cp "$placing/$1" "$copy" || return 1
     copies="$copies${copies:+ }$copy"
-    case $fits in
-        *"$newline$3 $4:$5$newline"*) ;;
-        *) fits="$fits$3 $4:$5$newline" ;;
-    esac
+    if [ "$3 $4:$5" = "$staged_as" ]; then
+        try cp -p "$placing/$1" "$copy" || return 1
+    else
+        try cp "$placing/$1" "$copy" || return 1
+        case $fits in
+            *"$newline$3 $4:$5$newline"*) ;;
+            *) fits="$fits$3 $4:$5$newline" ;;
+        esac
+    fi
     if [ -e /sys/fs/selinux/enforce ] && [ -e ".$8" ] && command -v chcon >/dev/null 2>&1; then
         chcon --reference=".$8" "$copy" 2>/dev/null || :
     fi
@@ -1602,7 +1704,8 @@ hook() {
     else
         status=127 output="this host has no $1"
     fi
-    printf '{"protocol":1,"status":%s,"output":"%s"}\n' "$status" "$(printf '%s' "$output" | base64 | tr -d '\n')"
+    unwrap "$(printf '%s' "$output" | base64)"
+    printf '{"protocol":1,"status":%s,"output":"%s"}\n' "$status" "$unwrapped"
     exit 0
 }
 
@@ -1653,7 +1756,8 @@ is_overdue() {
 }
 
 is_receipt() {
-    case $(cat "$state/receipts/$1" 2>/dev/null) in
+    slurp "$state/receipts/$1"
+    case $text in
         *"$2"*) return 0 ;;
     esac
     return 1
@@ -1828,8 +1932,10 @@ finish() {
     esac
     owner_before=$owner_generation owner_generation=$generation
     build_receipt
-    owner_generation=$owner_before
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
+    claimed=no
+    [ -f "$journal/claim" ] || ! write_claim "$generation" "$step" || claimed=yes
+    owner_generation=$owner_before
     store_receipt
     conclude "$generation"
     prune_receipts
@@ -1837,7 +1943,9 @@ finish() {
 
 # An older receipt of the step must not outlive what it says, not even on a full disk.
 store_receipt() {
-    save "$state/receipts/$step" "$receipt" ||
+    other=$state/owner.new
+    [ "$claimed" = yes ] || other=''
+    save "$state/receipts/$step" "$receipt" $other ||
         { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
 }
 
@@ -1851,7 +1959,7 @@ conclude() {
         mv "$journal/old" "$state/previous"
     fi
     [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
-    claim "$1" "$step" || :
+    if [ "$claimed" = yes ]; then place_claim; else claim "$1" "$step"; fi || :
     flush "$state/receipts" "$state"
     [ ! -d "$journal" ] || "$ending"
 }
@@ -2033,18 +2141,24 @@ is_behind_link() {
 
 # Sets $manifest: SHA-256 over `STATE MODE PATH` lines sorted by path; STATE is the hash, or the kind.
 manifest_of_survey() {
-    lines=''
+    lines='' sorted=yes last=''
     IFS=$newline
     for line in $surveyed; do
         IFS=' '
         add_state $line
     done
     IFS=' '
-    manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
+    if [ "$sorted" = yes ]; then
+        manifest=$(printf '%s' "$lines" | sha256sum)
+    else
+        manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
+    fi
     manifest=${manifest%% *}
 }
 
 add_state() {
+    [ "$last" \< "$8" ] || sorted=no
+    last=$8
     [ "$1" = file ] && lines="$lines$2 $3 $8$newline" || lines="$lines$1 0000 $8$newline"
 }
 

@@ -107,7 +107,7 @@ def packed_program() -> bytes:
 
 def observe_call(request: ObserveRequest) -> Call:
     """Raises NodeRefused for a path that no node would accept."""
-    lines = [f"log_id {request.log_id}", f"runtime {request.runtime}"]
+    lines = [f"log_id {request.log_id}", f"runtime {request.runtime}", *(["also images"] if request.images else ())]
     lines += [f"observe {known or '-'} {readable(path)}" for path, known in sorted(request.known.items())]
     return _call("observe", lines, b"")
 
@@ -181,7 +181,7 @@ def decode_observation(output: bytes, request: ObserveRequest, target: Target, h
     found = {file.path: file for file in (_file(answer.at(item)) for item in answer.items("files"))}
     if found.keys() != request.known.keys():
         raise answer.malformed("files")
-    owner = answer.inner("owner")
+    owner, images = answer.inner("owner"), answer.inner("images")
     return Observation(
         machine_id=answer.text("machine_id"),
         boot_id=answer.text("boot_id"),
@@ -199,6 +199,7 @@ def decode_observation(output: bytes, request: ObserveRequest, target: Target, h
         pending=answer.text("pending"),
         reverted=answer.text("reverted"),
         loaded_since=answer.number("loaded_since"),
+        images=_images(images) if images else None,
     )
 
 
@@ -215,6 +216,10 @@ def decode_images(output: bytes, target: Target) -> NodeImages:
     answer = _Answer(output, target)
     if answer.error:
         raise answer.refusal()
+    return _images(answer)
+
+
+def _images(answer: _Answer) -> NodeImages:
     note = "".join(filter(str.isprintable, answer.text("detail")))
     pause = answer.text("pause")
     try:

@@ -24,6 +24,7 @@ case $1 in
     show)
         [ ! -f "$control/started" ] || read -r started <"$control/started"
         [ ! -f "$control/loaded" ] || read -r loaded <"$control/loaded"
+        printf 'ActiveState=%s\\n' "$active"
         printf 'ActiveEnterTimestamp=%s\\n' "$started"
         [ -z "$loaded" ] ||
             printf 'ExecReload={ path=/bin/kill ; start_time=[%s] ; code=exited ; status=0 }\\n' "$loaded"

@@ -152,6 +152,8 @@ class SshTransport:
             connection.abort()
             if fresh:
                 raise _lost(target, error) from error
+        if kept.connection is connection:  # asyncssh calls it closed only later
+            kept.connection = None
         connection, _ = await self._connected(kept, target)
         try:
             return await self._command(connection, command), connection

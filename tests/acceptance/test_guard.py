@@ -16,7 +16,7 @@ from reconciler import commands, control, queries
 from reconciler.cycle import run_pass
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import GuardJudged
-from reconciler.ports import EventFilter
+from reconciler.ports import EventFilter, ImagesRequest, NodeImages, Target
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_parts import Entry
@@ -193,6 +193,31 @@ async def test_a_node_that_cannot_tell_is_named_and_not_asked_again(fleet: Fleet
     asked = fleet.transport.node("w2").asked
     await fleet.world.run()
     assert fleet.transport.node("w2").asked == asked
+
+
+async def test_what_is_new_is_asked_about_with_the_look(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No round trip of its own: for a commit, a rollback, a recheck, or nodes that other content was judged for."""
+    first: dict[str, Any] = {"pool.yaml": pool(), "image.yaml": image(blockedRegistries=["bad.corp"])}
+    await fleet.do({"images": {"w1": ["docker.io/a/app:1"]}, "commit": first, "expect": {"exit": 0}})
+    calls: list[str] = []
+    ask = fleet.transport.images
+
+    async def images(target: Target, request: ImagesRequest) -> NodeImages:
+        calls.append(target.name)
+        return await ask(target, request)
+
+    monkeypatch.setattr(fleet.transport, "images", images)
+    second = {"image.yaml": image(blockedRegistries=["docker.io"])}
+    await fleet.do({"commit": second, "expect": {"judged": 1, "asked": 1, "exit": 3}})
+    await fleet.do({"commit": {}, "expect": {"judged": 0, "asked": 0, "exit": 3}})
+    await fleet.do({"recheck": True, "expect": {"judged": 0, "asked": 1, "exit": 3}})
+    third = {"image.yaml": image(blockedRegistries=["quay.io"])}
+    await fleet.do({"commit": third, "expect": {"judged": 1, "asked": 1, "exit": 0, "w1": "quay.io"}})
+    await fleet.do({"rollback": "previous", "expect": {"judged": 1, "asked": 1}})
+    assert calls == []
+    fleet.transport.node("w3").files[POLICY_JSON] = Entry(ACCEPT_ALL)
+    await fleet.do({"commit": memory_nodes(["w1", "w2", "w3"]), "expect": {"asked": 1}})
+    assert calls == ["w1", "w2", "w3"]  # its base is not known before the first look
 
 
 async def test_what_a_blocked_node_has_is_kept(fleet: Fleet) -> None:

@@ -50,6 +50,10 @@ async def observe(rig: Rig, *paths: str, runtime: str = "crio", **known: str) ->
     return await rig.transport.observe(rig.target, request)
 
 
+async def observe_with_images(rig: Rig, runtime: str = "crio") -> Observation:
+    return await rig.transport.observe(rig.target, ObserveRequest("log-1", runtime, {MAIN: ""}, images=True))
+
+
 async def images(rig: Rig, runtime: str = "crio") -> NodeImages:
     return await rig.transport.images(rig.target, ImagesRequest("log-1", runtime))
 
@@ -131,10 +135,22 @@ class TransportConformance:
         assert rig.fingerprint() == before
         assert (await observe(rig, MAIN)).owner is None
 
+    @pytest.mark.parametrize("runtime", ["crio", "podman"])
+    async def test_images_are_told_with_a_look_that_asks_for_them(self, rig: Rig, runtime: str) -> None:
+        rig.put("/etc/containers/registries.conf.d/99-mine.conf", b"x = 1\n")
+        rig.set_images(["quay.io/b/app:1", "quay.io/a/app:1"], "registry.k8s.io/pause:3.10")
+        plain = await observe(rig, MAIN, runtime=runtime)
+        assert plain.images is None
+        seen, told = await observe_with_images(rig, runtime), await images(rig, runtime)
+        assert seen.images == told
+        assert told.images == ("quay.io/a/app:1", "quay.io/b/app:1")
+        assert (seen.files, seen.present, seen.effective) == (plain.files, plain.present, plain.effective)
+
     async def test_images_where_nobody_can_tell(self, rig: Rig) -> None:
         rig.set_images(["quay.io/a/app:1"], "registry.k8s.io/pause:3.10")
         rig.no_client()
         told = await images(rig)
+        assert (await observe_with_images(rig)).images == told
         assert (told.images, told.note) == ((), "this host has no crictl")
         assert told.needed == ("registry.k8s.io/pause:3.10",)
 

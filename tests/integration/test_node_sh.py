@@ -85,6 +85,8 @@ HASH = "0" * 64
         ("observe", "log_id l\nruntime crio\n", "payload"),
         ("observe", "runtime crio\n\n", "payload"),
         ("images", "log_id l\nruntime docker\n\n", "payload"),
+        ("images", "log_id l\nruntime crio\nalso images\n\n", "payload"),
+        ("observe", "log_id l\nruntime crio\nalso everything\n\n", "payload"),
         ("apply", HEAD + "restore /etc/shadow\n\n", "path"),
         ("apply", HEAD + "action stop:sshd.service\n\n", "payload"),
         ("apply", HEAD + "action restart:--help.service\n\n", "payload"),
@@ -132,6 +134,15 @@ def test_a_payload_that_did_not_arrive_whole(rig: LocalRig, sh: list[str]) -> No
         assert call(rig, sh, ["1", "apply", length, numbers[1]], payload)["error"] == "payload"
     assert not rig.state.exists()
     assert rig.read(MAIN) is None
+
+
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_a_look_whose_payload_did_not_arrive_whole(rig: LocalRig, sh: list[str]) -> None:
+    payload, numbers = packed("log_id l\nruntime crio\n\n")
+    assert "error" not in call(rig, sh, ["1", "observe", *numbers], payload)
+    for sent in (b"", payload[:5], payload[:-1], b"x" + payload[1:], payload[:-8] + b"x" * 8):
+        for verb in ("observe", "images"):
+            assert call(rig, sh, ["1", verb, *numbers], sent)["error"] == "payload"
 
 
 @pytest.mark.parametrize("sh", SHELLS, indirect=True)

@@ -127,6 +127,26 @@ async def test_a_kept_connection_that_died_is_replaced(nodes: list[SandboxNode],
     assert first.boot_id != second.boot_id
 
 
+async def test_a_kept_connection_on_which_nothing_comes_back_is_replaced(
+    nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, command = connect(), SshTransport._command
+    await transport.observe(nodes[0].target(), REQUEST)
+    tried: list[asyncssh.SSHClientConnection] = []
+
+    async def time_out_once(
+        self: SshTransport, connection: asyncssh.SSHClientConnection, line: str
+    ) -> asyncssh.SSHClientProcess[bytes]:
+        tried.append(connection)
+        if len(tried) == 1:
+            raise TimeoutError
+        return await command(self, connection, line)
+
+    monkeypatch.setattr(SshTransport, "_command", time_out_once)
+    assert (await transport.observe(nodes[0].target(), REQUEST)).machine_id
+    assert len(set(tried)) == 2
+
+
 async def test_few_connections_serve_many_nodes(nodes: list[SandboxNode], connect: Connect) -> None:
     transport = connect(max_connections=2)
     for _ in range(2):

@@ -31,7 +31,7 @@ def other_url(postgres: Server) -> Iterator[str]:
     name = f"reconciler_empty_{uuid.uuid4().hex[:12]}"
     postgres.administer("CREATE DATABASE {}", name)
     yield postgres.url_of(name)
-    postgres.administer("DROP DATABASE {} WITH (FORCE)", name)
+    postgres.drop(name)
 
 
 @pytest.fixture

@@ -93,6 +93,10 @@ def test_requests_have_the_documented_form() -> None:
     assert gzip.decompress(observe_call(OBSERVE).payload).decode() == (
         f"log_id log-1\nruntime crio\nobserve - {MAIN}\nobserve absent {CA}\n\n"
     )
+    asked = ObserveRequest("log-1", "podman", {MAIN: ""}, images=True)
+    assert gzip.decompress(observe_call(asked).payload).decode() == (
+        f"log_id log-1\nruntime podman\nalso images\nobserve - {MAIN}\n\n"
+    )
     heading = "log_id log-1\nepoch 2\nfence 7\nstep step-1\n"
     assert gzip.decompress(revert_call(REVERT).payload).decode() == f"{heading}runtime podman\n\n"
     digest = hashlib.sha256(b"ca").hexdigest()
