@@ -71,7 +71,7 @@ class MemoryNode:
 
     def observe(self, request: ObserveRequest, now: int) -> Observation:
         self._recover(now)
-        crio = request.runtime == "crio"
+        crio, read = request.runtime == "crio", sorted(path for path in self.files if parts.is_read(path, request))
         return Observation(
             machine_id=self.machine_id or f"machine-{self.name}",
             boot_id=self.boot_id,
@@ -88,9 +88,7 @@ class MemoryNode:
             present=tuple(
                 sorted(path for path in self.files if path.startswith(_PRESENT) and path not in request.known)
             ),
-            effective={
-                path: parts.told(path, self.files[path]) for path in sorted(self.files) if parts.is_read(path, request)
-            },
+            effective={path: parts.told(path, self.files[path]) for path in read},
             os="memory",
             pending=self.pending.step if self.pending else "",
             reverted=self._reverted(),
