@@ -14,7 +14,7 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_FILES: tuple[str, ...] = ()
+_FILES: tuple[str, ...] = ("tables/2026_11_26/holds",)
 
 
 def upgrade() -> None:

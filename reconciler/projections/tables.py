@@ -176,6 +176,8 @@ HOLDS = Table(
         "reason": "text",
         "actor": "text",
         "since": "timestamptz",
+        "until": "text",
+        "until_fixed": "boolean",
     },
     "Rollback entries in force against newer commits.",
 )

@@ -20,6 +20,7 @@ from reconciler.stages.guard import guard
 from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
+from reconciler.stages.settle import settle
 from reconciler.stages.sight import Sight
 from reconciler.stages.view import Look, view_pool
 
@@ -56,6 +57,7 @@ async def foresee_pass(context: Context, *, live: bool) -> Foresight:
         if head is not None:
             await record(context, head)
     sights = await _sights(context, live=live)
+    await settle(context, sights, ask_nodes=live)
     await project(context)
     await guard(context, sights, ask_nodes=live)
     if live:
@@ -76,6 +78,7 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     removes = await _as_if_approved(context, commit)
     after = await context.snapshot()
     sights = dict(_moved(context, sights, after))
+    await settle(context, sights, ask_nodes=live)
     await project(context)
     await guard(context, sights, ask_nodes=live)
     if live:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.errors import InputRejected, UsageError
-from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged
+from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged, ResourceRemoved
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
+from reconciler.projections.holds import NOTHING
 from reconciler.projections.tables import HOLDS, NODES, POOLS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
@@ -152,11 +153,11 @@ class _States:
             same = (restored.content if restored else None) == (lies.content if lies else None)
             if same or (self.scope.resource is not None and resource != self.scope.resource):
                 continue
-            versions = (git.get(resource), present.get(resource))
-            contents: list[Mapping[str, str]] = [_content(version) for version in versions if version]
+            contents = [_content(git.get(resource)), _content(present.get(resource))]
             contents.extend(self.since.get((pool, resource), ()))
             contents.extend(_inherited(self.now, self.replaced, resource))
-            refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
+            wish = _content(restored)["meaning"]
+            refused = {content["content"]: content for content in contents if content["meaning"] != wish}
             entries.append(
                 {
                     "pool": pool,
@@ -169,8 +170,8 @@ class _States:
         return entries
 
 
-def _content(version: Version) -> dict[str, str]:
-    return {"content": version.content, "meaning": version.meaning}
+def _content(version: Version | None) -> Mapping[str, str]:
+    return {"content": version.content, "meaning": version.meaning} if version else NOTHING
 
 
 def _inherited(desired: Desired, replaced: Sequence[str], resource: str) -> Iterable[Mapping[str, str]]:
@@ -184,16 +185,20 @@ def _inherited(desired: Desired, replaced: Sequence[str], resource: str) -> Iter
 async def _contents_since(
     context: Context, position: int, scope: Scope
 ) -> dict[tuple[str, str], list[Mapping[str, str]]]:
-    """(pool, resource) → the contents Git brought into force after P."""
-    types = ("ResourceAdded", "ResourceChanged")
+    """(pool, resource) → the contents Git brought into force after P, absence included."""
+    types = ("ResourceAdded", "ResourceChanged", "ResourceRemoved")
     found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for event in await context.log.read(EventFilter(context.name, after=position, types=types)):
         body = event.body
-        if isinstance(body, (ResourceAdded, ResourceChanged)):
+        if isinstance(body, (ResourceAdded, ResourceChanged, ResourceRemoved)):
+            content = NOTHING if isinstance(body, ResourceRemoved) else _said(body)
             for pool in set(body.pools) & set(scope.pools):
-                content = {"content": body.content, "meaning": body.meaning}
                 found.setdefault((pool, body.resource), []).append(content)
     return found
+
+
+def _said(body: ResourceAdded | ResourceChanged) -> Mapping[str, str]:
+    return {"content": body.content, "meaning": body.meaning}
 
 
 def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) -> tuple[Mapping[str, Any], ...]:

@@ -53,7 +53,10 @@ from reconciler.events.catalogue.nodes import (
     ReleaseAsked,
 )
 from reconciler.events.catalogue.rollback import (
+    CommitHeldBack,
+    HoldExtended,
     HoldLifted,
+    HoldReinstated,
     RolledBack,
 )
 from reconciler.events.catalogue.rollouts import (
@@ -95,6 +98,7 @@ __all__ = [
     "BaselineCaptured",
     "ChangeApproved",
     "CommitAccepted",
+    "CommitHeldBack",
     "CommitObserved",
     "CommitRejected",
     "ContentRefused",
@@ -113,7 +117,9 @@ __all__ = [
     "HistoryAccepted",
     "HistoryRestored",
     "HistoryRewritten",
+    "HoldExtended",
     "HoldLifted",
+    "HoldReinstated",
     "HostKeyChanged",
     "MassDriftDetected",
     "MassRemovalDetected",
