@@ -81,7 +81,8 @@ def places_of(desired: Desired, entry: Mapping[str, Any]) -> tuple[Place, ...]:
         return ((node.pool, node.name),) if node and node.pool in desired.pools else ()
     if scope["kind"] == "pool":
         return ((scope["name"], ""),) if scope["name"] in desired.pools else ()
-    return tuple((pool, "") for pool in desired.takers(entry["resource"]))
+    pools = desired.pools if entry.get("baseline") else desired.takers(entry["resource"])
+    return tuple((pool, "") for pool in pools)
 
 
 def standings(desired: Desired, said: Said) -> list[Standing]:
@@ -106,14 +107,15 @@ def _at(desired: Desired, hold: str, entry: Mapping[str, Any], place: Place, sai
     """How Git stands to an entry at one of its places, and which of the bad differences it has there."""
     pool, node = place
     version, restored = desired.git(pool).get(entry["resource"]), said(restored_of(entry))
+    in_force = desired.in_force(pool, node)
     without = desired.in_force(pool, node, without=(hold, entry["id"]))
     git, everywhere = said(version), _all(desired.git(pool).values(), said)
     brings, takes = bad_differences(entry, said)
-    brings -= _all(desired.in_force(pool, node).values(), said)
+    brings -= _all(in_force.values(), said)
     left = (brings & everywhere) | (takes - everywhere)
-    beneath = without.get(entry["resource"])
+    present, beneath = (state.get(entry["resource"]) for state in (in_force, without))
     if git == restored:
-        return ("agreed" if said(beneath) == restored else "other"), left
+        return ("agreed" if said(present) == said(beneath) else "other"), left
     moved = entry["resource"].rpartition(":")[2].startswith(ADDITIVE) and beneath == version
     if moved and git <= restored <= _all(without.values(), said) and not brings & everywhere:
         return "agreed", left  # what it says stands in another object by now, or in one of another kind

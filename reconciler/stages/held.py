@@ -27,7 +27,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.codec import plain
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, Version, shadowed_out
-from reconciler.projections.holds import Said, Standing, carriers, new_entries, standings, versions_of
+from reconciler.projections.holds import Said, Standing, carriers, new_entries, places_of, standings, versions_of
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES, Key, Row
 from reconciler.registries.model import Location, Problem, RenderOptions, Resource
 from reconciler.registries.render import check
@@ -127,12 +127,7 @@ def _concerns(standing: Standing, changed: set[tuple[str, str]]) -> bool:
 
 def _pools(desired: Desired, entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The pools whose state in force entries touch."""
-    found: set[str] = set()
-    for entry in entries:
-        kind, name = entry["scope"]["kind"], entry["scope"]["name"]
-        node = desired.nodes.get(name) if kind == "node" else None
-        found |= {name} if kind == "pool" else {node.pool or ""} if node else set(desired.takers(entry["resource"]))
-    return tuple(sorted(found & set(desired.pools)))
+    return tuple(sorted({pool for entry in entries for pool, _ in places_of(desired, entry)}))
 
 
 async def _wrong(context: Context, desired: Desired, options: Options) -> dict[str, tuple[Problem, ...]]:
@@ -140,6 +135,8 @@ async def _wrong(context: Context, desired: Desired, options: Options) -> dict[s
     found: dict[str, tuple[Problem, ...]] = {}
     for name, pool in desired.pools.items():
         for node in ("", *desired.held_nodes(name)) if desired.holds_on(name) or desired.held_nodes(name) else ():
+            if desired.at_baseline(name, node):
+                continue
             resources = await context.load_resources(shadowed_out(desired.in_force(name, node), pool))
             chosen = list(resources.values())
             problems = [problem for problem in validate_set(chosen) if problem.severity == "error"]

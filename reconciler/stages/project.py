@@ -75,6 +75,10 @@ async def _project_unit(
     row = snapshot.one(RENDERS, context.name, unit.pool, unit.node, unit.base)
     if row is not None and row["inputs"] == inputs:
         return None
+    if desired.at_baseline(unit.pool, unit.node):
+        files, origins = await context.keep([FileSet(()).encode(), b"{}"])
+        disruption = await _disruption(context, pool, unit, str(row["files"]) if row else "", files)
+        return FilesRendered(unit.pool, unit.node, unit.base, inputs, RENDERER_VERSION, files, origins, disruption)
     recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
     if recorded is not None:
         names = ("renderer", "files", "origins")
@@ -93,6 +97,8 @@ async def _project_unit(
 async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[list[Resource], str]:
     """The resources that a unit is rendered from, and the digest of all that decides its bytes."""
     pool = desired.pools[unit.pool]
+    if desired.at_baseline(unit.pool, unit.node):
+        return [], digest({"baseline": unit.base})
     versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
     resources = await context.load_resources(versions)
     chosen = [resources[version] for version in versions]

@@ -7,7 +7,7 @@ recorded for exactly those inputs, byte for byte. Only where none was recorded i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.errors import InputRejected, UsageError
@@ -15,10 +15,11 @@ from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceCh
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
 from reconciler.projections.holds import NOTHING
-from reconciler.projections.tables import HOLDS, NODES, POOLS, Key, Row
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
 from reconciler.stages.context import Context
+from reconciler.stages.expiry import expiring_certificates, is_expired
 from reconciler.stages.project import Unit, options_over, units
 
 
@@ -44,6 +45,10 @@ class Rollback:
     replaced_entries: Mapping[str, tuple[int, ...]]
     rendered_anew: tuple[str, ...]
     nodes: tuple[str, ...]
+    untouched: tuple[str, ...]
+    """Pools of the scope that were not there at the position: they stay as they are."""
+    expired: tuple[Mapping[str, Any], ...]
+    """Certificates of what is restored that have expired by now, as problems with their `pools`."""
 
 
 def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: str | None) -> Scope:
@@ -66,32 +71,79 @@ def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: s
 async def work_out(context: Context, now: Snapshot, position: int, scope: Scope) -> Rollback:
     """Everything about a rollback but the append. Raises UsageError or InputRejected where it cannot be."""
     past = await context.snapshot(position)
-    _refuse_baseline(past, scope, position)
     desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
     _refuse_unknown_resource(desired, then, scope)
+    unwritten = () if scope.resource else _unwritten(now, past, then, scope)
     replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
     states = _States(desired, remaining, then, scope, since, replaced)
-    entries = [entry for pool in scope.pools if pool in then.pools for entry in states.entries(pool)]
-    merged = _merge(entries, then, scope)
-    after = _with_hold(context.name, now, replaced, merged)
+    known = [pool for pool in scope.pools if pool in then.pools and pool not in unwritten]
+    entries = [entry for pool in known for entry in states.entries(pool)]
+    merged = (*_merge(entries, then, scope), *_baseline_entries(unwritten, scope))
+    merged = tuple({**entry, "id": number} for number, entry in enumerate(merged))
+    rows = _with_hold(context.name, now, replaced, merged)
+    after = Desired(context.name, rows)
     files, anew = await _recorded_files(context, now, after, scope)
     ids = {str(h["hold"]): tuple(int(e["id"]) for e in h["entries"]) for h in desired.holds if h["hold"] in replaced}
-    return Rollback(position, scope, merged, files, replaced, ids, anew, _nodes(after, scope))
+    untouched = tuple(pool for pool in scope.pools if pool not in (*then.pools, *unwritten))
+    certificates = await expiring_certificates(context, replace(now, rows=rows))
+    restored = {entry["resource"] for entry in merged}
+    expired = tuple(c for c in certificates if c["object"] in restored and is_expired(c))
+    return Rollback(
+        position, scope, merged, files, replaced, ids, anew, _nodes(after, scope, untouched), untouched, expired
+    )
 
 
-def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
-    known = [pool for pool in scope.pools if (row := past.one(POOLS, past.fleet, pool)) and row["commit"]]
-    if not known:
-        raise UsageError(
-            f"at #{position} no commit was accepted yet; giving the baseline back is not supported by this version",
-            where="--to",
-            remedy="choose a later position: `reconciler rollback` lists them",
-        )
+def _unwritten(now: Snapshot, past: Snapshot, then: Desired, scope: Scope) -> tuple[str, ...]:
+    """The pools of the scope whose state at P is the baseline: nothing of ours was wanted there yet, or given back.
+
+    A pool that was not there is one of them only where no other is in question: else it stays as it is.
+    """
+    node = scope.name if scope.kind == "node" else ""
+    before = [pool for pool in scope.pools if pool in then.pools and _is_unwritten(past, then, pool, node)]
+    if any(pool in then.pools and pool not in before for pool in scope.pools):
+        return tuple(before)
+    for (_, name), row in sorted(now.table(NODES).items()):
+        state = past.one(NODE_STATES, past.fleet, name) or {}
+        if row["pool"] in scope.pools and row["pool"] not in then.pools and state.get("files"):
+            other = (past.one(NODES, past.fleet, name) or {}).get("pool")
+            raise UsageError(
+                f"pool {row['pool']} was not there at #{past.position}, and its node {name} had files of pool {other}",
+                where="--to",
+                remedy="choose a later position: `reconciler rollback` lists them",
+            )
+    return scope.pools
+
+
+def _is_unwritten(past: Snapshot, then: Desired, pool: str, node: str) -> bool:
+    row = past.one(POOLS, past.fleet, pool)
+    if row is None or row["commit"] is None or then.at_baseline(pool, node):
+        return True
+    mine = [name for name, found in then.nodes.items() if found.pool == pool]
+    written = [name for name in mine if (past.one(NODE_STATES, past.fleet, name) or {}).get("files")]
+    return not then.pools[pool].enforces and not written
+
+
+def _baseline_entries(pools: Sequence[str], scope: Scope) -> list[dict[str, Any]]:
+    """The entries that give the files from before the first write back."""
+    names = {"fleet": [""] if pools == scope.pools else list(pools), "pool": list(pools), "node": [scope.name]}
+    kind = "pool" if scope.kind == "fleet" and pools != scope.pools else scope.kind
+    return [
+        {
+            "resource": "",
+            "scope": {"kind": kind, "name": name},
+            "restored": None,
+            "refused": [],
+            "baseline": True,
+        }
+        for name in (names[scope.kind] if pools else ())
+    ]
 
 
 def _refuse_unknown_resource(now: Desired, then: Desired, scope: Scope) -> None:
+    if scope.resource is not None and not set(scope.pools) & set(then.pools):
+        raise UsageError("none of the pools was there yet", where="--to", remedy="choose a later position")
     known: set[str] = set()
     for desired in (now, then):
         for pool in set(scope.pools) & set(desired.pools):
@@ -235,14 +287,16 @@ def _all_agree(resource: str, then: Desired) -> bool:
     return len(contents) <= 1
 
 
-def _with_hold(fleet: str, now: Snapshot, replaced: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> Desired:
-    """Desired state with the new hold laid over it."""
+def _with_hold(
+    fleet: str, now: Snapshot, replaced: Sequence[str], entries: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Mapping[Key, Row]]:
+    """The rows with the new hold in place of those that it replaces."""
     kept: dict[Key, Row] = {key: row for key, row in now.table(HOLDS).items() if row["hold"] not in replaced}
     newest = max((row["since"] for row in kept.values()), default=None)
     if entries:
         # "~" sorts after every hold's id: of two holds of one time the new one wins
         kept[fleet, "~new"] = {"hold": "~new", "since": newest, "entries": list(entries), "files": []}
-    return Desired(fleet, {**now.rows, HOLDS.name: kept})
+    return {**now.rows, HOLDS.name: kept}
 
 
 async def _recorded_files(
@@ -257,6 +311,8 @@ async def _recorded_files(
     files, anew = [], []
     for unit in _units(now, after, scope):
         pool = after.pools[unit.pool]
+        if after.at_baseline(unit.pool, unit.node):
+            continue
         versions = shadowed_out(after.in_force(unit.pool, unit.node), pool)
         resources = await context.load_resources(versions)
         chosen = [resources[version] for version in versions]
@@ -282,7 +338,7 @@ def _units(now: Snapshot, after: Desired, scope: Scope) -> list[Unit]:
     return [unit for unit in found if unit.node == scope.name] if scope.kind == "node" else found
 
 
-def _nodes(after: Desired, scope: Scope) -> tuple[str, ...]:
+def _nodes(after: Desired, scope: Scope, untouched: Sequence[str]) -> tuple[str, ...]:
     if scope.kind == "node":
         return (scope.name,)
-    return tuple(name for name, node in after.nodes.items() if node.pool in scope.pools)
+    return tuple(name for name, node in after.nodes.items() if node.pool in set(scope.pools) - set(untouched))

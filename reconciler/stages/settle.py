@@ -1,7 +1,7 @@
 """Settle: end the entries of holds that have had their day, whatever no single commit can tell (DESIGN §8).
 
-An entry of a hold with `until_fixed` ends when Git has none of the bad differences any more, and the lock-out guard lets
-Git's content pass; one that a person reinstated may agree with Git already.
+An entry of a hold with `until_fixed` ends when Git has none of the bad differences any more, and the lock-out guard
+lets Git's content pass; one that a person reinstated may agree with Git already.
 """
 
 from __future__ import annotations
