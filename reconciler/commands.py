@@ -183,9 +183,7 @@ async def lift_hold(
     return await anew(attempt)
 
 
-async def _accepted(
-    context: Context, now: Snapshot, row: Row, accept: str
-) -> tuple[Sequence[Mapping[str, Any]], str]:
+async def _accepted(context: Context, now: Snapshot, row: Row, accept: str) -> tuple[Sequence[Mapping[str, Any]], str]:
     """The entries that Git has something else for, and the whole id of the commit that the person has seen."""
     desired = Desired(context.name, now.rows)
     found = [s for s in standings(desired, await said_of(context, desired)) if s.hold == row["hold"]]
@@ -199,9 +197,7 @@ async def _accepted(
 
 
 def _commit_of(now: Snapshot, found: Sequence[Standing], accept: str) -> str:
-    commits = {
-        pool: str((now.one(POOLS, now.fleet, pool) or {}).get("commit")) for s in found for pool, _ in s.places
-    }
+    commits = {pool: str((now.one(POOLS, now.fleet, pool) or {}).get("commit")) for s in found for pool, _ in s.places}
     for pool, commit in sorted(commits.items()):
         if not commit.startswith(accept) or len(accept) < 7:
             what = f"pool {pool} has commit {commit[:12]} from Git now, not {accept}"

@@ -95,9 +95,7 @@ class Desired:
         """Git's layer: what the pool takes from the last commit it accepted, shadowed ones included."""
         return self._git.get(pool, {})
 
-    def in_force(
-        self, pool: str, node: str = "", *, without: tuple[str, int] | None = None
-    ) -> dict[str, Version]:
+    def in_force(self, pool: str, node: str = "", *, without: tuple[str, int] | None = None) -> dict[str, Version]:
         """Git's layer with the holds over it; the narrower scope wins, of one scope the newer hold.
 
         `without` names an entry (hold, id) that is left out.

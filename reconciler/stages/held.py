@@ -108,9 +108,7 @@ def _ids(found: Iterable[Standing]) -> tuple[int, ...]:
 def _held_back(commit: str, kept: Sequence[Standing]) -> list[Event]:
     if not kept:
         return []
-    entries = [
-        {"hold": s.hold, "id": s.entry["id"], "resource": s.entry["resource"], "git": s.git} for s in kept
-    ]
+    entries = [{"hold": s.hold, "id": s.entry["id"], "resource": s.entry["resource"], "git": s.git} for s in kept]
     pools = tuple(sorted({pool for standing in kept for pool, _ in standing.places}))
     return [CommitHeldBack(commit, pools, False, tuple(entries), "", ())]
 

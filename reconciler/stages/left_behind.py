@@ -39,5 +39,7 @@ def _cordoned(judgement: Judgement, snapshot: Snapshot) -> Iterator[Problem]:
         place = after.location if after else Location(pool["file"], pool["line"]) if pool.get("file") else None
         what = "removes" if after is None else "takes out of every pool"
         message = f"the commit {what} node {name} of pool {before['pool']}, which reconciler cordoned"
-        remedy = "keep the Node and its pool until `reconciler get nodes` shows it without SchedulingDisabled"
+        remedy = (
+            "wait until `reconciler get nodes` shows it without SchedulingDisabled, then `reconciler sync --recheck`"
+        )
         yield Problem("node-cordoned", message, place, f"Node/{name}", "", remedy)

@@ -168,16 +168,6 @@ async def test_neither_git_nor_the_renderer_is_needed(
     assert past.now() == past.files["A"]
 
 
-async def test_newer_commits_do_not_end_a_hold(quick_past: History) -> None:
-    done = await quick_past.rollback(f"#{quick_past.ends['A']}")
-    for text, git_is in ((B, "refused"), (D, "other"), (A, "restored")):
-        quick_past.world.repository.commit({"image.yaml": text}, "Try")
-        assert (await quick_past.world.sync()).exit_code == 0
-        assert quick_past.now() == quick_past.files["A"]
-        (entry,) = (await quick_past.holds())[done["hold"]]["entries"]
-        assert entry["gitIs"] == git_is
-
-
 async def test_lifting_a_hold_brings_git_back(quick_past: History) -> None:
     done = await quick_past.rollback(f"#{quick_past.ends['A']}")
     await commands.lift_hold(quick_past.world.context, done["hold"], reason="understood")
@@ -222,11 +212,6 @@ async def test_a_state_without_the_image(quick_past: History) -> None:
     text = quick_past.now()["us-1"][REGISTRIES_CONF].decode()
     assert "quay.io/a" in text
     assert "blocked" not in text
-
-
-async def test_before_the_first_commit(quick_past: History) -> None:
-    with pytest.raises(UsageError, match="no commit was accepted yet"):
-        await commands.rollback(quick_past.world.context, to="#1", reason="too far")
 
 
 async def test_a_resource_that_never_was_is_refused_and_those_known_are_named(quick_past: History) -> None:
