@@ -17,10 +17,11 @@ from reconciler.events.catalogue import (
     HistoryAccepted,
     HoldLifted,
     HoldReinstated,
+    RevertPushed,
     RolledBack,
 )
 from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream
-from reconciler.ports import EventFilter, Snapshot
+from reconciler.ports import EventFilter, Proposal, Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.holds import Standing, standings
 from reconciler.projections.status import FleetStatus, fleet_status
@@ -28,6 +29,7 @@ from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, Row
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.held import said_of
 from reconciler.stages.points import resolve_position, states_in_force
+from reconciler.stages.revert import reverted_files
 from reconciler.stages.rollback import Rollback, scope_of, work_out
 
 POLL = 1.0
@@ -252,6 +254,30 @@ def _reinstated(now: Snapshot, old: Row, undone: str) -> HoldReinstated:
         undone=undone,
         **{name: old[name] for name in names},
     )
+
+
+async def push_revert(context: Context, hold: str, branch: str) -> dict[str, Any]:
+    """Write what a hold restored to the config repository: a commit on top of the branch that the fleet follows, as a
+    new branch.
+
+    Raises SourceError where Git cannot be reached or refuses, UsageError where no commit can say it. The hold stands.
+    """
+    now = await context.snapshot()
+    row, onto = _hold(now, hold), await context.source.head()
+    files = await reverted_files(context, Desired(context.name, now.rows), row, await context.source.manifests(onto))
+    if not files:
+        raise UsageError(f"Git says what hold {hold} restored: there is nothing to push", where="branch")
+    title = f"Roll back to #{row['position']}: {row['reason']}"
+    message = f"{title}\n\nReconciler-Hold: {hold}\nReconciler-Position: {row['position']}\n"
+    commit = await context.source.push(branch, Proposal(onto, files, message, context.actor.subject))
+
+    async def attempt() -> None:
+        now = await context.snapshot()
+        body = RevertPushed(hold, branch, commit, onto, tuple(sorted(files)))
+        await context.append(context.events(now, [body]), now, [_stream(context)])
+
+    await anew(attempt)
+    return {"hold": hold, "branch": branch, "commit": commit, "onto": onto, "files": sorted(files)}
 
 
 def _hold(now: Snapshot, hold: str) -> Row:

@@ -143,6 +143,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "HoldExtended": lambda b: f"hold {b.hold} keeps out {_some([e['resource'] for e in b.entries])} as well",
     "HoldReinstated": lambda b: f"hold {b.hold} in force again, since {b.undone} is undone",
     "CommitHeldBack": _held_back,
+    "RevertPushed": lambda b: f"branch {b.branch} says what hold {b.hold} restored, commit {b.commit[:12]}",
     "PlanBlocked": lambda b: f"blocked: {b.reason}" if b.reason else "no longer blocked",
     "GuardJudged": _judged,
     "OverrideGranted": lambda b: f"images {b.glob} given up: {b.reason}",

@@ -50,9 +50,9 @@ class Foresight:
     removes: tuple[str, ...] = ()
 
 
-async def foresee_pass(context: Context, *, live: bool) -> Foresight:
-    """The next pass. Not `live`: from the log alone, neither Git nor a node is asked."""
-    if live:
+async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> Foresight:
+    """The next pass. Not `live`: from the log alone, neither Git nor a node is asked; without `source` Git is not."""
+    if live and source:
         head = await fetch(context)
         if head is not None:
             await record(context, head)

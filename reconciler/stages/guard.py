@@ -167,6 +167,13 @@ def _judge(
     return GuardJudged(state.pool.name, count, heard, untold, unheard, settings, tuple(changes))
 
 
+async def images_of(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> set[str]:
+    """Every image that the pool is known to need: those that it names, and what its nodes tell when asked now."""
+    told, _ = await _ask(context, pool, sights)
+    named = {*pool.spec["requiredImages"], *filter(None, (pool.spec["releaseImage"],))}
+    return named | {image for answer in told.values() for image in answer.needed}
+
+
 async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Answers:
     """What the nodes that answer need; and who answered, but could not tell. A lost link is asked again."""
     names = sorted(name for name, sight in sights.items() if not sight.out)

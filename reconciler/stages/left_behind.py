@@ -39,7 +39,5 @@ def _cordoned(judgement: Judgement, snapshot: Snapshot) -> Iterator[Problem]:
         place = after.location if after else Location(pool["file"], pool["line"]) if pool.get("file") else None
         what = "removes" if after is None else "takes out of every pool"
         message = f"the commit {what} node {name} of pool {before['pool']}, which reconciler cordoned"
-        remedy = (
-            "wait until `reconciler get nodes` shows it without SchedulingDisabled, then `reconciler sync --recheck`"
-        )
+        remedy = "once `reconciler get nodes` shows it without SchedulingDisabled: `reconciler sync --recheck`"
         yield Problem("node-cordoned", message, place, f"Node/{name}", "", remedy)

@@ -57,6 +57,7 @@ from reconciler.events.catalogue.rollback import (
     HoldExtended,
     HoldLifted,
     HoldReinstated,
+    RevertPushed,
     RolledBack,
 )
 from reconciler.events.catalogue.rollouts import (
@@ -150,6 +151,7 @@ __all__ = [
     "ResourceAdded",
     "ResourceChanged",
     "ResourceRemoved",
+    "RevertPushed",
     "RolledBack",
     "RolloutAborted",
     "RolloutApproved",

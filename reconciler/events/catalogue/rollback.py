@@ -74,6 +74,17 @@ class HoldReinstated(Event):
 
 
 @dataclass(frozen=True)
+class RevertPushed(Event):
+    """What a hold restored was written to the config repository: a new branch with `commit` on top of `onto`."""
+
+    hold: str
+    branch: str
+    commit: str
+    onto: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class CommitHeldBack(Event):
     """Holds keep what a commit says out of force: of some resources, or all of it for these pools (`whole`).
 
