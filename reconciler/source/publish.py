@@ -11,7 +11,7 @@ from reconciler.ports import Proposal
 from reconciler.source.command import Deadline, GitCommand
 from reconciler.source.mirror import Mirror
 
-_FILE = "100644"
+_FILE, _NOBODY = "100644", "0" * 40
 
 
 def publish(mirror: Mirror, deadline: Deadline, branch: str, proposal: Proposal, path: str) -> str:
@@ -35,12 +35,12 @@ def _who(author: str) -> Mapping[str, str]:
 
 def _commit(git: GitCommand, deadline: Deadline, proposal: Proposal, prefix: str) -> str:
     git.run(deadline, "read-tree", proposal.onto)
+    lines = []
     for name, content in sorted(proposal.files.items()):
-        if content is None:
-            git.run(deadline, "update-index", "--force-remove", "--", prefix + name)
-            continue
-        blob = git.run(deadline, "hash-object", "-w", "--stdin", given=content).decode().strip()
-        git.run(deadline, "update-index", "--add", "--cacheinfo", f"{_FILE},{blob},{prefix}{name}")
+        blob = git.run(deadline, "hash-object", "-w", "--stdin", given=content) if content is not None else b""
+        lines.append(f"{_FILE} {blob.decode().strip()}" if blob else f"0 {_NOBODY}")
+        lines[-1] += f"\t{prefix}{name}\0"
+    git.run(deadline, "update-index", "-z", "--index-info", given="".join(lines).encode())
     tree = git.run(deadline, "write-tree").decode().strip()
     said = git.run(deadline, "commit-tree", tree, "-p", proposal.onto, given=proposal.message.encode())
     return said.decode().strip()
