@@ -20,7 +20,7 @@ from reconciler.events.catalogue import (
     RevertPushed,
     RolledBack,
 )
-from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream
+from reconciler.events.envelope import EVENT_NAMESPACE, StoredEvent, fleet_stream, stream_of
 from reconciler.ports import EventFilter, Proposal, Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.holds import Standing, standings
@@ -30,7 +30,7 @@ from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.held import said_of
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.revert import reverted_files
-from reconciler.stages.rollback import Rollback, scope_of, work_out
+from reconciler.stages.rollback import Rollback, given_again, scope_of, work_out
 
 POLL = 1.0
 """Seconds between two passes while something is under way."""
@@ -106,9 +106,10 @@ async def rollback(
         hold = "h-" + uuid.uuid5(EVENT_NAMESPACE, f"hold\n{context.name}\n{now.version(_stream(context))}").hex[:8]
         told = (found.entries, found.files, found.replaces, reason, end, until_fixed)
         body = RolledBack(hold, scope.pools, position, pool, node, *told)
-        bodies = [body] if found.entries else _ended(found, reason)
+        bodies = [body] if found.entries else [*_ended(found, reason), *await given_again(context, now, found)]
+        streams = {_stream(context), *(stream_of(context.name, body) for body in bodies)}
         if not dry_run:
-            await context.append(context.events(now, bodies), now, [_stream(context)])
+            await context.append(context.events(now, bodies), now, streams)
         return _rollback_data(hold if found.entries else None, found)
 
     return await anew(attempt)

@@ -181,6 +181,10 @@ class Sequence:
             return await commands.lift_hold(context, hold, reason=reason, accept=accept)
         return {}
 
+    def change(self, files: Mapping[str, Any]) -> None:
+        """Commit manifests in their short forms (None: removed)."""
+        self.source.commit({path: manifest(short) if short else None for path, short in files.items()})
+
     def _commit(self, step: Mapping[str, Any]) -> None:
         for name, change in step.get("pools", {}).items():
             nodes, spec = self.pools.get(name, (0, {}))
@@ -194,7 +198,7 @@ class Sequence:
         files |= {path: manifest(short) if short else None for path, short in step.get("commit", {}).items()}
         self.source.commit(files)
         if "then" in step:
-            self.source.commit({path: manifest(short) for path, short in step["then"].items()})
+            self.change(step["then"])
         self.commits[step.get("as", "")] = self.source.history[-1][0].sha
 
     def _to(self, point: str) -> str:

@@ -77,7 +77,7 @@ async def _project_unit(
         return None
     if desired.at_baseline(unit.pool, unit.node):
         files, origins = await context.keep([FileSet(()).encode(), b"{}"])
-        disruption = await _disruption(context, pool, unit, str(row["files"]) if row else "", files)
+        disruption = await disruption_of(context, pool, unit, str(row["files"]) if row else "", files)
         return FilesRendered(unit.pool, unit.node, unit.base, inputs, RENDERER_VERSION, files, origins, disruption)
     recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
     if recorded is not None:
@@ -90,7 +90,7 @@ async def _project_unit(
         renderer = RENDERER_VERSION
         files, origins = await keep_rendered(context, outcome)
     old = str(row["files"]) if row else ""
-    disruption = await _disruption(context, pool, unit, old, files)
+    disruption = await disruption_of(context, pool, unit, old, files)
     return FilesRendered(unit.pool, unit.node, unit.base, inputs, renderer, files, origins, disruption)
 
 
@@ -142,7 +142,7 @@ async def keep_rendered(context: Context, outcome: Rendered) -> tuple[str, str]:
     return kept[0], kept[1]
 
 
-async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
+async def disruption_of(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
     """Class of the change from the set rendered before (or from the base) to this one."""
     before = await set_contents(context, old) if old else await _base_contents(context, pool, unit)
     after = await set_contents(context, new)

@@ -15,12 +15,12 @@ from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceCh
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
 from reconciler.projections.holds import NOTHING
-from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, Key, Row
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
 from reconciler.stages.context import Context
 from reconciler.stages.expiry import expiring_certificates, is_expired
-from reconciler.stages.project import Unit, options_over, units
+from reconciler.stages.project import Unit, disruption_of, options_over, units
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,11 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
-    states = _States(desired, remaining, then, scope, since, replaced)
-    known = [pool for pool in scope.pools if pool in then.pools and pool not in unwritten]
+    states = _States(desired, remaining, then, scope, since, replaced, unwritten)
+    known = [pool for pool in scope.pools if pool in then.pools]
     entries = [entry for pool in known for entry in states.entries(pool)]
-    merged = (*_merge(entries, then, scope), *_baseline_entries(unwritten, scope))
+    given_back = [name for pool in known for name in states.given_back(pool)]
+    merged = (*_merge(entries, then, scope), *_baseline_entries(unwritten, given_back, scope))
     merged = tuple({**entry, "id": number} for number, entry in enumerate(merged))
     rows = _with_hold(context.name, now, replaced, merged)
     after = Desired(context.name, rows)
@@ -125,20 +126,13 @@ def _is_unwritten(past: Snapshot, then: Desired, pool: str, node: str) -> bool:
     return not then.pools[pool].enforces and not written
 
 
-def _baseline_entries(pools: Sequence[str], scope: Scope) -> list[dict[str, Any]]:
-    """The entries that give the files from before the first write back."""
-    names = {"fleet": [""] if pools == scope.pools else list(pools), "pool": list(pools), "node": [scope.name]}
-    kind = "pool" if scope.kind == "fleet" and pools != scope.pools else scope.kind
-    return [
-        {
-            "resource": "",
-            "scope": {"kind": kind, "name": name},
-            "restored": None,
-            "refused": [],
-            "baseline": True,
-        }
-        for name in (names[scope.kind] if pools else ())
-    ]
+def _baseline_entries(pools: Sequence[str], nodes: Sequence[str], scope: Scope) -> list[dict[str, Any]]:
+    """The entries that give the files from before the first write back to pools, and to further nodes."""
+    wide = [("fleet", "")] if scope.kind == "fleet" and pools == scope.pools else [("pool", name) for name in pools]
+    scopes = [("node", scope.name)] if scope.kind == "node" and pools else wide
+    scopes += [("node", name) for name in nodes]
+    nothing: dict[str, Any] = {"resource": "", "restored": None, "refused": [], "baseline": True}
+    return [{**nothing, "scope": {"kind": kind, "name": name}} for kind, name in scopes]
 
 
 def _refuse_unknown_resource(now: Desired, then: Desired, scope: Scope) -> None:
@@ -175,7 +169,8 @@ def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desire
 
 @dataclass(frozen=True)
 class _States:
-    """Desired state now, without the replaced holds, and at P; `since`: see `_contents_since`."""
+    """Desired state now, without the replaced holds, and at P; `since`: see `_contents_since`; `unwritten`: pools whose
+    state at P is the baseline."""
 
     now: Desired
     remaining: Desired
@@ -183,18 +178,31 @@ class _States:
     scope: Scope
     since: Mapping[tuple[str, str], Sequence[Mapping[str, str]]]
     replaced: Sequence[str]
+    unwritten: Sequence[str]
 
     def entries(self, pool: str) -> list[dict[str, Any]]:
         """One entry per resource whose state would otherwise differ from that at P: of the scope, and, in a wider
         scope, of each node that a hold set apart at P and none sets apart now."""
+        back = pool in self.unwritten
         if self.scope.kind == "node":
-            return self._entries(pool, self.scope.name, self.remaining.in_force(pool, self.scope.name))
-        found = self._entries(pool, "", self.remaining.in_force(pool))
-        for name in self.then.held_nodes(pool):
-            node = self.now.nodes.get(name)
-            if node and node.pool == pool and name not in self.remaining.held_nodes(pool):
-                found += self._entries(pool, name, self.then.in_force(pool))
+            name = self.scope.name
+            return [] if back else self._entries(pool, name, self.remaining.in_force(pool, name))
+        found = [] if back else self._entries(pool, "", self.remaining.in_force(pool))
+        for name in self._set_apart(pool):
+            if self.scope.resource or not self.then.at_baseline(pool, name):
+                found += self._entries(pool, name, {} if back else self.then.in_force(pool))
         return found
+
+    def given_back(self, pool: str) -> list[str]:
+        """The nodes that had their own files back at P, where their pool had not."""
+        if self.scope.kind == "node" or self.scope.resource or pool in self.unwritten:
+            return []
+        return [name for name in self._set_apart(pool) if self.then.at_baseline(pool, name)]
+
+    def _set_apart(self, pool: str) -> list[str]:
+        """The nodes that a hold set apart at P and none sets apart now."""
+        now = {name for name, node in self.now.nodes.items() if node.pool == pool} - {*self.remaining.held_nodes(pool)}
+        return [name for name in self.then.held_nodes(pool) if name in now]
 
     def _entries(self, pool: str, node: str, underneath: Mapping[str, Version]) -> list[dict[str, Any]]:
         wanted, present = self.then.in_force(pool, node), self.now.in_force(pool, node)
@@ -331,6 +339,21 @@ async def _recorded_files(
             )
         anew.append(f"{unit.pool}{f'/{unit.node}' if unit.node else ''} over base {unit.base[:12]}")
     return tuple(files), tuple(anew)
+
+
+async def given_again(context: Context, now: Snapshot, found: Rollback) -> list[FilesRendered]:
+    """The recorded file sets of a rollback that begins no hold: nothing else would remember them."""
+    desired, given = Desired(context.name, now.rows), []
+    known = {(unit.pool, unit.node, unit.base): unit for unit in units(now, desired)}
+    for files in found.files:
+        key = (files["pool"], files["node"], files["base"])
+        row = now.one(RENDERS, context.name, *key)
+        if key not in known or (row and row["inputs"] == files["inputs"]):
+            continue
+        old = str(row["files"]) if row else ""
+        disruption = await disruption_of(context, desired.pools[files["pool"]], known[key], old, files["files"])
+        given.append(FilesRendered(**files, disruption=disruption))
+    return given
 
 
 def _units(now: Snapshot, after: Desired, scope: Scope) -> list[Unit]:

@@ -1,4 +1,4 @@
-"""What a rollback restored, written to the config repository as a branch: documents, not files; merged, the hold ends."""
+"""What a rollback restored, written to the config repository as a branch: documents, not files; merged, it ends."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def world(tmp_path: Path) -> MemoryWorld:
     return world
 
 
-async def _back(world: MemoryWorld, **scope: str) -> str:
-    done = await commands.rollback(world.context, to="previous", reason="the new list", **scope)
+async def _back(world: MemoryWorld, pool: str | None = None) -> str:
+    done = await commands.rollback(world.context, to="previous", reason="the new list", pool=pool)
     await world.sync()
     return str(done["hold"])
 
