@@ -245,11 +245,12 @@ def _reinstated(now: Snapshot, old: Row, undone: str) -> HoldReinstated:
         if kind != "fleet" and there is None:
             what = f"hold {old['hold']}, which would be in force again, is about {kind} {name}, which is gone"
             raise UsageError(what, where="--undo", remedy=f"lift {undone} instead: reconciler hold lift {undone}")
-    names = ("hold", "position", "pool", "node", "until", "reason", "actor")
+    names = ("hold", "position", "pool", "node", "reason", "actor")
     return HoldReinstated(
         pools=_pools_of_hold(now, old),
         entries=tuple(old["entries"]),
         files=tuple(old["files"]),
+        until=old["due"],
         until_fixed=bool(old["until_fixed"]),
         since=old["since"].isoformat(),
         undone=undone,

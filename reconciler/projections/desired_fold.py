@@ -222,18 +222,18 @@ def rolled_back(event: StoredEvent, body: RolledBack, rows: Working) -> None:
         reason=body.reason,
         actor=event.actor.subject,
         since=event.recorded_at,
-        until=body.until,
+        due=body.until,
         until_fixed=body.until_fixed,
     )
     _new_cause(event, body.pools, rows)
 
 
 def hold_reinstated(event: StoredEvent, body: HoldReinstated, rows: Working) -> None:
-    names = ("pool", "node", "position", "reason", "actor", "until", "until_fixed")
+    names = ("pool", "node", "position", "reason", "actor", "until_fixed")
     same = {name: getattr(body, name) for name in names}
     entries, files = plain(body.entries), plain(body.files)
     since = datetime.fromisoformat(body.since)
-    rows.put(HOLDS, (event.fleet, body.hold), entries=entries, files=files, since=since, **same)
+    rows.put(HOLDS, (event.fleet, body.hold), entries=entries, files=files, since=since, due=body.until, **same)
     _new_cause(event, body.pools, rows)
 
 

@@ -117,7 +117,7 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], now: datetim
 
 def is_overdue(hold: Row, now: datetime) -> bool:
     """Whether a hold was to end by now."""
-    return hold["until"] is not None and now >= datetime.fromisoformat(hold["until"])
+    return hold["due"] is not None and now >= datetime.fromisoformat(hold["due"])
 
 
 def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:

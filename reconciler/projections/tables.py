@@ -176,7 +176,7 @@ HOLDS = Table(
         "reason": "text",
         "actor": "text",
         "since": "timestamptz",
-        "until": "text",
+        "due": "text",
         "until_fixed": "boolean",
     },
     "Rollback entries in force against newer commits.",

@@ -25,7 +25,7 @@ async def hold_items(context: Context, snapshot: Snapshot) -> list[dict[str, Any
             "reason": row["reason"],
             "actor": row["actor"],
             "since": row["since"].isoformat().replace("+00:00", "Z"),
-            "until": row["until"],
+            "until": row["due"],
             "overdue": is_overdue(row, context.clock.now()),
             "untilFixed": bool(row["until_fixed"]),
             "entries": [_entry(snapshot, desired, found[key_of(row["hold"], entry)]) for entry in row["entries"]],
