@@ -46,7 +46,7 @@ class Pass:
 
 
 async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
-    """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head, and what
+    """Fetch, record, observe, settle, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head, and what
     the guard let wait, again."""
     done = Pass()
     context.trim()

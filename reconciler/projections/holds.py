@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, Version, version_of
@@ -87,14 +88,35 @@ def places_of(desired: Desired, entry: Mapping[str, Any]) -> tuple[Place, ...]:
 
 def standings(desired: Desired, said: Said) -> list[Standing]:
     """Every entry of every hold, the oldest hold first."""
-    return [_standing(desired, str(hold["hold"]), entry, said) for hold in desired.holds for entry in hold["entries"]]
+
+    @cache
+    def at(place: Place) -> _At:
+        in_force, git = desired.in_force(*place), desired.git(place[0])
+        return _At(in_force, _all(in_force.values(), said), git, _all(git.values(), said))
+
+    return [_standing(desired, str(row["hold"]), entry, said, at) for row in desired.holds for entry in row["entries"]]
 
 
-def _standing(desired: Desired, hold: str, entry: Mapping[str, Any], said: Said) -> Standing:
+@dataclass(frozen=True)
+class _At:
+    """What is in force at a place, and Git's layer there, each also as statements."""
+
+    in_force: Mapping[str, Version]
+    said: frozenset[str]
+    git: Mapping[str, Version]
+    git_said: frozenset[str]
+
+
+def _standing(
+    desired: Desired, hold: str, entry: Mapping[str, Any], said: Said, at: Callable[[Place], _At]
+) -> Standing:
     places = places_of(desired, entry)
     if entry.get("baseline"):
         return Standing(hold, entry, places, "other", ("the files from before the first write",))
-    found = [_at(desired, hold, entry, place, said) for place in places]
+    found = []
+    for place in places:
+        without = desired.in_force(*place, without=(hold, entry["id"]))
+        found.append(_beside(at(place), without, entry, said))
     git: Git = "other"
     if found and all(verdict == "agreed" for verdict, _ in found):
         git = "agreed"
@@ -103,21 +125,22 @@ def _standing(desired: Desired, hold: str, entry: Mapping[str, Any], said: Said)
     return Standing(hold, entry, places, git, tuple(sorted({text for _, left in found for text in left})))
 
 
-def _at(desired: Desired, hold: str, entry: Mapping[str, Any], place: Place, said: Said) -> tuple[Git, frozenset[str]]:
-    """How Git stands to an entry at one of its places, and which of the bad differences it has there."""
-    pool, node = place
-    version, restored = desired.git(pool).get(entry["resource"]), said(restored_of(entry))
-    in_force = desired.in_force(pool, node)
-    without = desired.in_force(pool, node, without=(hold, entry["id"]))
-    git, everywhere = said(version), _all(desired.git(pool).values(), said)
-    brings, takes = bad_differences(entry, said)
-    brings -= _all(in_force.values(), said)
-    left = (brings & everywhere) | (takes - everywhere)
-    present, beneath = (state.get(entry["resource"]) for state in (in_force, without))
+def _beside(
+    at: _At, without: Mapping[str, Version], entry: Mapping[str, Any], said: Said
+) -> tuple[Git, frozenset[str]]:
+    """How Git stands to an entry at one of its places, and which of the bad differences it has there.
+
+    `without`: what would be in force there without the entry.
+    """
+    version, restored = at.git.get(entry["resource"]), said(restored_of(entry))
+    git, (brings, takes) = said(version), bad_differences(entry, said)
+    brings -= at.said
+    left = (brings & at.git_said) | (takes - at.git_said)
+    present, beneath = (state.get(entry["resource"]) for state in (at.in_force, without))
     if git == restored:
         return ("agreed" if said(present) == said(beneath) else "other"), left
     moved = entry["resource"].rpartition(":")[2].startswith(ADDITIVE) and beneath == version
-    if moved and git <= restored <= _all(without.values(), said) and not brings & everywhere:
+    if moved and git <= restored <= _all(without.values(), said) and not brings & at.git_said:
         return "agreed", left  # what it says stands in another object by now, or in one of another kind
     return ("refused" if git in [said(content) for content in refused_of(entry)] else "other"), left
 

@@ -91,7 +91,7 @@ async def _as_if_approved(context: Context, commit: Commit) -> tuple[str, ...]:
     """What the commit removes, where that makes it wait; it is then recorded as if a person had approved it."""
     snapshot = await context.snapshot()
     waiting = (snapshot.one(FLEETS, context.name) or {}).get("waiting") or {}
-    if waiting.get("commit") != commit.sha:
+    if waiting.get("commit") != commit.sha or waiting.get("reason"):
         return ()
     approved = ChangeApproved(commit.sha, commit.sha, "foreseen")
     await context.append(context.events(snapshot, [approved]), snapshot, [fleet_stream(context.name)])

@@ -18,6 +18,7 @@ from reconciler.projections.holds import NOTHING
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
+from reconciler.registries.validate import validate_set
 from reconciler.stages.context import Context
 from reconciler.stages.expiry import expiring_certificates, is_expired
 from reconciler.stages.project import Unit, disruption_of, options_over, units
@@ -332,8 +333,9 @@ async def _recorded_files(
             files.append({"pool": unit.pool, "node": unit.node, **known})
             continue
         outcome = render(chosen, await options_over(context, pool, unit.base_files))
-        if not outcome.ok:
-            problems = "\n".join(str(problem) for problem in outcome.problems)
+        together = [problem for problem in validate_set(chosen) if problem.severity == "error"]
+        if together or not outcome.ok:
+            problems = "\n".join(str(problem) for problem in together or outcome.problems)
             raise InputRejected(
                 f"what would be in force does not hold together:\n{problems}", where=f"pool {unit.pool}"
             )
