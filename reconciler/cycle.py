@@ -46,8 +46,8 @@ class Pass:
 
 
 async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
-    """Fetch, record, observe, settle, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head, and what
-    the guard let wait, again."""
+    """One pass, stage by stage. `source=False` leaves Git alone; `recheck` judges a refused head, and what the guard
+    let wait, again."""
     done = Pass()
     context.trim()
     # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
