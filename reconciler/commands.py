@@ -205,6 +205,8 @@ def _commit_of(now: Snapshot, found: Sequence[Standing], accept: str) -> str:
         if not commit.startswith(accept) or len(accept) < 7:
             what = f"pool {pool} has commit {commit[:12]} from Git now, not {accept}"
             raise UsageError(what, where="--accept", remedy="look at it with `reconciler hold show`, and name it")
+    if not commits:
+        raise UsageError("no pool takes what the hold is about any more", where="--accept", remedy="leave --accept out")
     return next(iter(commits.values()))
 
 
