@@ -227,6 +227,7 @@ class Sequence:
             "overdue": [names[hold] for hold in data["overdue"]],
             "modes": {pool["name"]: pool["mode"] for pool in data["pools"]},
             "files": {node.name: node.files for node in status.nodes},
+            "status": {node["name"]: node["status"] for node in await queries.list_nodes(self.world.context)},
             "anew": sorted(text.partition(" ")[0] for text in said.get("renderedAnew", ())),
             "expired": [problem["object"] for problem in said.get("expired", ())],
             "untouched": said.get("untouched", []),

@@ -75,6 +75,9 @@ def show(session: Session, id: str, output: str) -> None:
     accept = sorted({entry["accept"] for entry in item["entries"]} - {""})
     lines = [*table([item], HOLD_COLUMNS), "", *table(item["entries"], ENTRY_COLUMNS)]
     lines += ["", "Git still has, or lacks:", *left] if left else []
+    if item["untilFixed"]:
+        mended = [entry["resource"] for entry in item["entries"] if entry["gitIs"] == "other" and not entry["left"]]
+        lines += [f"{name} is mended in Git: it ends when the lock-out guard lets that pass" for name in mended]
     lines += ["", "to accept what is new in Git:", *(f"  {command}" for command in accept)] if accept else []
     for line in lines:
         click.echo(line)

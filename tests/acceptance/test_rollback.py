@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import commands, queries
 from reconciler.errors import InputRejected, UsageError
+from reconciler.planning import Asked, plan
 from reconciler.ports import EventFilter
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
@@ -166,6 +167,17 @@ async def test_neither_git_nor_the_renderer_is_needed(
     past.world.repository.directory.rename(tmp_path / "gone")
     await past.rollback(f"#{past.ends['A']}")
     assert past.now() == past.files["A"]
+
+
+async def test_a_plan_says_what_of_a_branch_would_be_held_back(quick_past: History) -> None:
+    done = await quick_past.rollback(f"#{quick_past.ends['A']}")
+    repository = quick_past.world.repository
+    repository.git("switch", "--quiet", "--create", "again")
+    repository.commit({"image.yaml": B}, "Try again")
+    found = await plan(quick_past.world.context, Asked(ref="again"))
+    held = [item["summary"] for item in found["content"] if item["type"] == "CommitHeldBack"]
+    assert held == [f"held back in part: Image/cluster (refused, hold {done['hold']})"]
+    assert not found["changes"] or all(pool["behind"] == 0 for pool in found["pools"])
 
 
 async def test_lifting_a_hold_brings_git_back(quick_past: History) -> None:
