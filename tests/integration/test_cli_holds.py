@@ -34,15 +34,18 @@ def _hold(fleet: Doors) -> dict[str, Any]:
 
 
 def test_a_dry_run_shows_files_nodes_classes_and_verdicts(fleet: Doors) -> None:
+    fleet.block("needed.example.com")
+    fleet.run("sync", "--wait")
     before = fleet.data("status")["position"]
     fleet.repository.directory.rename(fleet.directory / "gone")
     text = fleet.run("rollback", "--to", "previous", "--dry-run").stdout
     for part in (
         "the fleet to #", "Image/cluster → commit ", "Pool worker (enforce): 2 of 2 nodes to change, class ",
         "order:    canary worker-1", "guard:    1 image", f"--- /{REGISTRIES_CONF} (now)",
-        '-location = "bad.corp"', '+location = "untrusted.example.com"',
+        '-location = "needed.example.com"', '+location = "bad.corp"',
+        "image:    needed.example.com/app:1: ",
     ):  # fmt: skip
-        assert part in text
+        assert part in text, text
     data = fleet.data("rollback", "--to", "previous", "--dry-run")
     (pool,) = data["plan"]["pools"]
     assert (data["kind"], pool["changes"][0]["nodes"]) == ("Rollback", ["worker-1", "worker-2"])
