@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import yaml
@@ -18,6 +19,9 @@ from reconciler.registries.parse import parse_file
 from reconciler.registries.validate import validate_document
 from reconciler.stages.context import Context
 
+Parsed = Callable[[str, str], Sequence[Document]]
+"""The documents of a file, by its path and text; each is read once."""
+
 BY_HAND = "write it by hand: `reconciler hold show` says what is restored"
 
 
@@ -30,12 +34,12 @@ async def reverted_files(
     where a document cannot be told apart in its file.
     """
     _check_scopes(desired, hold)
-    before = dict(filter(None, map(_text_of, files)))
+    before, parsed = dict(filter(None, map(_text_of, files))), cache(_parsed)
     after = dict(before)
     wanted = [entry["restored"] for entry in hold["entries"] if entry["restored"]]
     contents = await context.load(name for version in wanted for name in (version["text"], version["content"]))
     for entry in hold["entries"]:
-        version, place = entry["restored"], _place(after, entry["resource"])
+        version, place = entry["restored"], _place(after, entry["resource"], parsed)
         text = _text(version, contents, place[0] if place else version["file"]) if version else ""
         if place is not None:
             path, start, end = place
@@ -43,11 +47,9 @@ async def reverted_files(
         elif version is not None:
             path = version["file"]
             after[path] = f"{after[path].rstrip()}\n---\n{text}" if after.get(path, "").strip() else text
-    _check_result(after, hold)
-    changed = {path for path in after if after[path] != before.get(path)}
-    return {
-        path: after[path].encode() if parse_file(path, after[path].encode())[0] else None for path in sorted(changed)
-    }
+    _check_result(after, hold, parsed)
+    changed = sorted(path for path in after if after[path] != before.get(path))
+    return {path: after[path].encode() if parsed(path, after[path]) else None for path in changed}
 
 
 def _check_scopes(desired: Desired, hold: Row) -> None:
@@ -65,18 +67,22 @@ def _check_scopes(desired: Desired, hold: Row) -> None:
             raise UsageError(what, where=f"hold {hold['hold']}", remedy=BY_HAND)
 
 
-def _place(files: Mapping[str, str], resource: str) -> tuple[str, int, int] | None:
+def _parsed(path: str, text: str) -> Sequence[Document]:
+    return parse_file(path, text.encode())[0]
+
+
+def _place(files: Mapping[str, str], resource: str, parsed: Parsed) -> tuple[str, int, int] | None:
     """The file that has a resource, and from where to where it stands there; None where none has it."""
     for path, text in files.items():
-        for document in parse_file(path, text.encode())[0]:
+        for document in parsed(path, text):
             if document.identity == resource:
                 return path, *_span(text, document)
     return None
 
 
 def _span(text: str, document: Document) -> tuple[int, int]:
-    lines = text.splitlines(keepends=True)
-    first = sum(map(len, lines[: document.location.line - 1]))
+    lines = text.split("\n")
+    first = sum(len(line) + 1 for line in lines[: document.location.line - 1])
     said = document.text.rstrip()
     start = text.find(said, first)
     if start < 0 or start > first + len(lines[document.location.line - 1]):
@@ -96,11 +102,9 @@ def _text(version: Mapping[str, Any], contents: Mapping[str, bytes], path: str) 
     return text if whole else yaml.safe_dump(document, sort_keys=False)
 
 
-def _check_result(files: Mapping[str, str], hold: Row) -> None:
+def _check_result(files: Mapping[str, str], hold: Row, parsed: Parsed) -> None:
     """What was written says what was restored; else nobody should see it."""
-    documents = {
-        document.identity: document for path, text in files.items() for document in parse_file(path, text.encode())[0]
-    }
+    documents = {document.identity: document for path, text in files.items() for document in parsed(path, text)}
     for entry in hold["entries"]:
         found = documents.get(entry["resource"])
         said = _content(found) if found else None
