@@ -27,7 +27,16 @@ from reconciler.events.catalogue import (
 from reconciler.events.codec import plain
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, Version, shadowed_out
-from reconciler.projections.holds import Said, Standing, carriers, new_entries, places_of, standings, versions_of
+from reconciler.projections.holds import (
+    Said,
+    Standing,
+    carriers,
+    keys_of,
+    new_entries,
+    places_of,
+    standings,
+    versions_of,
+)
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RESOURCES, Key, Row
 from reconciler.registries.model import Location, Problem, RenderOptions, Resource
 from reconciler.registries.render import check
@@ -87,6 +96,17 @@ async def beside_holds(
     bodies += _held_back(commit, kept)
     final = Desired(context.name, _with_entries(rows, {}, agreed))
     return bodies, await _wrong(context, final, options)
+
+
+def held_back_whole(snapshot: Snapshot, commit: str, wrong: Mapping[str, Sequence[Problem]]) -> CommitHeldBack:
+    """Why pools do not take a commit beside the holds of now."""
+    reason = "\n".join(dict.fromkeys(str(problem) for why in wrong.values() for problem in why))
+    return CommitHeldBack(commit, tuple(sorted(wrong)), True, (), reason, keys_of(snapshot.table(HOLDS).values()))
+
+
+def waits_for_other_holds(snapshot: Snapshot, waiting: Mapping[str, Any]) -> bool:
+    """Whether a commit was held back whole beside other holds than there are now."""
+    return "beside" in waiting and tuple(waiting["beside"]) != keys_of(snapshot.table(HOLDS).values())
 
 
 def lifted(desired: Desired, found: Iterable[Standing], cause: str, commit: str | None) -> list[Event]:

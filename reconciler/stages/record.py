@@ -12,7 +12,6 @@ from typing import Any
 from reconciler.errors import InputRejected, SourceError, WrongExpectation, redacted
 from reconciler.events.catalogue import (
     CommitAccepted,
-    CommitHeldBack,
     CommitObserved,
     CommitRejected,
     Event,
@@ -35,8 +34,7 @@ from reconciler.events.codec import plain
 from reconciler.events.envelope import fleet_stream
 from reconciler.ports import Commit, ManifestFile, Snapshot
 from reconciler.projections.desired import meaning
-from reconciler.projections.holds import keys_of
-from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, RESOURCES, Row
+from reconciler.projections.tables import FLEETS, NODES, POOLS, RESOURCES, Row
 from reconciler.registries.model import Problem, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
@@ -44,7 +42,7 @@ from reconciler.rollout.acceptance import NO_POOL, Judgement, judge, mass_remova
 from reconciler.rollout.bases import ParsedFile, is_template_name
 from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
-from reconciler.stages.held import beside_holds
+from reconciler.stages.held import beside_holds, held_back_whole, waits_for_other_holds
 from reconciler.stages.left_behind import left_behind
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
 
@@ -119,8 +117,7 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
     """A head that was refused, or waits, is judged anew when something it depends on changed."""
     refused = row["rejected"] == head
     waiting = row["waiting"] is not None and row["waiting"]["commit"] == head
-    beside = (row["waiting"] or {}).get("beside") if waiting else None
-    approved = waiting and (_approved(row, head) or beside not in (None, [*keys_of(snapshot.table(HOLDS).values())]))
+    approved = waiting and (_approved(row, head) or waits_for_other_holds(snapshot, row["waiting"]))
     if not approved and not (refused or waiting):
         return 0
     if not approved and not recheck and row["judged_with"] == await judged_with(context):
@@ -245,9 +242,7 @@ def compare(
         problems_data = tuple(as_data(problem) for problem in replace(judgement, rejected=rejected).problems)
         difference.events.append(CommitRejected(commit, tuple(sorted(rejected)), False, problems_data))
     if held_back:
-        reason = "\n".join(dict.fromkeys(str(problem) for why in held_back.values() for problem in why))
-        beside = keys_of(snapshot.table(HOLDS).values())
-        difference.events.append(CommitHeldBack(commit, tuple(sorted(held_back)), True, (), reason, beside))
+        difference.events.append(held_back_whole(snapshot, commit, held_back))
     _compare_pools(judgement, snapshot, commit, difference)
     _compare_resources(judgement, snapshot, commit, difference)
     _compare_nodes(judgement, snapshot, commit, difference)
