@@ -1,6 +1,6 @@
 """START HERE: one pass over one fleet.
 
-    fetch → record → observe → project → guard → roll
+    fetch → record → observe → settle → project → guard → roll
 
 Each stage reads what the one before appended, and appends its own outcome; none keeps state of its own. Killed
 anywhere, the next pass goes on from the log. Observing comes before projecting because `base: host` lays our
@@ -20,6 +20,7 @@ from reconciler.stages.observe import look_closer, observe
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record
 from reconciler.stages.roll import Rolled, roll
+from reconciler.stages.settle import settle
 from reconciler.stages.shadow import find_shadows
 from reconciler.stages.sight import Sight
 
@@ -46,8 +47,8 @@ class Pass:
 
 
 async def run_pass(context: Context, *, recheck: bool = False, source: bool = True) -> Pass:
-    """Fetch, record, observe, project, roll. `source=False` leaves Git alone; `recheck` judges a refused head, and what
-    the guard let wait, again."""
+    """One pass, stage by stage. `source=False` leaves Git alone; `recheck` judges a refused head, and what the guard
+    let wait, again."""
     done = Pass()
     context.trim()
     # Before: nothing. After: the mirror has the head, or SourceUnreachable is in the log and the rest goes on.
@@ -62,6 +63,8 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     # After: every node's base is known, drift and reachability are in the log; what the guard will ask is answered.
     asked = await nodes_to_ask(context, recheck=recheck)
     done.sights = await anew(lambda: observe(context, images=asked))
+    # After: entries of holds that agree with Git, or whose cause is mended there, have ended.
+    await anew(lambda: settle(context, done.sights))
     # After: each (pool, base) has the file set its inputs in force give.
     done.rendered = await anew(lambda: project(context))
     # After: whether the images that nodes need stay pullable under what was rendered is judged, once.

@@ -80,7 +80,7 @@ def _notes(snapshot: Snapshot, desired: Desired, group: _Group, used: Used) -> I
     files = group.files
     for hold in desired.holds_on(*group.scope):
         yield f"hold {hold['hold']} is in force there: {hold['reason']}"
-    if files.wanted is None:
+    if files.wanted is None or desired.at_baseline(*group.scope):
         return
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
     if render_inputs(desired.pools[files.pool], bodies, files.base) != files.inputs:

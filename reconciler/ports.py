@@ -88,8 +88,21 @@ class Signature:
     committed_at: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A commit to be made: `files` as they are to be after commit `onto` (None: removed), by whom and why.
+
+    Paths are relative to the fleet's path; `author` is a login, with or without a host.
+    """
+
+    onto: str
+    files: Mapping[str, bytes | None]
+    message: str
+    author: str
+
+
 class Source(Protocol):
-    """One fleet's Git repository: a bare mirror, read at commits. Raises SourceError, never changes the remote."""
+    """One fleet's Git repository: a bare mirror, read at commits. Raises SourceError; only `push` changes a remote."""
 
     async def head(self) -> str:
         """The branch's commit id at the remote; fetches into the mirror only when it moved."""
@@ -109,6 +122,11 @@ class Source(Protocol):
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         """The considered files at a commit, sorted by path. A missing path raises InputRejected."""
+        ...
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        """Make a commit, and with it a new branch at the remote; the commit's id. Never forced: a branch of that name
+        that is there already, or a server that refuses, is a SourceError; the fleet's own branch a UsageError."""
         ...
 
     async def keys(self) -> str:

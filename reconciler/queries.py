@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,11 @@ from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import FLEETS, HOLDS, NODE_STATES, POOLS
+from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
+from reconciler.stages.hold_items import hold_items
 from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import is_unread, not_read
@@ -30,7 +31,7 @@ WHICH = ("live", "observed", "applied", "wanted")
 async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
     """How the fleet stands, and the same as data."""
     snapshot = await context.snapshot()
-    found = fleet_status(context.name, snapshot.rows)
+    found = fleet_status(context.name, snapshot.rows, context.clock.now())
     row = snapshot.one(FLEETS, context.name) or {}
     source = {_camel(key): _plain(value) for key, value in found.source.items()}
     data = {
@@ -49,6 +50,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
         },
         "holds": list(found.holds),
         "restored": contradicted(snapshot) or None,
+        "overdue": list(found.overdue),
         "waiting": found.waiting,
         "rejected": found.rejected,
         "problems": list(found.problems),
@@ -94,7 +96,7 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
         items.append(
             {
                 "name": node.name,
-                "status": "Ready" if node.ready else "NotReady",
+                "status": ("Ready" if node.ready else "NotReady") + ",SchedulingDisabled" * node.cordoned,
                 "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
                 "createdAt": _plain(since.get(node.name)),
                 **({} if context.as_of else _answered(seen.get(node.name))),
@@ -184,37 +186,7 @@ async def list_resources(context: Context, pool: str | None = None) -> list[dict
 
 async def list_holds(context: Context) -> list[dict[str, Any]]:
     """Rollback entries in force, each with what Git says now."""
-    snapshot = await context.snapshot()
-    desired = Desired(context.name, snapshot.rows)
-    return [
-        {
-            "name": row["hold"],
-            "scope": row["node"] or row["pool"] or "fleet",
-            "position": row["position"],
-            "reason": row["reason"],
-            "actor": row["actor"],
-            "since": _plain(row["since"]),
-            "entries": [_entry(desired, entry) for entry in row["entries"]],
-        }
-        for row in sorted(snapshot.table(HOLDS).values(), key=lambda row: str(row["since"]))
-    ]
-
-
-def _entry(desired: Desired, entry: Mapping[str, Any]) -> dict[str, Any]:
-    pools = [entry["scope"]["name"]] if entry["scope"]["kind"] == "pool" else list(desired.pools)
-    git = {v.content for pool in pools if (v := desired.git(pool).get(entry["resource"]))}
-    restored = entry["restored"]
-    refused = {content["content"] for content in entry["refused"]}
-    return {
-        "id": entry["id"],
-        "resource": entry["resource"],
-        "scope": entry["scope"],
-        "restored": restored["content"] if restored else None,
-        "restoredCommit": restored["commit"] if restored else None,
-        "refused": sorted(refused),
-        "git": sorted(git),
-        "gitIs": "refused" if git & refused else "restored" if restored and restored["content"] in git else "other",
-    }
+    return await hold_items(context, await context.snapshot())
 
 
 async def list_events(context: Context, wanted: EventFilter) -> list[dict[str, Any]]:

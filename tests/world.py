@@ -27,6 +27,7 @@ from reconciler.ports import (
     EventLog,
     Leases,
     ManifestFile,
+    Proposal,
     ReadModel,
     Runner,
     Signature,
@@ -208,6 +209,11 @@ class ScriptedSource:
         if since is None:
             return found[end - (limit or 1) : end]
         return found[names.index(since) + 1 : end] if since in names else None
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        raise SourceError(
+            f"branch {branch} with {', '.join(sorted(proposal.files))} cannot be pushed", where="repository"
+        )
 
     async def keys(self) -> str:
         return "alice"

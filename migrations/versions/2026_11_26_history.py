@@ -27,6 +27,7 @@ _GUARDS = (
 )
 """Functions that judge appends."""
 _FILES: tuple[str, ...] = (
+    "tables/2026_11_26/holds",
     "tables/restores",
     "tables/2026_11_26/blobs",
     "functions/redact_blob",

@@ -77,16 +77,21 @@ def _text(data: Item) -> Iterator[str]:
         yield f"  {_sign(item)} {item['subject']}: {item['summary']}"
     for pool in data["pools"]:
         yield ""
-        yield f"Pool {pool['name']} ({pool['mode']}): {_changes_text(pool)}"
-        for name, text in _facts(pool):
-            yield f"  {name + ':':<9} {text}"
-        for change in pool["changes"]:
-            yield f"  from {short(change['start'])}: {_nodes(change['nodes'])}"
-            yield from (_coloured(line) for line in _diff_lines(change["diff"], "now", "planned"))
+        yield from pool_lines(pool)
     if not data["changes"] and not any(pool["behind"] for pool in data["pools"]):
         silent = unanswered(data)
         whom = "it" if silent == 1 else "them"
         yield f"{count(silent, 'node')} did not answer: nothing is known of {whom}" if silent else "nothing to change"
+
+
+def pool_lines(pool: Item) -> Iterator[str]:
+    """A pool of a plan: what changes, why, who goes when, and the files."""
+    yield f"Pool {pool['name']} ({pool['mode']}): {_changes_text(pool)}"
+    for name, text in _facts(pool):
+        yield f"  {name + ':':<9} {text}"
+    for change in pool["changes"]:
+        yield f"  from {short(change['start'])}: {_nodes(change['nodes'])}"
+        yield from (_coloured(line) for line in _diff_lines(change["diff"], "now", "planned"))
 
 
 def unanswered(data: Item) -> int:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.hold import push_revert
 from reconciler.cli.options import flag, fleet, option, output, waiting
-from reconciler.cli.output import FORMS, Column, count, print_list, print_object, short
+from reconciler.cli.output import FORMS, Column, count, print_done, print_list, print_object, problem_text, short
+from reconciler.cli.plan_text import pool_lines
 from reconciler.cli.progress import progress
+from reconciler.cli.rollout import Until
 from reconciler.cli.session import Session, run
-from reconciler.cli.waiting import bring_to_nodes
+from reconciler.cli.waiting import bring_to_nodes, say_and_bring, say_once
 from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.stages.context import Context
 
 POINT_COLUMNS = (
     Column("POSITION", lambda item: f"#{item['position']}"),
@@ -32,25 +38,51 @@ POINT_COLUMNS = (
     show_default="list the last ten states and change nothing",
     help="'#POSITION', a commit, a time (2026-01-31T09:00:00Z), previous or last-good.",
 )
+@option(
+    "--undo",
+    metavar="HOLD",
+    show_default="none",
+    help="End this hold of an earlier rollback, and put those that it replaced in force again.",
+)
 @option("--pool", metavar="NAME", show_default="the whole fleet", help="Only this pool.")
 @option("--node", metavar="NAME", show_default="all", help="Only this node.")
 @option("--resource", metavar="ID", show_default="all", help="Only this resource: [PATH:]KIND/NAME.")
-@option("--reason", metavar="TEXT", show_default="required with --to", help="Why; it is recorded.")
+@option("--reason", metavar="TEXT", show_default="required", help="Why; it is recorded.")
+@option("--until", type=Until(), metavar="TIME", show_default="none", help="When the hold is overdue; also 2h or 30m.")
+@flag("--until-fixed", help="End by itself what Git has mended: none of the bad differences is left, the guard passes.")
+@option(
+    "--push-branch",
+    metavar="NAME",
+    show_default="none",
+    help="Also write what is restored to the config repository, as a new branch to be reviewed and merged.",
+)
 @flag("--now", help="Begin nodes outside of their pools' windows, too, for an hour; it is recorded.")
-@flag("--dry-run", help="Show what would be rolled back, and record nothing.")
+@flag("--dry-run", help="Show files, nodes, classes, verdicts and expired certificates, and record nothing.")
 @yes
 @waiting
 @output(*FORMS)
 @fleet
 @click.pass_obj
 def rollback(
-    session: Session, /, to: str | None, now: bool, dry_run: bool, yes: bool, wait: bool, timeout: float,
-    output: str, **asked: Any,
+    session: Session, /, to: str | None, undo: str | None, now: bool, push_branch: str | None, dry_run: bool,
+    yes: bool, wait: bool, timeout: float, output: str, **asked: Any,
 ) -> int:  # fmt: skip
     """Take the fleet, a pool, a node or a resource back to an earlier state, and hold it there against newer commits.
 
-    Nodes get the files recorded for that state, byte for byte; Git is not needed. `hold lift` ends it.
+    Nodes get the files recorded for that state, byte for byte; Git is not needed. To a position before the first write
+    they get their own files back, and the pool only observes. `hold lift` ends it, and Git when it says the same.
     """
+    within = timeout if wait else None
+    if undo is not None:
+        return _undo(
+            session,
+            undo,
+            {**asked, "to": to, "push_branch": push_branch, "now": now},
+            output,
+            yes=yes,
+            dry_run=dry_run,
+            within=within,
+        )
     if to is None:
         print_list(output, run(_points(session, asked["pool"])), POINT_COLUMNS, lambda i: f"event/{i['position']}")
         return 0
@@ -60,7 +92,31 @@ def rollback(
     if dry_run:
         _print(output, run(_preview(session, asked)))
         return 0
-    return run(_rollback(session, asked, output, yes=yes, now=now, within=timeout if wait else None))
+    return run(_rollback(session, asked, output, yes=yes, now=now, branch=push_branch, within=within))
+
+
+def _undo(
+    session: Session, hold: str, others: Mapping[str, Any], form: str, *, yes: bool, dry_run: bool, within: float | None
+) -> int:
+    reason = others["reason"]
+    if given := [name for name, value in others.items() if value and name != "reason"]:
+        raise UsageError("goes with none of the others", where=f"--undo and --{given[0].replace('_', '-')}")
+    if not (reason or dry_run):
+        raise UsageError("is required: it is recorded", where="--reason")
+
+    async def say(context: Context) -> None:
+        from reconciler import commands  # as below
+
+        done = await commands.undo_rollback(context, hold, reason=reason or "", dry_run=dry_run)
+        again = (
+            f"{', '.join(done['reinstated'])} in force again" if done["reinstated"] else "nothing was replaced by it"
+        )
+        print_done(form, "UndoneRollback", done, f"hold {hold} undone, {again}")
+
+    if dry_run:
+        return run(say_once(session, say))
+    confirm(f"undo the rollback of hold {hold}", yes=yes)
+    return run(say_and_bring(session, say, within))
 
 
 async def _points(session: Session, pool: str | None) -> list[dict[str, Any]]:
@@ -71,15 +127,16 @@ async def _points(session: Session, pool: str | None) -> list[dict[str, Any]]:
 
 
 async def _preview(session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
-    from reconciler import commands  # as above
+    from reconciler.planning import plan_rollback  # as above
 
     async with session.context() as context:
-        return await commands.rollback(context, **asked, dry_run=True)
+        return await plan_rollback(context, **asked)
 
 
 async def _rollback(
-    session: Session, asked: Mapping[str, Any], form: str, *, yes: bool, now: bool, within: float | None
-) -> int:
+    session: Session, asked: Mapping[str, Any], form: str, *, yes: bool, now: bool, branch: str | None,
+    within: float | None,
+) -> int:  # fmt: skip
     from reconciler import commands, control  # as above
 
     async with session.context() as context:
@@ -94,7 +151,10 @@ async def _rollback(
         _print(form, done)
         with progress() as report:
             context.progress = report
-            return await bring_to_nodes(context, within)
+            code = await bring_to_nodes(context, within)
+        if branch and done["hold"]:
+            await push_revert(context, done["hold"], branch)
+        return code
 
 
 def _print(form: str, data: Mapping[str, Any]) -> None:
@@ -116,11 +176,20 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     yield f"{whom} to #{data['position']} (the end of its append group){hold}: {reach}"
     for entry in data["entries"]:
         restored = entry["restored"]
+        if entry.get("baseline"):
+            yield "  nodes get the files from before the first write back, and nothing is written there any more"
+            continue
         to = f"commit {short(restored['commit'])}" if restored else "absent"
         yield f"  {entry['resource']} → {to}, refusing {count(len(entry['refused']), 'newer content')}"
     if data["replaces"]:
         yield f"  replaces {', '.join(data['replaces'])}"
     if data["renderedAnew"]:
         yield f"  rendered anew, since its inputs differ: {', '.join(data['renderedAnew'])}"
+    if data["untouched"]:
+        yield f"  not there at #{data['position']}, and left as it is: pool {', '.join(data['untouched'])}"
+    for certificate in data["expired"]:
+        yield f"  warning: pool {', '.join(certificate['pools'])}: {problem_text(certificate)}"
     if data["nodes"]:
         yield f"  nodes: {', '.join(data['nodes'])}"
+    for pool in data["plan"]["pools"] if "plan" in data else ():
+        yield from ("", *pool_lines(pool))

@@ -91,7 +91,12 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Nodes", f"{nodes['converged']} of {nodes['total']} converged"
     if data["holds"]:
         yield "Holds", f"{', '.join(data['holds'])}: `reconciler hold show {data['holds'][0]}`"
-    if data["waiting"]:
+    if data["overdue"]:
+        yield "Overdue", f"{', '.join(data['overdue'])}: it was to end by now; `reconciler hold lift` ends it"
+    if data["waiting"] and data["waiting"].get("reason"):
+        held = f"commit {short(data['waiting']['commit'])} of pool {', '.join(data['waiting']['pools'])}"
+        yield "Held back", f"{held}, for beside what holds keep: {data['waiting']['reason']}"
+    elif data["waiting"]:
         commit = short(data["waiting"]["commit"])
         removes = "; ".join(data["waiting"]["removes"])
         yield "Waiting", f"commit {commit} removes {removes}: `reconciler approve {commit} --reason TEXT`"

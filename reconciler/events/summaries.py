@@ -47,8 +47,15 @@ def _rendered(body: Any) -> str:
 
 def _rolled_back(body: Any) -> str:
     scope = f"node {body.node}" if body.node else f"pool {body.pool}" if body.pool else "fleet"
-    resources = [entry["resource"] for entry in body.entries]
+    resources = [entry["resource"] or "the baseline" for entry in body.entries]
     return f"{scope} back to #{body.position}, hold {body.hold} on {_some(resources)}: {body.reason}"
+
+
+def _held_back(body: Any) -> str:
+    if body.whole:
+        return f"held back for {_some(body.pools)}: {body.reason.splitlines()[0]}"
+    entries = [f"{entry['resource']} ({entry['git']}, hold {entry['hold']})" for entry in body.entries]
+    return f"held back in part: {_some(entries)}"
 
 
 def _judged(body: Any) -> str:
@@ -141,6 +148,10 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "NodeRecovered": lambda _: "answers again",
     "RolledBack": _rolled_back,
     "HoldLifted": lambda b: f"hold {b.hold} lifted ({b.cause}): {b.reason}",
+    "HoldExtended": lambda b: f"hold {b.hold} keeps out {_some([e['resource'] for e in b.entries])} as well",
+    "HoldReinstated": lambda b: f"hold {b.hold} in force again, since {b.undone} is undone",
+    "CommitHeldBack": _held_back,
+    "RevertPushed": lambda b: f"branch {b.branch} says what hold {b.hold} restored, commit {b.commit[:12]}",
     "PlanBlocked": lambda b: f"blocked: {b.reason}" if b.reason else "no longer blocked",
     "GuardJudged": _judged,
     "OverrideGranted": lambda b: f"images {b.glob} given up: {b.reason}",

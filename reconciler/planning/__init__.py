@@ -5,5 +5,6 @@ I/O: reads the log, Git, nodes and files through ports; writes the export file, 
 
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export, renderer_changes
+from reconciler.planning.rollback import plan_rollback
 
-__all__ = ["Asked", "export_fleet", "plan", "plan_export", "read_export", "renderer_changes"]
+__all__ = ["Asked", "export_fleet", "plan", "plan_export", "plan_rollback", "read_export", "renderer_changes"]

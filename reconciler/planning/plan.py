@@ -12,7 +12,7 @@ from reconciler import __version__
 from reconciler.errors import SourceError, UsageError
 from reconciler.events.envelope import Actor
 from reconciler.planning.export import Export
-from reconciler.ports import Clock, Commit, ManifestFile, Signature, Snapshot
+from reconciler.ports import Clock, Commit, ManifestFile, Proposal, Signature, Snapshot
 from reconciler.projections.fold import LogFold
 from reconciler.projections.tables import Table
 from reconciler.source.directory import read_directory
@@ -44,7 +44,7 @@ class Asked:
 async def plan(context: Context, asked: Asked) -> dict[str, Any]:
     """The plan. Nothing is appended and no node is written. Raises UsageError for a pool or ref that is not there."""
     below = await context.snapshot()
-    overlay, log = _overlay(context, below)
+    overlay, log = on_overlay(context, below)
     proposal = await _content(overlay, asked)
     if proposal is None:
         found = await foresee_pass(overlay, live=asked.live)
@@ -65,7 +65,7 @@ async def plan(context: Context, asked: Asked) -> dict[str, Any]:
 
 async def renderer_changes(context: Context) -> list[dict[str, Any]]:
     """Where today's renderer would give other files than those recorded, for the same inputs."""
-    return await renderer_differences(_overlay(context, await context.snapshot())[0])
+    return await renderer_differences(on_overlay(context, await context.snapshot())[0])
 
 
 async def plan_export(export: Export, asked: Asked, clock: Clock) -> dict[str, Any]:
@@ -89,7 +89,7 @@ async def plan_export(export: Export, asked: Asked, clock: Clock) -> dict[str, A
     return await plan(context, replace(asked, live=False))
 
 
-def _overlay(context: Context, snapshot: Snapshot) -> tuple[Context, OverlayLog]:
+def on_overlay(context: Context, snapshot: Snapshot) -> tuple[Context, OverlayLog]:
     """The context on an overlay; its caches are its own, for what they hold is not stored."""
     log = OverlayLog(context.log, snapshot, LogFold(), context.clock, context.tool_version)
     reads, blobs = OverlayReads(context.reads, log), OverlayBlobs(context.blobs)
@@ -146,6 +146,10 @@ class _Proposal:
         del commit
         return self.files
 
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        del branch, proposal
+        raise SourceError("a plan pushes nothing")
+
     async def keys(self) -> str:
         return ""
 
@@ -169,6 +173,10 @@ class _Nowhere:
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         del commit
+        raise SourceError(_NO_REPOSITORY)
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        del branch, proposal
         raise SourceError(_NO_REPOSITORY)
 
     async def keys(self) -> str:

@@ -95,12 +95,19 @@ class Desired:
         """Git's layer: what the pool takes from the last commit it accepted, shadowed ones included."""
         return self._git.get(pool, {})
 
-    def in_force(self, pool: str, node: str = "") -> dict[str, Version]:
-        """Git's layer with the holds over it; the narrower scope wins, of one scope the newer hold."""
+    def in_force(self, pool: str, node: str = "", *, without: tuple[str, int] | None = None) -> dict[str, Version]:
+        """Git's layer with the holds over it; the narrower scope wins, of one scope the newer hold.
+
+        `without` names an entry (hold, id) that is left out.
+        """
         versions = dict(self.git(pool))
-        for hold, entry in self._entries(pool, node):
+        for hold, entry in self.entries_at(pool, node):
             restored = entry["restored"]
-            if restored is None:
+            if (hold, entry["id"]) == without:
+                continue
+            if entry.get("baseline"):
+                versions.clear()
+            elif restored is None:
                 versions.pop(entry["resource"], None)
             elif pool in self.takers(entry["resource"]):
                 versions[entry["resource"]] = version_of(entry["resource"], restored, hold)
@@ -118,7 +125,7 @@ class Desired:
 
     def holds_on(self, pool: str, node: str = "") -> list[Row]:
         """The holds that keep something there against Git."""
-        names = {hold for hold, _ in self._entries(pool, node)}
+        names = {hold for hold, _ in self.entries_at(pool, node)}
         return [hold for hold in self.holds if hold["hold"] in names]
 
     def takers(self, resource: str) -> tuple[str, ...]:
@@ -135,7 +142,15 @@ class Desired:
                     return found
         return None
 
-    def _entries(self, pool: str, node: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    def at_baseline(self, pool: str, node: str = "") -> bool:
+        """Whether nothing of ours is in force there: a hold gave the files from before the first write back."""
+        back = False
+        for _, entry in self.entries_at(pool, node):
+            back = bool(entry.get("baseline")) or (back and entry["restored"] is None)
+        return back
+
+    def entries_at(self, pool: str, node: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """(hold, entry) of what holds say there, in the order in which they are laid over Git."""
         found = [
             (SCOPE_RANK[entry["scope"]["kind"]], number, hold["hold"], entry)
             for number, hold in enumerate(self.holds)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from reconciler.events.catalogue import (
     ChangeApproved,
     CommitAccepted,
+    CommitHeldBack,
     CommitObserved,
     CommitRejected,
     FilesRendered,
@@ -15,7 +17,9 @@ from reconciler.events.catalogue import (
     HistoryAccepted,
     HistoryRestored,
     HistoryRewritten,
+    HoldExtended,
     HoldLifted,
+    HoldReinstated,
     MassRemovalDetected,
     PlanBlocked,
     PoolConfigured,
@@ -218,8 +222,34 @@ def rolled_back(event: StoredEvent, body: RolledBack, rows: Working) -> None:
         reason=body.reason,
         actor=event.actor.subject,
         since=event.recorded_at,
+        due=body.until,
+        until_fixed=body.until_fixed,
     )
     _new_cause(event, body.pools, rows)
+
+
+def hold_reinstated(event: StoredEvent, body: HoldReinstated, rows: Working) -> None:
+    names = ("pool", "node", "position", "reason", "actor", "until_fixed")
+    same = {name: getattr(body, name) for name in names}
+    entries, files = plain(body.entries), plain(body.files)
+    since = datetime.fromisoformat(body.since)
+    rows.put(HOLDS, (event.fleet, body.hold), entries=entries, files=files, since=since, due=body.until, **same)
+    _new_cause(event, body.pools, rows)
+
+
+def hold_extended(event: StoredEvent, body: HoldExtended, rows: Working) -> None:
+    hold = rows.get(HOLDS, event.fleet, body.hold)
+    if hold is not None:
+        rows.put(HOLDS, (event.fleet, body.hold), entries=[*hold["entries"], *plain(body.entries)])
+    _new_cause(event, body.pools, rows)
+
+
+def commit_held_back(event: StoredEvent, body: CommitHeldBack, rows: Working) -> None:
+    """One that is held back whole waits until the holds are others."""
+    if body.whole:
+        waits = {"reason": body.reason, "beside": list(body.beside)}
+        waiting = {"commit": body.commit, "pools": list(body.pools), "removes": [], **waits}
+        rows.put(FLEETS, (event.fleet,), waiting=waiting)
 
 
 def hold_lifted(event: StoredEvent, body: HoldLifted, rows: Working) -> None:
@@ -261,4 +291,7 @@ HANDLERS: dict[str, Any] = {
     "PlanBlocked": (_pool, on_body(plan_blocked)),
     "RolledBack": (_hold, on_body(rolled_back)),
     "HoldLifted": (_hold, on_body(hold_lifted)),
+    "HoldExtended": (_hold, on_body(hold_extended)),
+    "HoldReinstated": (_hold, on_body(hold_reinstated)),
+    "CommitHeldBack": (_fleet, on_body(commit_held_back)),
 }

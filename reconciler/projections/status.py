@@ -11,10 +11,11 @@ from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
+from reconciler.rollout.pools import Node
 
 FilesState = Literal[
     "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",
-    "HeldLocally", "Released",
+    "HeldLocally", "Released", "Cordoned",
 ]  # fmt: skip
 
 
@@ -23,7 +24,8 @@ class NodeStatus:
     """One node. `files`: Converged (receipt proves the wanted set), Pending (waits for its turn), Applying, Failed,
     Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
     observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
-    HeldLocally (its operator holds it), Released (given back)."""
+    HeldLocally (its operator holds it), Released (given back), Cordoned (has the wanted set, and we have not uncordoned
+    it yet). `cordoned`: it is cordoned by us, whatever its files."""
 
     name: str
     pool: str | None
@@ -37,6 +39,7 @@ class NodeStatus:
     machine_id: str = ""
     unreachable_since: datetime | None = None
     converged_at: datetime | None = None
+    cordoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class PoolStatus:
 @dataclass(frozen=True)
 class FleetStatus:
     """One fleet. `exit_code` is what `status` and `sync --wait` exit with: 0 converged, 1 a node failed or Git was
-    never read and cannot be, 3 not converged, 4 the head was rejected (the last good state stays)."""
+    never read and cannot be, 3 not converged, 4 the head was rejected (the last good state stays). `overdue`: holds
+    that were to end by now."""
 
     fleet: str
     source: Mapping[str, Any]
@@ -76,6 +80,7 @@ class FleetStatus:
     problems: tuple[Mapping[str, Any], ...] = field(default=())
     restored: Mapping[str, Any] | None = None
     """The evidence that contradicts this copy of the log, until a person accepts it."""
+    overdue: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -88,14 +93,13 @@ class FleetStatus:
             return 1
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4
-        stuck = (
-            self.restored or self.waiting or self.source.get("rewritten") or any(pool.blocked for pool in self.pools)
-        )
+        stuck = self.restored or self.waiting or self.source.get("rewritten") or self.overdue
+        stuck = stuck or any(pool.blocked for pool in self.pools)
         return 0 if self.converged and not stuck else 3
 
 
-def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> FleetStatus:
-    """The status of a fleet from its read tables."""
+def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], now: datetime | None = None) -> FleetStatus:
+    """The status of a fleet from its read tables. Without `now` no hold is overdue."""
     desired = Desired(fleet, rows)
     row = rows.get(FLEETS.name, {}).get((fleet,), {})
     nodes = tuple(node_status(fleet, rows, desired, name) for name in desired.nodes)
@@ -110,7 +114,13 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]]) -> FleetStat
         rejected=row.get("rejected"),
         problems=tuple(row.get("problems") or ()),
         restored=rows.get(RESTORES.name, {}).get((fleet,), {}).get("evidence"),
+        overdue=tuple(str(hold["hold"]) for hold in desired.holds if now and is_overdue(hold, now)),
     )
+
+
+def is_overdue(hold: Row, now: datetime) -> bool:
+    """Whether a hold was to end by now."""
+    return hold["due"] is not None and now >= datetime.fromisoformat(hold["due"])
 
 
 def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:
@@ -120,7 +130,7 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
     mass = (rows.get(POOLS.name, {}).get((fleet, node.pool or "")) or {}).get("mass") or {}
-    files, reason = _files(state, wanted, desired, node.pool, mass)
+    files, reason = _files(state, wanted, desired, node, mass)
     return NodeStatus(
         name=name,
         pool=node.pool,
@@ -134,12 +144,14 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
         machine_id=state.get("machine_id") or "",
         unreachable_since=state.get("unreachable_since"),
         converged_at=state.get("converged_at"),
+        cordoned=state.get("cordoned") is not None,
     )
 
 
 def _files(
-    state: Mapping[str, Any], wanted: str | None, desired: Desired, pool: str | None, mass: Mapping[str, Any]
+    state: Mapping[str, Any], wanted: str | None, desired: Desired, node: Node, mass: Mapping[str, Any]
 ) -> tuple[FilesState, str]:
+    pool = node.pool
     if pool is None:
         return "Unmanaged", "no pool selects this node"
     if released := state.get("released"):
@@ -153,7 +165,7 @@ def _files(
         return "Failed", failed["reason"]
     if wanted is None:
         return "Unknown", "" if state else "not observed yet"
-    if state.get("files") is None and not desired.pools[pool].enforces:
+    if state.get("files") is None and not (desired.pools[pool].enforces and not desired.at_baseline(pool, node.name)):
         return "Unadopted", "pool is in observe mode"
     if asked := state.get("asked"):
         return "Pending", f"{asked['purpose']} was asked for: {asked['reason']}"
@@ -163,10 +175,19 @@ def _files(
         drift = read_drift(desired.pools[pool].spec["drift"], state, None)
         many = mass.get(drift.signature) if not drift.allowed else None
         return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
+    return _standing(state, wanted)
+
+
+def _standing(state: Mapping[str, Any], wanted: str) -> tuple[FilesState, str]:
+    """How a node that nothing is done to, and that does not differ from its receipt, stands to what is wanted."""
+    deferred = str((state.get("deferred") or {}).get("reason") or "")
     if state.get("files") != wanted:
-        deferred = state.get("deferred")
-        return "Pending", str(deferred["reason"]) if deferred else ""
-    return ("Shadowed", _shadows(state["shadows"])) if state.get("shadows") else ("Converged", "")
+        return "Pending", deferred
+    if state.get("shadows"):
+        return "Shadowed", _shadows(state["shadows"])
+    if state.get("cordoned"):
+        return "Cordoned", deferred or "reconciler cordoned it, and has not uncordoned it yet"
+    return "Converged", ""
 
 
 def _shadows(shadows: Sequence[Mapping[str, Any]]) -> str:
@@ -201,7 +222,7 @@ def _pool_status(
     configs = sorted({node.wanted for node in mine if node.wanted})
     return PoolStatus(
         name=name,
-        mode=str(row["spec"]["mode"]),
+        mode="observe" if desired.at_baseline(name) else str(row["spec"]["mode"]),
         commit=row["commit"],
         config=configs[0][:12] + (f"+{len(configs) - 1}" if len(configs) > 1 else "") if configs else "",
         machines=len(mine),

@@ -176,6 +176,8 @@ HOLDS = Table(
         "reason": "text",
         "actor": "text",
         "since": "timestamptz",
+        "due": "text",
+        "until_fixed": "boolean",
     },
     "Rollback entries in force against newer commits.",
 )

@@ -24,6 +24,8 @@ CA_NAMESPACE = "openshift-config"
 MANAGED_NAMESPACE, MANAGED_NAME = "openshift-config-managed", "image-registry-ca"
 """The ConfigMap that OpenShift's image registry operator writes for the internal registry."""
 EXPIRY_NOTICE = timedelta(days=30)
+EXPIRED = "expired on"
+"""Stands in the message of `ca-expires` when the certificate has no day left."""
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _KEY = re.compile(rf"(?P<host>{_LABEL}(?:\.{_LABEL})*)(?:\.\.(?P<port>[0-9]{{1,5}}))?")
@@ -235,8 +237,7 @@ def _check_certificate(
         return
     end = certificate.not_valid_after_utc
     if end - now < EXPIRY_NOTICE:
-        verb = "expired" if end < now else "expires"
-        message = f"{which} {verb} on {end:%Y-%m-%d}"
+        message = f"{which} {EXPIRED if end < now else 'expires on'} {end:%Y-%m-%d}"
         yield _problem(document, field, "ca-expires", message, "add its successor beside it in time")
 
 

@@ -35,6 +35,11 @@ _KNOWN: tuple[tuple[str, str, str], ...] = (
         "check the address, the network and HTTPS_PROXY/NO_PROXY",
     ),
     (
+        r"\[(remote )?rejected\]|pre-receive hook declined|protected branch",
+        "the Git server refused the push",
+        "check that the login may make branches, and what the server's hooks ask for",
+    ),
+    (
         r"ssl certificate problem|certificate verification failed|server certificate",
         "the Git server's certificate is not trusted",
         "add its CA to the system store, or name it in git's http.sslCAInfo",

@@ -10,10 +10,11 @@ from operator import attrgetter
 from pathlib import Path
 
 from reconciler.errors import InputRejected, UsageError
-from reconciler.ports import Commit, ManifestFile, Signature
+from reconciler.ports import Commit, ManifestFile, Proposal, Signature
 from reconciler.source.command import Deadline, Remote
 from reconciler.source.keyring import KeyFiles
 from reconciler.source.mirror import Mirror
+from reconciler.source.publish import publish
 from reconciler.source.selection import (
     Entry,
     Ignored,
@@ -71,6 +72,15 @@ class GitSource:
     async def commits(self, since: str | None, head: str, *, limit: int | None = None) -> Sequence[Commit] | None:
         """See ports.Source. With `since`, `limit` keeps the oldest."""
         return await asyncio.to_thread(self._mirror.commits, self._deadline(), since, head, limit)
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        """See ports.Source."""
+        if not branch or _BAD_BRANCH.search(branch):
+            raise UsageError(f"{branch!r} cannot be the name of a branch", where="branch")
+        if branch == self._mirror.branch:
+            remedy = "name another one, and have it reviewed and merged"
+            raise UsageError(f"{branch} is the branch that the fleet follows", where="branch", remedy=remedy)
+        return await asyncio.to_thread(publish, self._mirror, self._deadline(), branch, proposal, self._path)
 
     async def revision(self, name: str) -> str:
         """See ports.Source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.errors import SourceError, UsageError
-from reconciler.ports import Commit, ManifestFile, Signature
+from reconciler.ports import Commit, ManifestFile, Proposal, Signature
 
 
 class MemorySource:
@@ -38,6 +38,11 @@ class MemorySource:
         if len(found) != 1:
             raise UsageError(f"{name} names no commit", where="repository in memory")
         return found[0]
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        """There is no remote to push to."""
+        del proposal
+        raise SourceError(f"branch {branch} cannot be pushed", where="repository in memory")
 
     async def keys(self) -> str:
         return ""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
-from reconciler.registries.certs import expiring
+from reconciler.registries.certs import EXPIRED, expiring
 from reconciler.registries.inputs import collect
 from reconciler.registries.warnings import annotations_of, silenced
 from reconciler.stages.context import Context
 from reconciler.stages.record import as_data
+
+
+def is_expired(problem: Mapping[str, Any]) -> bool:
+    """Whether a certificate that `expiring_certificates` names has expired already."""
+    return EXPIRED in problem["message"]
 
 
 async def expiring_certificates(context: Context, snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
 from reconciler.stages.restores import epoch_of
+from reconciler.stages.settle import settle
 from reconciler.stages.sight import Sight
 from reconciler.stages.view import Look, view_pool
 
@@ -50,13 +51,14 @@ class Foresight:
     removes: tuple[str, ...] = ()
 
 
-async def foresee_pass(context: Context, *, live: bool) -> Foresight:
-    """The next pass. Not `live`: from the log alone, neither Git nor a node is asked."""
-    if live:
+async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> Foresight:
+    """The next pass. Not `live`: from the log alone, neither Git nor a node is asked; without `source` Git is not."""
+    if live and source:
         head = await fetch(context)
         if head is not None:
             await record(context, head)
     sights = await _sights(context, live=live)
+    await settle(context, sights, ask_nodes=live)
     await project(context)
     await guard(context, sights, ask_nodes=live)
     if live:
@@ -77,6 +79,7 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     removes = await _as_if_approved(context, commit)
     after = await context.snapshot()
     sights = dict(_moved(context, sights, after))
+    await settle(context, sights, ask_nodes=live)
     await project(context)
     await guard(context, sights, ask_nodes=live)
     if live:
@@ -89,7 +92,7 @@ async def _as_if_approved(context: Context, commit: Commit) -> tuple[str, ...]:
     """What the commit removes, where that makes it wait; it is then recorded as if a person had approved it."""
     snapshot = await context.snapshot()
     waiting = (snapshot.one(FLEETS, context.name) or {}).get("waiting") or {}
-    if waiting.get("commit") != commit.sha:
+    if waiting.get("commit") != commit.sha or waiting.get("reason"):
         return ()
     approved = ChangeApproved(commit.sha, commit.sha, "foreseen")
     await context.append(context.events(snapshot, [approved]), snapshot, [fleet_stream(context.name)])

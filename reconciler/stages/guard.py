@@ -77,6 +77,24 @@ async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool 
     return judged
 
 
+async def foreseen_verdict(
+    context: Context, then: Snapshot, pool: Pool, sights: Mapping[str, Sight], *, ask_nodes: bool = True
+) -> str:
+    """Why the file sets that `then` wants on a pool's nodes might not come, or nothing. Appends nothing."""
+    desired, sets = Desired(context.name, then.rows), await file_sets(context, then)
+    mine = {name: sight for name, sight in sights.items() if sight.pool == pool.name}
+    found = await _pending(context, then, mine, sets) if pool.enforces else []
+    if not found:
+        return ""
+    for pending in found:
+        pending.accepted = await _accepted(context, desired, pool, pending)
+    told = await _ask(context, pool, mine) if ask_nodes else ({}, {})
+    state = GuardState.of(context.name, then.rows, pool)
+    judged = _judge(then, state, found, mine, told)
+    known = {**(then.one(GUARDS, context.name, pool.name) or {}), **plain(judged.as_data())}
+    return GuardState(pool, known).reason({pending.way.files for pending in found})
+
+
 def _meaning(judged: Mapping[str, Any]) -> list[Any]:
     """What a judgement says, without how many images it was judged by: a node that gets another one is no news."""
     said = [judged[name] for name in ("nodes", "untold", "unheard", "judged_with")]
@@ -147,6 +165,13 @@ def _judge(
     count = len(everything) if arms else 0
     settings = state.settings({pending.way.files for pending in found})
     return GuardJudged(state.pool.name, count, heard, untold, unheard, settings, tuple(changes))
+
+
+async def images_of(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> set[str]:
+    """Every image that the pool is known to need: those that it names, and what its nodes tell when asked now."""
+    told, _ = await _ask(context, pool, sights)
+    named = {*pool.spec["requiredImages"], *filter(None, (pool.spec["releaseImage"],))}
+    return named | {image for answer in told.values() for image in answer.needed}
 
 
 async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Answers:

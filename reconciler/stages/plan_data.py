@@ -24,7 +24,7 @@ from reconciler.stages.sight import Sight, is_unread
 
 CONTENT_TYPES = (
     "ResourceAdded", "ResourceChanged", "ResourceRemoved", "PoolConfigured", "PoolRemoved",
-    "NodeRegistered", "NodeChanged", "NodeRemoved", "HoldLifted",
+    "NodeRegistered", "NodeChanged", "NodeRemoved", "HoldLifted", "HoldExtended", "CommitHeldBack",
 )  # fmt: skip
 """What a commit changes, of all that recording it appends."""
 

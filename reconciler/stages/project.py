@@ -77,6 +77,10 @@ async def _project_unit(
     row = snapshot.one(RENDERS, context.name, unit.pool, unit.node, unit.base)
     if row is not None and row["inputs"] == inputs:
         return None
+    if desired.at_baseline(unit.pool, unit.node):
+        files, origins = await context.keep([FileSet(()).encode(), b"{}"])
+        disruption = await disruption_of(context, pool, unit, str(row["files"]) if row else "", files)
+        return FilesRendered(unit.pool, unit.node, unit.base, inputs, RENDERER_VERSION, files, origins, disruption)
     recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
     if recorded is not None:
         names = ("renderer", "files", "origins")
@@ -88,13 +92,15 @@ async def _project_unit(
         renderer = RENDERER_VERSION
         files, origins = await keep_rendered(context, outcome)
     old = str(row["files"]) if row else ""
-    disruption = await _disruption(context, pool, unit, old, files)
+    disruption = await disruption_of(context, pool, unit, old, files)
     return FilesRendered(unit.pool, unit.node, unit.base, inputs, renderer, files, origins, disruption)
 
 
 async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[list[Resource], str]:
     """The resources that a unit is rendered from, and the digest of all that decides its bytes."""
     pool = desired.pools[unit.pool]
+    if desired.at_baseline(unit.pool, unit.node):
+        return [], digest({"baseline": unit.base})
     versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
     resources = await context.load_resources(versions)
     chosen = [resources[version] for version in versions]
@@ -146,7 +152,7 @@ def decode_origins(blob: bytes) -> Origins:
     }
 
 
-async def _disruption(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
+async def disruption_of(context: Context, pool: Pool, unit: Unit, old: str, new: str) -> str:
     """Class of the change from the set rendered before (or from the base) to this one."""
     before = await set_contents(context, old) if old else await _base_contents(context, pool, unit)
     after = await set_contents(context, new)

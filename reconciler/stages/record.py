@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -34,14 +34,16 @@ from reconciler.events.codec import plain
 from reconciler.events.envelope import fleet_stream
 from reconciler.ports import Commit, ManifestFile, Snapshot
 from reconciler.projections.desired import meaning
-from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, RESOURCES, Row
-from reconciler.registries.model import Problem, Resource, canonical_json, digest
+from reconciler.projections.tables import FLEETS, NODES, POOLS, RESOURCES, Row
+from reconciler.registries.model import Problem, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, judge, mass_removals
 from reconciler.rollout.bases import ParsedFile, is_template_name
 from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
+from reconciler.stages.held import beside_holds, held_back_whole, waits_for_other_holds
+from reconciler.stages.left_behind import left_behind
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
 
 _PULL_REQUEST = re.compile(r"Merge pull request #(\d+)|\(#(\d+)\)\s*$|See merge request \S*!(\d+)", re.MULTILINE)
@@ -115,7 +117,7 @@ async def _judge_again(context: Context, snapshot: Snapshot, row: Row, head: str
     """A head that was refused, or waits, is judged anew when something it depends on changed."""
     refused = row["rejected"] == head
     waiting = row["waiting"] is not None and row["waiting"]["commit"] == head
-    approved = waiting and _approved(row, head)
+    approved = waiting and (_approved(row, head) or waits_for_other_holds(snapshot, row["waiting"]))
     if not approved and not (refused or waiting):
         return 0
     if not approved and not recheck and row["judged_with"] == await judged_with(context):
@@ -145,7 +147,6 @@ async def record_commit(context: Context, snapshot: Snapshot, commit: Commit) ->
     settings = await judged_with(context)
     checked = await check_signatures(context, snapshot, commit.sha)
     difference = await _judged(context, snapshot, commit, checked)
-    await context.blobs.put(difference.blobs.values())
     bodies = [_observed(commit, settings, checked.data), *difference.events]
     await context.append(context.events(snapshot, bodies), snapshot, [fleet_stream(context.name)])
     verdicts = ", ".join(sorted({body.type for body in bodies if body.type.startswith(("CommitA", "CommitR", "Mass"))}))
@@ -161,7 +162,26 @@ async def _judged(context: Context, snapshot: Snapshot, commit: Commit, checked:
         judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
     except InputRejected as error:
         return _rejected(commit.sha, _pools(snapshot), [Problem("unreadable", error.what, remedy=error.remedy)])
-    return compare(replace(judgement, warnings=(*checked.problems, *judgement.warnings)), snapshot, commit.sha)
+    judgement = replace(judgement, warnings=(*checked.problems, *judgement.warnings))
+    return await _beside_holds(context, snapshot, judgement, commit.sha)
+
+
+async def _beside_holds(context: Context, snapshot: Snapshot, judgement: Judgement, commit: str) -> Difference:
+    """What the commit changes and what that means for the holds. Pools whose state in force would not hold together
+    with it do not take it."""
+
+    def options(pool: Pool) -> RenderOptions:
+        return pool.render_options(judgement.bases.of(pool))
+
+    difference = compare(judgement, snapshot, commit)
+    await context.keep(difference.blobs.values())
+    bodies, wrong = await beside_holds(context, snapshot, difference.events, options, commit)
+    if wrong:
+        rejected = {**judgement.rejected, **wrong}
+        difference = compare(replace(judgement, rejected=rejected), snapshot, commit, wrong)
+        bodies, _ = await beside_holds(context, snapshot, difference.events, options, commit)
+    difference.events.extend(bodies)
+    return difference
 
 
 async def parse(context: Context, commit: str) -> list[ParsedFile]:
@@ -200,9 +220,15 @@ def _rejected(commit: str, pools: Iterable[str], problems: Iterable[Problem]) ->
     return Difference([CommitRejected(commit, tuple(pools), True, tuple(as_data(p) for p in problems))])
 
 
-def compare(judgement: Judgement, snapshot: Snapshot, commit: str) -> Difference:
-    """The difference between what is recorded and what the commit says, as far as it is taken."""
-    stranded = _holds_stranded(judgement, snapshot)
+def compare(
+    judgement: Judgement, snapshot: Snapshot, commit: str, held_back: Mapping[str, Sequence[Problem]] | None = None
+) -> Difference:
+    """The difference between what is recorded and what the commit says, as far as it is taken.
+
+    `held_back`: pools among those rejected that would take it, were it not for their holds; and why.
+    """
+    held_back = held_back or {}
+    stranded = left_behind(judgement, snapshot)
     if stranded or judgement.whole:
         return _rejected(commit, _pools(snapshot) or judgement.inventory.pools, (*stranded, *judgement.problems))
     removed = _mass_removals(judgement, snapshot, commit)
@@ -212,9 +238,11 @@ def compare(judgement: Judgement, snapshot: Snapshot, commit: str) -> Difference
     if judgement.accepted or not judgement.rejected:
         warnings = tuple(as_data(problem) for problem in judgement.warnings)
         difference.events.append(CommitAccepted(commit, judgement.accepted, warnings))
-    if judgement.rejected:
-        problems_data = tuple(as_data(problem) for problem in judgement.problems)
-        difference.events.append(CommitRejected(commit, tuple(sorted(judgement.rejected)), False, problems_data))
+    if rejected := {pool: why for pool, why in judgement.rejected.items() if pool not in held_back}:
+        problems_data = tuple(as_data(problem) for problem in replace(judgement, rejected=rejected).problems)
+        difference.events.append(CommitRejected(commit, tuple(sorted(rejected)), False, problems_data))
+    if held_back:
+        difference.events.append(held_back_whole(snapshot, commit, held_back))
     _compare_pools(judgement, snapshot, commit, difference)
     _compare_resources(judgement, snapshot, commit, difference)
     _compare_nodes(judgement, snapshot, commit, difference)
@@ -314,20 +342,6 @@ def _approved(row: Row, commit: str) -> bool:
 
 def _kinds(identities: Iterable[str]) -> list[tuple[str, str]]:
     return [(kind, name) for kind, _, name in (i.rpartition(":")[2].partition("/") for i in identities)]
-
-
-def _holds_stranded(judgement: Judgement, snapshot: Snapshot) -> tuple[Problem, ...]:
-    """A commit may not take away a pool or node that a hold names (DESIGN §8)."""
-    problems = []
-    for row in snapshot.table(HOLDS).values():
-        scopes = {(entry["scope"]["kind"], entry["scope"].get("name")) for entry in row["entries"]}
-        for kind, name in sorted(scopes - {("fleet", None), ("fleet", "")}):
-            known: Mapping[str, Any] = judgement.inventory.pools if kind == "pool" else judgement.inventory.nodes
-            if kind != "fleet" and name not in known:
-                message = f"the commit removes {kind} {name}, which hold {row['hold']} is about"
-                remedy = f"lift it first: reconciler hold lift {row['hold']}"
-                problems.append(Problem("hold-stranded", message, None, f"{kind}/{name}", "", remedy))
-    return tuple(problems)
 
 
 def _recorded(snapshot: Snapshot, pool: str) -> dict[str, str]:

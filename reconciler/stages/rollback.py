@@ -7,18 +7,21 @@ recorded for exactly those inputs, byte for byte. Only where none was recorded i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.errors import InputRejected, UsageError
-from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged
+from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged, ResourceRemoved
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
-from reconciler.projections.tables import HOLDS, NODES, POOLS, Key, Row
+from reconciler.projections.holds import NOTHING
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
+from reconciler.registries.validate import validate_set
 from reconciler.stages.context import Context
-from reconciler.stages.project import Unit, options_over, units
+from reconciler.stages.expiry import expiring_certificates, is_expired
+from reconciler.stages.project import Unit, disruption_of, options_over, units
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ class Rollback:
     replaced_entries: Mapping[str, tuple[int, ...]]
     rendered_anew: tuple[str, ...]
     nodes: tuple[str, ...]
+    untouched: tuple[str, ...]
+    """Pools of the scope that were not there at the position: they stay as they are."""
+    expired: tuple[Mapping[str, Any], ...]
+    """Certificates of what is restored that have expired by now, as problems with their `pools`."""
 
 
 def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: str | None) -> Scope:
@@ -65,32 +72,73 @@ def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: s
 async def work_out(context: Context, now: Snapshot, position: int, scope: Scope) -> Rollback:
     """Everything about a rollback but the append. Raises UsageError or InputRejected where it cannot be."""
     past = await context.snapshot(position)
-    _refuse_baseline(past, scope, position)
     desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
     _refuse_unknown_resource(desired, then, scope)
+    unwritten = () if scope.resource else _unwritten(now, past, then, scope)
     replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
-    states = _States(desired, remaining, then, scope, since, replaced)
-    entries = [entry for pool in scope.pools if pool in then.pools for entry in states.entries(pool)]
-    merged = _merge(entries, then, scope)
-    after = _with_hold(context.name, now, replaced, merged)
+    states = _States(desired, remaining, then, scope, since, replaced, unwritten)
+    known = [pool for pool in scope.pools if pool in then.pools]
+    entries = [entry for pool in known for entry in states.entries(pool)]
+    given_back = [name for pool in known for name in states.given_back(pool)]
+    merged = (*_merge(entries, then, scope), *_baseline_entries(unwritten, given_back, scope))
+    merged = tuple({**entry, "id": number} for number, entry in enumerate(merged))
+    rows = _with_hold(context.name, now, replaced, merged)
+    after = Desired(context.name, rows)
     files, anew = await _recorded_files(context, now, after, scope)
     ids = {str(h["hold"]): tuple(int(e["id"]) for e in h["entries"]) for h in desired.holds if h["hold"] in replaced}
-    return Rollback(position, scope, merged, files, replaced, ids, anew, _nodes(after, scope))
+    untouched = tuple(pool for pool in scope.pools if pool not in (*then.pools, *unwritten))
+    certificates = await expiring_certificates(context, replace(now, rows=rows))
+    restored = {entry["resource"] for entry in merged}
+    expired = tuple(c for c in certificates if c["object"] in restored and is_expired(c))
+    return Rollback(
+        position, scope, merged, files, replaced, ids, anew, _nodes(after, scope, untouched), untouched, expired
+    )
 
 
-def _refuse_baseline(past: Snapshot, scope: Scope, position: int) -> None:
-    known = [pool for pool in scope.pools if (row := past.one(POOLS, past.fleet, pool)) and row["commit"]]
-    if not known:
-        raise UsageError(
-            f"at #{position} no commit was accepted yet; giving the baseline back is not supported by this version",
-            where="--to",
-            remedy="choose a later position: `reconciler rollback` lists them",
-        )
+def _unwritten(now: Snapshot, past: Snapshot, then: Desired, scope: Scope) -> tuple[str, ...]:
+    """The pools of the scope whose state at P is the baseline: nothing of ours was wanted there yet, or given back.
+
+    A pool that was not there is one of them only where no other is in question: else it stays as it is.
+    """
+    node = scope.name if scope.kind == "node" else ""
+    before = [pool for pool in scope.pools if pool in then.pools and _is_unwritten(past, then, pool, node)]
+    if any(pool in then.pools and pool not in before for pool in scope.pools):
+        return tuple(before)
+    for (_, name), row in sorted(now.table(NODES).items()):
+        state = past.one(NODE_STATES, past.fleet, name) or {}
+        if row["pool"] in scope.pools and row["pool"] not in then.pools and state.get("files"):
+            other = (past.one(NODES, past.fleet, name) or {}).get("pool")
+            raise UsageError(
+                f"pool {row['pool']} was not there at #{past.position}, and its node {name} had files of pool {other}",
+                where="--to",
+                remedy="choose a later position: `reconciler rollback` lists them",
+            )
+    return scope.pools
+
+
+def _is_unwritten(past: Snapshot, then: Desired, pool: str, node: str) -> bool:
+    row = past.one(POOLS, past.fleet, pool)
+    if row is None or row["commit"] is None or then.at_baseline(pool, node):
+        return True
+    mine = [name for name, found in then.nodes.items() if found.pool == pool]
+    written = [name for name in mine if (past.one(NODE_STATES, past.fleet, name) or {}).get("files")]
+    return not then.pools[pool].enforces and not written
+
+
+def _baseline_entries(pools: Sequence[str], nodes: Sequence[str], scope: Scope) -> list[dict[str, Any]]:
+    """The entries that give the files from before the first write back to pools, and to further nodes."""
+    wide = [("fleet", "")] if scope.kind == "fleet" and pools == scope.pools else [("pool", name) for name in pools]
+    scopes = [("node", scope.name)] if scope.kind == "node" and pools else wide
+    scopes += [("node", name) for name in nodes]
+    nothing: dict[str, Any] = {"resource": "", "restored": None, "refused": [], "baseline": True}
+    return [{**nothing, "scope": {"kind": kind, "name": name}} for kind, name in scopes]
 
 
 def _refuse_unknown_resource(now: Desired, then: Desired, scope: Scope) -> None:
+    if scope.resource is not None and not set(scope.pools) & set(then.pools):
+        raise UsageError("none of the pools was there yet", where="--to", remedy="choose a later position")
     known: set[str] = set()
     for desired in (now, then):
         for pool in set(scope.pools) & set(desired.pools):
@@ -122,7 +170,8 @@ def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desire
 
 @dataclass(frozen=True)
 class _States:
-    """Desired state now, without the replaced holds, and at P; `since`: see `_contents_since`."""
+    """Desired state now, without the replaced holds, and at P; `since`: see `_contents_since`; `unwritten`: pools whose
+    state at P is the baseline."""
 
     now: Desired
     remaining: Desired
@@ -130,18 +179,31 @@ class _States:
     scope: Scope
     since: Mapping[tuple[str, str], Sequence[Mapping[str, str]]]
     replaced: Sequence[str]
+    unwritten: Sequence[str]
 
     def entries(self, pool: str) -> list[dict[str, Any]]:
         """One entry per resource whose state would otherwise differ from that at P: of the scope, and, in a wider
         scope, of each node that a hold set apart at P and none sets apart now."""
+        back = pool in self.unwritten
         if self.scope.kind == "node":
-            return self._entries(pool, self.scope.name, self.remaining.in_force(pool, self.scope.name))
-        found = self._entries(pool, "", self.remaining.in_force(pool))
-        for name in self.then.held_nodes(pool):
-            node = self.now.nodes.get(name)
-            if node and node.pool == pool and name not in self.remaining.held_nodes(pool):
-                found += self._entries(pool, name, self.then.in_force(pool))
+            name = self.scope.name
+            return [] if back else self._entries(pool, name, self.remaining.in_force(pool, name))
+        found = [] if back else self._entries(pool, "", self.remaining.in_force(pool))
+        for name in self._set_apart(pool):
+            if self.scope.resource or not self.then.at_baseline(pool, name):
+                found += self._entries(pool, name, {} if back else self.then.in_force(pool))
         return found
+
+    def given_back(self, pool: str) -> list[str]:
+        """The nodes that had their own files back at P, where their pool had not."""
+        if self.scope.kind == "node" or self.scope.resource or pool in self.unwritten:
+            return []
+        return [name for name in self._set_apart(pool) if self.then.at_baseline(pool, name)]
+
+    def _set_apart(self, pool: str) -> list[str]:
+        """The nodes that a hold set apart at P and none sets apart now."""
+        now = {name for name, node in self.now.nodes.items() if node.pool == pool} - {*self.remaining.held_nodes(pool)}
+        return [name for name in self.then.held_nodes(pool) if name in now]
 
     def _entries(self, pool: str, node: str, underneath: Mapping[str, Version]) -> list[dict[str, Any]]:
         wanted, present = self.then.in_force(pool, node), self.now.in_force(pool, node)
@@ -152,11 +214,11 @@ class _States:
             same = (restored.content if restored else None) == (lies.content if lies else None)
             if same or (self.scope.resource is not None and resource != self.scope.resource):
                 continue
-            versions = (git.get(resource), present.get(resource))
-            contents: list[Mapping[str, str]] = [_content(version) for version in versions if version]
+            contents = [_content(git.get(resource)), _content(present.get(resource))]
             contents.extend(self.since.get((pool, resource), ()))
             contents.extend(_inherited(self.now, self.replaced, resource))
-            refused = {c["content"]: c for c in contents if restored is None or c["meaning"] != restored.meaning}
+            wish = _content(restored)["meaning"]
+            refused = {content["content"]: content for content in contents if content["meaning"] != wish}
             entries.append(
                 {
                     "pool": pool,
@@ -169,8 +231,8 @@ class _States:
         return entries
 
 
-def _content(version: Version) -> dict[str, str]:
-    return {"content": version.content, "meaning": version.meaning}
+def _content(version: Version | None) -> Mapping[str, str]:
+    return {"content": version.content, "meaning": version.meaning} if version else NOTHING
 
 
 def _inherited(desired: Desired, replaced: Sequence[str], resource: str) -> Iterable[Mapping[str, str]]:
@@ -184,16 +246,20 @@ def _inherited(desired: Desired, replaced: Sequence[str], resource: str) -> Iter
 async def _contents_since(
     context: Context, position: int, scope: Scope
 ) -> dict[tuple[str, str], list[Mapping[str, str]]]:
-    """(pool, resource) → the contents Git brought into force after P."""
-    types = ("ResourceAdded", "ResourceChanged")
+    """(pool, resource) → the contents Git brought into force after P, absence included."""
+    types = ("ResourceAdded", "ResourceChanged", "ResourceRemoved")
     found: dict[tuple[str, str], list[Mapping[str, str]]] = {}
     for event in await context.log.read(EventFilter(context.name, after=position, types=types)):
         body = event.body
-        if isinstance(body, (ResourceAdded, ResourceChanged)):
+        if isinstance(body, (ResourceAdded, ResourceChanged, ResourceRemoved)):
+            content = NOTHING if isinstance(body, ResourceRemoved) else _said(body)
             for pool in set(body.pools) & set(scope.pools):
-                content = {"content": body.content, "meaning": body.meaning}
                 found.setdefault((pool, body.resource), []).append(content)
     return found
+
+
+def _said(body: ResourceAdded | ResourceChanged) -> Mapping[str, str]:
+    return {"content": body.content, "meaning": body.meaning}
 
 
 def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) -> tuple[Mapping[str, Any], ...]:
@@ -230,14 +296,16 @@ def _all_agree(resource: str, then: Desired) -> bool:
     return len(contents) <= 1
 
 
-def _with_hold(fleet: str, now: Snapshot, replaced: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> Desired:
-    """Desired state with the new hold laid over it."""
+def _with_hold(
+    fleet: str, now: Snapshot, replaced: Sequence[str], entries: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Mapping[Key, Row]]:
+    """The rows with the new hold in place of those that it replaces."""
     kept: dict[Key, Row] = {key: row for key, row in now.table(HOLDS).items() if row["hold"] not in replaced}
     newest = max((row["since"] for row in kept.values()), default=None)
     if entries:
         # "~" sorts after every hold's id: of two holds of one time the new one wins
         kept[fleet, "~new"] = {"hold": "~new", "since": newest, "entries": list(entries), "files": []}
-    return Desired(fleet, {**now.rows, HOLDS.name: kept})
+    return {**now.rows, HOLDS.name: kept}
 
 
 async def _recorded_files(
@@ -252,6 +320,8 @@ async def _recorded_files(
     files, anew = [], []
     for unit in _units(now, after, scope):
         pool = after.pools[unit.pool]
+        if after.at_baseline(unit.pool, unit.node):
+            continue
         versions = shadowed_out(after.in_force(unit.pool, unit.node), pool)
         resources = await context.load_resources(versions)
         chosen = [resources[version] for version in versions]
@@ -263,8 +333,9 @@ async def _recorded_files(
             files.append({"pool": unit.pool, "node": unit.node, **known})
             continue
         outcome = render(chosen, await options_over(context, pool, unit.base_files))
-        if not outcome.ok:
-            problems = "\n".join(str(problem) for problem in outcome.problems)
+        together = [problem for problem in validate_set(chosen) if problem.severity == "error"]
+        if together or not outcome.ok:
+            problems = "\n".join(str(problem) for problem in together or outcome.problems)
             raise InputRejected(
                 f"what would be in force does not hold together:\n{problems}", where=f"pool {unit.pool}"
             )
@@ -272,12 +343,27 @@ async def _recorded_files(
     return tuple(files), tuple(anew)
 
 
+async def given_again(context: Context, now: Snapshot, found: Rollback) -> list[FilesRendered]:
+    """The recorded file sets of a rollback that begins no hold: nothing else would remember them."""
+    desired, given = Desired(context.name, now.rows), []
+    known = {(unit.pool, unit.node, unit.base): unit for unit in units(now, desired)}
+    for files in found.files:
+        key = (files["pool"], files["node"], files["base"])
+        row = now.one(RENDERS, context.name, *key)
+        if key not in known or (row and row["inputs"] == files["inputs"]):
+            continue
+        old = str(row["files"]) if row else ""
+        disruption = await disruption_of(context, desired.pools[files["pool"]], known[key], old, files["files"])
+        given.append(FilesRendered(**files, disruption=disruption))
+    return given
+
+
 def _units(now: Snapshot, after: Desired, scope: Scope) -> list[Unit]:
     found = [unit for unit in units(now, after) if unit.pool in scope.pools]
     return [unit for unit in found if unit.node == scope.name] if scope.kind == "node" else found
 
 
-def _nodes(after: Desired, scope: Scope) -> tuple[str, ...]:
+def _nodes(after: Desired, scope: Scope, untouched: Sequence[str]) -> tuple[str, ...]:
     if scope.kind == "node":
         return (scope.name,)
-    return tuple(name for name, node in after.nodes.items() if node.pool in scope.pools)
+    return tuple(name for name, node in after.nodes.items() if node.pool in set(scope.pools) - set(untouched))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import base_of
+from reconciler.projections.desired import Desired, base_of
 from reconciler.projections.order import ahead
-from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
@@ -67,10 +67,11 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
     mine = [sight for sight in look.sights.values() if sight.pool == name]
     blocked = await blocked_targets(look.context, snapshot, view.pool, mine, sets, look.ways)
     own = {key[2] for key in snapshot.table(RENDERS) if key[1] == name and key[2]}
-    nodes = []
+    given_back, nodes = _given_back(snapshot, mine), []
     for sight in mine:
         known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
         node = _guarded(_node(look, snapshot, view, known, own), blocked)
+        node = _only_observed(node) if sight.name in given_back else node
         nodes.append(await _with_change(look, view, known, node, sets))
     stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
     return replace(view, nodes=sorted(nodes, key=in_turn), stop=stop)
@@ -175,6 +176,21 @@ def _back_later(context: Context, sight: Sight, back: str) -> str:
     if context.retry_now or failed is None or failed["files"] != back:
         return ""
     return _pause(sight.name, "failed", failed, 1, context.clock.now())
+
+
+def _given_back(snapshot: Snapshot, sights: Iterable[Sight]) -> set[str]:
+    """The nodes that a hold gives the files from before the first write back."""
+    entries = (entry for hold in snapshot.table(HOLDS).values() for entry in hold["entries"])
+    if not any(entry.get("baseline") for entry in entries):
+        return set()  # nearly always; desired state is not to be had for nothing
+    desired = Desired(snapshot.fleet, snapshot.rows)
+    return {sight.name for sight in sights if sight.pool and desired.at_baseline(sight.pool, sight.name)}
+
+
+def _only_observed(node: NodeView) -> NodeView:
+    """A node that a hold gives back the files from before the first write: those once, and nothing else, ever."""
+    target = node.target if node.applied else None
+    return replace(node, target=target, remove=(), drifted=False, heal=(), stop="")
 
 
 def _guarded(node: NodeView, blocked: Mapping[str, str]) -> NodeView:

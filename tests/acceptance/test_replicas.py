@@ -12,7 +12,17 @@ import pytest
 from reconciler.cycle import run_pass
 from reconciler.errors import NodeError, StoreError
 from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.ports import Commit, EventFilter, EventLog, Job, ManifestFile, Receipt, Signature, Verification
+from reconciler.ports import (
+    Commit,
+    EventFilter,
+    EventLog,
+    Job,
+    ManifestFile,
+    Proposal,
+    Receipt,
+    Signature,
+    Verification,
+)
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.stages.context import Context
 from reconciler.stages.record import record
@@ -57,6 +67,9 @@ class Overtaken:
 
     async def manifests(self, commit: str) -> Sequence[ManifestFile]:
         return await self._source.manifests(commit)
+
+    async def push(self, branch: str, proposal: Proposal) -> str:
+        return await self._source.push(branch, proposal)
 
     async def keys(self) -> str:
         return await self._source.keys()

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import commands, queries
 from reconciler.errors import InputRejected, UsageError
+from reconciler.planning import Asked, plan
 from reconciler.ports import EventFilter
 from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.transport.memory import MemoryTransport
@@ -168,14 +169,15 @@ async def test_neither_git_nor_the_renderer_is_needed(
     assert past.now() == past.files["A"]
 
 
-async def test_newer_commits_do_not_end_a_hold(quick_past: History) -> None:
+async def test_a_plan_says_what_of_a_branch_would_be_held_back(quick_past: History) -> None:
     done = await quick_past.rollback(f"#{quick_past.ends['A']}")
-    for text, git_is in ((B, "refused"), (D, "other"), (A, "restored")):
-        quick_past.world.repository.commit({"image.yaml": text}, "Try")
-        assert (await quick_past.world.sync()).exit_code == 0
-        assert quick_past.now() == quick_past.files["A"]
-        (entry,) = (await quick_past.holds())[done["hold"]]["entries"]
-        assert entry["gitIs"] == git_is
+    repository = quick_past.world.repository
+    repository.git("switch", "--quiet", "--create", "again")
+    repository.commit({"image.yaml": B}, "Try again")
+    found = await plan(quick_past.world.context, Asked(ref="again"))
+    held = [item["summary"] for item in found["content"] if item["type"] == "CommitHeldBack"]
+    assert held == [f"held back in part: Image/cluster (refused, hold {done['hold']})"]
+    assert not found["changes"] or all(pool["behind"] == 0 for pool in found["pools"])
 
 
 async def test_lifting_a_hold_brings_git_back(quick_past: History) -> None:
@@ -222,11 +224,6 @@ async def test_a_state_without_the_image(quick_past: History) -> None:
     text = quick_past.now()["us-1"][REGISTRIES_CONF].decode()
     assert "quay.io/a" in text
     assert "blocked" not in text
-
-
-async def test_before_the_first_commit(quick_past: History) -> None:
-    with pytest.raises(UsageError, match="no commit was accepted yet"):
-        await commands.rollback(quick_past.world.context, to="#1", reason="too far")
 
 
 async def test_a_resource_that_never_was_is_refused_and_those_known_are_named(quick_past: History) -> None:

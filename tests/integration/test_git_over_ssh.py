@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import SourceError
+from reconciler.ports import Proposal
 from reconciler.source.git_source import GitSource
 from tests.integration.git_repository import GitRepository
 
@@ -106,3 +107,17 @@ async def test_a_refused_login_is_not_asked_about(
     monkeypatch.setenv("GIT_SSH_COMMAND", server.ssh())
     with pytest.raises(SourceError, match="the Git server refused the login"):
         await source_of(repository, server, tmp_path).head()
+
+
+async def test_a_push_with_the_same_login(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = GitRepository(tmp_path / "fleet")
+    head = repository.commit(a="1", b="1")
+    files = {"a.yaml": b"0", "b.yaml": None, "c/d.yaml": b"2"}
+    monkeypatch.setenv("GIT_SSH_COMMAND", server.ssh())
+    source = source_of(repository, server, tmp_path)
+    await source.head()
+    commit = await source.push("take-back", Proposal(head, files, "Back\n", "alice@host"))
+    assert repository.git("rev-parse", "take-back") == commit
+    assert [(file.path, file.data) for file in await source.manifests(commit)] == [("a.yaml", b"0"), ("c/d.yaml", b"2")]
+    (made,) = await source.commits(head, commit) or ()
+    assert (made.parent, made.author, made.author_email, made.message) == (head, "alice", "alice@host", "Back")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -28,6 +29,8 @@ from tests.integration.test_store_append_only import libpq
 
 SQL = data_path("migrations") / "sql"
 REVISIONS = ["2026_11_23", "2026_11_26"]
+LATER = {"holds": ("due", "until_fixed")}
+"""The columns of read tables that a later migration than the first added."""
 
 
 @pytest.fixture
@@ -112,8 +115,9 @@ def test_a_read_table_has_key_validity_and_indexes(migrated: sa.Connection, tabl
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_the_sql_files_of_read_tables_are_up_to_date(table: Table) -> None:
-    """Otherwise: python migrations/read_tables.py (or, after a release, a new migration)."""
-    assert (SQL / "tables" / f"{table.name}.sql").read_text() == read_table_sql(table)
+    """Otherwise a new migration is due. Columns of LATER are none of the first one's."""
+    first = {name: kind for name, kind in table.columns.items() if name not in LATER.get(table.name, ())}
+    assert (SQL / "tables" / f"{table.name}.sql").read_text() == read_table_sql(replace(table, columns=first))
 
 
 def test_the_columns_of_events_are_those_of_a_record() -> None:

@@ -60,7 +60,11 @@ from reconciler.events.catalogue.proof import (
     RestoreDetected,
 )
 from reconciler.events.catalogue.rollback import (
+    CommitHeldBack,
+    HoldExtended,
     HoldLifted,
+    HoldReinstated,
+    RevertPushed,
     RolledBack,
 )
 from reconciler.events.catalogue.rollouts import (
@@ -102,6 +106,7 @@ __all__ = [
     "ChangeApproved",
     "CheckpointSigned",
     "CommitAccepted",
+    "CommitHeldBack",
     "CommitObserved",
     "CommitRejected",
     "ContentRefused",
@@ -120,7 +125,9 @@ __all__ = [
     "HistoryAccepted",
     "HistoryRestored",
     "HistoryRewritten",
+    "HoldExtended",
     "HoldLifted",
+    "HoldReinstated",
     "HostKeyChanged",
     "MassDriftDetected",
     "MassRemovalDetected",
@@ -153,6 +160,7 @@ __all__ = [
     "ResourceRemoved",
     "RestoreAccepted",
     "RestoreDetected",
+    "RevertPushed",
     "RolledBack",
     "RolloutAborted",
     "RolloutApproved",
