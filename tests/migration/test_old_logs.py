@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reconciler import commands, control
 from reconciler.errors import StoreError
+from reconciler.events.catalogue import HoldLifted
+from reconciler.ports import EventFilter
 from reconciler.projections.fold import FOLD_VERSION, LogFold
 from reconciler.projections.tables import HOLDS, NODE_STATES, TABLES
 from reconciler.settings import Settings
@@ -91,7 +93,8 @@ def digest_of_rows(engine: AsyncEngine) -> str:
 
 
 async def test_the_fleet_goes_on(upgraded: AsyncEngine, tmp_path: Path) -> None:
-    """What was held and paused still is; then all nodes get the next commit."""
+    """What was held and paused still is, but for what Git agrees with: the version that wrote the log did not know
+    that this ends a hold. Then all nodes get the next commit."""
     transport, source = MemoryTransport(SystemClock()), ScriptedSource()
     world = await make_real_world(tmp_path, transport, upgraded)
     world.context = replace(world.context, source=source)
@@ -100,7 +103,10 @@ async def test_the_fleet_goes_on(upgraded: AsyncEngine, tmp_path: Path) -> None:
     await stand_up(world, transport)
     before = await world.head()
     await world.run()
-    assert [type_ for type_ in await world.types(before) if type_ != "FleetConfigured"] == []
+    assert [type_ for type_ in await world.types(before) if type_ != "FleetConfigured"] == ["HoldLifted"]
+    [lifted] = await world.log.read(EventFilter(after=before, types=["HoldLifted"]))
+    assert isinstance(lifted.body, HoldLifted)
+    assert (lifted.body.cause, lifted.body.commit) == ("agreed", source.history[-1][0].sha)
 
     [hold] = (await world.context.snapshot()).table(HOLDS)
     await commands.lift_hold(world.context, hold[1], reason="mended")
