@@ -14,7 +14,20 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_FILES: tuple[str, ...] = ()
+_FILES: tuple[str, ...] = (
+    "schemas/reconciler_v1",
+    "tables/content_entries",
+    "functions/blob_document",
+    "functions/resource_entries",
+    "functions/keep_entries",
+    "functions/base_digest",
+    "triggers/blobs_entries",
+    "indexes/resources_content",
+    *(f"reconciler_v1/{name}" for name in ("group_end", "position_at", "desired_at", "effective_nodes", "fleet_at")),
+    *(f"reconciler_v1/{name}" for name in ("node_files_at", "history", "resource_history", "held_resources")),
+    *(f"reconciler_v1/{name}" for name in ("entry_positions", "entry_history", "node_state", "node_file_history")),
+    *(f"reconciler_v1/{name}" for name in ("rollout_log", "drift_log", "holds")),
+)
 
 
 def upgrade() -> None:

@@ -25,7 +25,7 @@ MIGRATION_LOCK = 0x7265636D6967
 
 _APPEND_ONLY = ("events", "blobs", "log")
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
-_GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
+_GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<schema>SCHEMA )?(?P<objects>[\w., ]+) TO (?P<role>\w+)")
 
 
 def upgrade(url: str) -> None:
@@ -145,19 +145,27 @@ def _missing_grants(connection: sa.Connection) -> list[str]:
     for file in ("reader", "service", "operator", "approver"):
         for line in _statements(file):
             grant = _parts(_GRANT, line)
-            tables, privileges = grant["tables"].split(", "), grant["privileges"].split(", ")
-            if not _granted(connection, grant["role"], tables, privileges):
+            kind, objects = "schema" if grant["schema"] else "table", grant["objects"].split(", ")
+            if not _granted(connection, grant["role"], kind, objects, grant["privileges"].split(", ")):
                 missing.append(line)
     return missing
 
 
-def _granted(connection: sa.Connection, role: str, tables: Iterable[str], privileges: Iterable[str]) -> bool:
-    """True also where the role does not exist: that is said once, as a missing role."""
-    question = sa.text(
-        "SELECT coalesce(bool_and(has_table_privilege(rolname::text, t, p)), true) "
-        "FROM pg_roles, unnest(cast(:tables AS text[])) t, unnest(cast(:privileges AS text[])) p WHERE rolname = :role"
+_HAS_PRIVILEGES = {
+    kind: sa.text(
+        f"SELECT coalesce(bool_and(has_{kind}_privilege(rolname::text, o, p)), true) "
+        "FROM pg_roles, unnest(cast(:objects AS text[])) o, unnest(cast(:privileges AS text[])) p WHERE rolname = :role"
     )
-    given = {"role": role, "tables": list(tables), "privileges": list(privileges)}
+    for kind in ("table", "schema")
+}
+
+
+def _granted(
+    connection: sa.Connection, role: str, kind: str, objects: Iterable[str], privileges: Iterable[str]
+) -> bool:
+    """True also where the role does not exist: that is said once, as a missing role."""
+    question = _HAS_PRIVILEGES[kind]
+    given = {"role": role, "objects": list(objects), "privileges": list(privileges)}
     return bool(connection.scalar(question, given))
 
 
