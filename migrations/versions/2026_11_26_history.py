@@ -23,8 +23,8 @@ _FILES: tuple[str, ...] = (
     "functions/base_digest",
     "triggers/blobs_entries",
     "indexes/resources_content",
-    *(f"reconciler_v1/{name}" for name in ("group_end", "position_at", "desired_at", "effective_nodes", "fleet_at")),
-    *(f"reconciler_v1/{name}" for name in ("node_files_at", "history", "resource_history", "held_resources")),
+    *(f"reconciler_v1/{name}" for name in ("group_end", "position_at", "desired_at", "entries_at", "fleet_at")),
+    *(f"reconciler_v1/{name}" for name in ("effective_nodes", "node_files_at", "history", "resource_history", "held_resources")),
     *(f"reconciler_v1/{name}" for name in ("entry_positions", "entry_history", "node_state", "node_file_history")),
     *(f"reconciler_v1/{name}" for name in ("rollout_log", "drift_log", "holds")),
 )

@@ -151,22 +151,19 @@ def _missing_grants(connection: sa.Connection) -> list[str]:
     return missing
 
 
-_HAS_PRIVILEGES = {
-    kind: sa.text(
-        f"SELECT coalesce(bool_and(has_{kind}_privilege(rolname::text, o, p)), true) "
-        "FROM pg_roles, unnest(cast(:objects AS text[])) o, unnest(cast(:privileges AS text[])) p WHERE rolname = :role"
-    )
-    for kind in ("table", "schema")
-}
+_ALL_GRANTED = """
+SELECT coalesce(bool_and(CASE cast(:kind AS text)
+    WHEN 'schema' THEN has_schema_privilege(rolname::text, o, p) ELSE has_table_privilege(rolname::text, o, p) END), true)
+FROM pg_roles, unnest(cast(:objects AS text[])) o, unnest(cast(:privileges AS text[])) p WHERE rolname = :role
+"""
 
 
 def _granted(
     connection: sa.Connection, role: str, kind: str, objects: Iterable[str], privileges: Iterable[str]
 ) -> bool:
     """True also where the role does not exist: that is said once, as a missing role."""
-    question = _HAS_PRIVILEGES[kind]
-    given = {"role": role, "objects": list(objects), "privileges": list(privileges)}
-    return bool(connection.scalar(question, given))
+    given = {"role": role, "kind": kind, "objects": list(objects), "privileges": list(privileges)}
+    return bool(connection.scalar(sa.text(_ALL_GRANTED), given))
 
 
 def _statements(name: str) -> Iterator[str]:

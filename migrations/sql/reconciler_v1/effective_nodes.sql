@@ -9,11 +9,15 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
         GROUP BY renders.pool, renders.files
     ),
     wanted AS MATERIALIZED (
-        SELECT rendered.pool, array_agg(rendered.files) AS files, min(rendered.since) AS since
+        SELECT rendered.pool, array_agg(rendered.files) AS files, min(rendered.since) AS since,
+            bool_or(EXISTS (
+                SELECT FROM public.renders AS earlier
+                WHERE earlier.fleet = effective_nodes.fleet AND earlier.pool = rendered.pool
+                    AND earlier.files = rendered.files AND earlier.valid_from < rendered.since)) AS again
         FROM rendered GROUP BY rendered.pool
     ),
     members AS (
-        SELECT DISTINCT nodes.node, nodes.pool, wanted.files, wanted.since
+        SELECT DISTINCT nodes.node, nodes.pool, wanted.files, wanted.since, wanted.again
         FROM wanted
         JOIN public.nodes ON nodes.fleet = effective_nodes.fleet AND nodes.pool = wanted.pool
             AND (until_position IS NULL OR nodes.valid_from < until_position)
@@ -30,7 +34,7 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
                     AND state.valid_from <= members.since
                 ORDER BY state.valid_from DESC LIMIT 1
             ) AS had
-            WHERE had.files = ANY (members.files)
+            WHERE members.again AND had.files = ANY (members.files)
         ) AS before ON true
         LEFT JOIN LATERAL (
             SELECT state.valid_from AS position FROM public.node_states AS state
@@ -42,6 +46,7 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
     )
     SELECT reached.node, reached.pool, reached.position, event.recorded_at
     FROM reached
-    JOIN public.events AS event ON event.position = reached.position
+    LEFT JOIN public.events AS event ON event.position = reached.position
+    WHERE reached.position IS NOT NULL
 $$;
 COMMENT ON FUNCTION reconciler_v1.effective_nodes(text, text[], bigint, bigint) IS 'The nodes of these pools on which what was desired from one position until another (NULL: now) became effective: the first receipt that proves files rendered meanwhile (NodeConverged), or the rendering where the node had them already. effective_at: when, by the clock of the database. A node that a hold of its own makes differ is not among them.';

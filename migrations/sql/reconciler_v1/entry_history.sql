@@ -15,8 +15,9 @@ SELECT
     began.actor::jsonb ->> 'subject' AS actor,
     (began.data::jsonb ->> 'committed_at')::timestamptz AS committed_at,
     began.recorded_at AS accepted_at,
-    (SELECT min(reached.effective_at) FROM reconciler_v1.effective_nodes(
-        entry.fleet, entry.pools, entry.from_position, entry.until_position) AS reached) AS effective_at,
+    (SELECT event.recorded_at FROM public.events AS event WHERE event.position = (
+        SELECT min(reached.position) FROM reconciler_v1.effective_nodes(
+            entry.fleet, entry.pools, entry.from_position, entry.until_position) AS reached)) AS effective_at,
     ARRAY(SELECT reached.node FROM reconciler_v1.effective_nodes(
         entry.fleet, entry.pools, entry.from_position, entry.until_position) AS reached ORDER BY reached.node) AS nodes,
     entry.until_position,
@@ -32,10 +33,16 @@ FROM (
     FROM reconciler_v1.entry_positions
     GROUP BY fleet, resource, list, entry, detail, field, lower(positions), upper(positions)
 ) AS entry
-JOIN public.events AS first ON first.position = entry.from_position
-JOIN public.events AS began ON began.position = first.append_group
-LEFT JOIN public.events AS last ON last.position = entry.until_position
-LEFT JOIN public.events AS ended ON ended.position = last.append_group;
+CROSS JOIN LATERAL (
+    SELECT event.* FROM public.events AS event
+    WHERE event.position = (SELECT last.append_group FROM public.events AS last WHERE last.position = entry.from_position)
+    LIMIT 1
+) AS began
+LEFT JOIN LATERAL (
+    SELECT event.* FROM public.events AS event
+    WHERE event.position = (SELECT last.append_group FROM public.events AS last WHERE last.position = entry.until_position)
+    LIMIT 1
+) AS ended ON true;
 COMMENT ON VIEW reconciler_v1.entry_history IS 'Every registry entry that was ever in force: who brought it, from when until when, in which pools, on which nodes it became effective. One row per uninterrupted time; a moved row is another entry. Holds of one node are not in it.';
 COMMENT ON COLUMN reconciler_v1.entry_history.list IS 'allowed, blocked, insecure, search, import, digest-mirror, tag-mirror, policy or ca.';
 COMMENT ON COLUMN reconciler_v1.entry_history.entry IS 'The registry or repository of a list, the source of a mirror row, the scope of an image policy, the registry of a CA (host:port).';
