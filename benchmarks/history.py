@@ -172,7 +172,9 @@ class Generator:
         return _document("Image", "cluster", {"registrySources": sources})
 
     def _mirrors(self, number: int) -> Json:
-        rows = [{"source": f"quay.io/team-{row}", "mirrors": [f"mirror-{number}.example.com/{row}"]} for row in range(8)]
+        rows = [
+            {"source": f"quay.io/team-{row}", "mirrors": [f"mirror-{number}.example.com/{row}"]} for row in range(8)
+        ]
         return _document("ImageDigestMirrorSet", "site", {"imageDigestMirrors": rows})
 
     # --- rollback -------------------------------------------------------------------------------------------------
@@ -219,8 +221,12 @@ class Generator:
 
     async def _render(self, pool: str) -> str:
         """The pool's file set for its documents; stored as rendering would."""
-        contents = [f"# {pool}\n{self._documents['Image/cluster'][1]}\n".encode(), canonical_json(
-            {name: content for name, (_, content, _) in self._documents.items() if pool in name}).encode()]
+        contents = [
+            f"# {pool}\n{self._documents['Image/cluster'][1]}\n".encode(),
+            canonical_json(
+                {name: content for name, (_, content, _) in self._documents.items() if pool in name}
+            ).encode(),
+        ]
         names = await self._blobs.put(contents)
         paths = (REGISTRIES_CONF, POLICY_JSON)
         file_set = FileSet(tuple(FileEntry(path, 0o644, name) for path, name in zip(paths, names, strict=True)))
@@ -262,7 +268,9 @@ class Generator:
             root = self._identity(detected)
             rollout = str(uuid.UUID(int=self._random.getrandbits(128)))
             turn = list(self._turn(pool, rollout, node, files, "repair"))
-            bodies += [(body, root) for body in (detected, *turn[:-1], DriftRepaired(node, pool, rollout, differs), turn[-1])]
+            bodies += [
+                (body, root) for body in (detected, *turn[:-1], DriftRepaired(node, pool, rollout, differs), turn[-1])
+            ]
         await self._append_pairs(bodies)
 
     # --- appending ------------------------------------------------------------------------------------------------

@@ -41,6 +41,7 @@ class ReadyDrainer:
 class Told:
     """What there is to ask about. `files`: what the nodes had at each moment, all quiet; path → bytes."""
 
+    engine: AsyncEngine
     world: World
     transport: MemoryTransport
     moments: dict[str, datetime] = field(default_factory=dict)
@@ -62,7 +63,7 @@ async def tell(directory: Path, engine: AsyncEngine) -> Told:
     transport = MemoryTransport(SystemClock())
     world = await make_real_world(directory, transport, engine)
     world.context = replace(world.context, drainers={"command": ReadyDrainer()})
-    told = Told(world, transport)
+    told = Told(engine, world, transport)
     chapters: tuple[tuple[str, Callable[[Told], Awaitable[None]]], ...] = (
         ("begun", _begin),
         ("allowed", _allow),

@@ -14,6 +14,26 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
+_V1 = (
+    "group_end",
+    "position_at",
+    "desired_at",
+    "entries_at",
+    "effective_nodes",
+    "effect",
+    "fleet_at",
+    "node_files_at",
+    "history",
+    "resource_history",
+    "held_resources",
+    "entry_positions",
+    "entry_history",
+    "node_state",
+    "node_file_history",
+    "rollout_log",
+    "drift_log",
+    "holds",
+)
 _FILES: tuple[str, ...] = (
     "schemas/reconciler_v1",
     "tables/content_entries",
@@ -23,10 +43,7 @@ _FILES: tuple[str, ...] = (
     "functions/base_digest",
     "triggers/blobs_entries",
     "indexes/resources_content",
-    *(f"reconciler_v1/{name}" for name in ("group_end", "position_at", "desired_at", "entries_at", "fleet_at")),
-    *(f"reconciler_v1/{name}" for name in ("effective_nodes", "node_files_at", "history", "resource_history", "held_resources")),
-    *(f"reconciler_v1/{name}" for name in ("entry_positions", "entry_history", "node_state", "node_file_history")),
-    *(f"reconciler_v1/{name}" for name in ("rollout_log", "drift_log", "holds")),
+    *(f"reconciler_v1/{name}" for name in _V1),
 )
 
 

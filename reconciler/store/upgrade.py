@@ -40,6 +40,8 @@ def upgrade(url: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             for statement in _missing_roles(connection):
                 _run_if_permitted(connection, statement)
+            # From PostgreSQL 16 on, who creates a role may not yet take it: `reconciler sql` asks as the reader.
+            _run_if_permitted(connection, "GRANT reconciler_reader TO CURRENT_USER")
             for statement in _missing_grants(connection):
                 _run_if_permitted(connection, statement)
     finally:

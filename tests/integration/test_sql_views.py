@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,11 +98,15 @@ async def test_fleet_at_every_moment(told: Told, connection: AsyncConnection) ->
             drift = [item["path"] for item in state.get("drift") or ()]
             expected[name] = (wanted and wanted["files"], state.get("files"), drift, state.get("unreachable"))
         found = await ask(connection, "SELECT * FROM fleet_at(:at)", at=snapshot.at)
-        assert {row["node"]: (row["wanted"], row["files"], row["drift"], row["unreachable"]) for row in found} == expected
+        assert {
+            row["node"]: (row["wanted"], row["files"], row["drift"], row["unreachable"]) for row in found
+        } == expected
 
 
 async def test_node_state_is_the_fleet_now(told: Told, connection: AsyncConnection) -> None:
-    columns = "fleet, node, pool, wanted, files, behind, effective_at, generation, step, drift, drift_since, failed, cordoned"
+    columns = (
+        "fleet, node, pool, wanted, files, behind, effective_at, generation, step, drift, drift_since, failed, cordoned"
+    )
     now = await ask(connection, f"SELECT {columns} FROM node_state ORDER BY node")
     assert now == await ask(connection, f"SELECT {columns} FROM fleet_at(clock_timestamp()) ORDER BY node")
     assert [row["node"] for row in now if row["behind"]] == ["worker-3"]

@@ -9,7 +9,9 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
         GROUP BY renders.pool, renders.files
     ),
     wanted AS MATERIALIZED (
-        SELECT rendered.pool, array_agg(rendered.files) AS files, min(rendered.since) AS since,
+        SELECT rendered.pool, array_agg(rendered.files ORDER BY rendered.since) AS files,
+            min(rendered.since) AS since,
+            -- Only of files that were rendered before can a node have had some already.
             bool_or(EXISTS (
                 SELECT FROM public.renders AS earlier
                 WHERE earlier.fleet = effective_nodes.fleet AND earlier.pool = rendered.pool
@@ -17,32 +19,29 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
         FROM rendered GROUP BY rendered.pool
     ),
     members AS (
-        SELECT DISTINCT nodes.node, nodes.pool, wanted.files, wanted.since, wanted.again
+        SELECT nodes.node, nodes.pool, wanted.files, wanted.again, greatest(nodes.valid_from, wanted.since) AS since,
+            nodes.valid_to
         FROM wanted
         JOIN public.nodes ON nodes.fleet = effective_nodes.fleet AND nodes.pool = wanted.pool
             AND (until_position IS NULL OR nodes.valid_from < until_position)
             AND (nodes.valid_to IS NULL OR nodes.valid_to > wanted.since)
     ),
     reached AS (
-        SELECT members.node, members.pool, coalesce(before.position, after.position) AS position
+        SELECT members.node, members.pool, min(coalesce(
+            (SELECT members.since
+             FROM (SELECT state.files FROM public.node_states AS state
+                   WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
+                       AND state.valid_from <= members.since
+                   ORDER BY state.valid_from DESC LIMIT 1) AS had
+             WHERE members.again AND had.files = ANY (members.files)),
+            (SELECT state.valid_from FROM public.node_states AS state
+             WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
+                 AND state.valid_from > members.since AND state.files = ANY (members.files)
+                 AND (until_position IS NULL OR state.valid_from < until_position)
+                 AND (members.valid_to IS NULL OR state.valid_from < members.valid_to)
+             ORDER BY state.valid_from LIMIT 1))) AS position
         FROM members
-        LEFT JOIN LATERAL (
-            SELECT members.since AS position
-            FROM (
-                SELECT state.files FROM public.node_states AS state
-                WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
-                    AND state.valid_from <= members.since
-                ORDER BY state.valid_from DESC LIMIT 1
-            ) AS had
-            WHERE members.again AND had.files = ANY (members.files)
-        ) AS before ON true
-        LEFT JOIN LATERAL (
-            SELECT state.valid_from AS position FROM public.node_states AS state
-            WHERE before.position IS NULL AND state.fleet = effective_nodes.fleet AND state.node = members.node
-                AND state.valid_from > members.since AND state.files = ANY (members.files)
-                AND (until_position IS NULL OR state.valid_from < until_position)
-            ORDER BY state.valid_from LIMIT 1
-        ) AS after ON true
+        GROUP BY members.node, members.pool
     )
     SELECT reached.node, reached.pool, reached.position, event.recorded_at
     FROM reached

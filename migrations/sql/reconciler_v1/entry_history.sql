@@ -15,11 +15,8 @@ SELECT
     began.actor::jsonb ->> 'subject' AS actor,
     (began.data::jsonb ->> 'committed_at')::timestamptz AS committed_at,
     began.recorded_at AS accepted_at,
-    (SELECT event.recorded_at FROM public.events AS event WHERE event.position = (
-        SELECT min(reached.position) FROM reconciler_v1.effective_nodes(
-            entry.fleet, entry.pools, entry.from_position, entry.until_position) AS reached)) AS effective_at,
-    ARRAY(SELECT reached.node FROM reconciler_v1.effective_nodes(
-        entry.fleet, entry.pools, entry.from_position, entry.until_position) AS reached ORDER BY reached.node) AS nodes,
+    (entry.effect).effective_at,
+    (entry.effect).nodes,
     entry.until_position,
     ended.type AS until_type,
     ended.commit_sha AS until_commit,
@@ -29,7 +26,8 @@ SELECT
     ended.recorded_at AS until_at
 FROM (
     SELECT fleet, resource, list, entry, detail, field, array_agg(pool ORDER BY pool) AS pools,
-        lower(positions) AS from_position, upper(positions) AS until_position
+        lower(positions) AS from_position, upper(positions) AS until_position,
+        reconciler_v1.effect(fleet, array_agg(pool), lower(positions), upper(positions)) AS effect
     FROM reconciler_v1.entry_positions
     GROUP BY fleet, resource, list, entry, detail, field, lower(positions), upper(positions)
 ) AS entry

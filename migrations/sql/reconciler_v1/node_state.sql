@@ -3,9 +3,9 @@ SELECT
     nodes.fleet,
     nodes.node,
     nodes.pool,
-    wanted.files AS wanted,
+    coalesce(own.files, common.files) AS wanted,
     state.files,
-    wanted.files IS DISTINCT FROM state.files AS behind,
+    coalesce(own.files, common.files) IS DISTINCT FROM state.files AS behind,
     state.converged_at AS effective_at,
     state.generation,
     state.step,
@@ -24,14 +24,14 @@ LEFT JOIN public.node_states AS state
     ON state.fleet = nodes.fleet AND state.node = nodes.node AND state.valid_to IS NULL
 LEFT JOIN public.last_seen ON last_seen.fleet = nodes.fleet AND last_seen.node = nodes.node
 LEFT JOIN public.pools ON pools.fleet = nodes.fleet AND pools.pool = nodes.pool AND pools.valid_to IS NULL
-LEFT JOIN LATERAL (
-    SELECT renders.files FROM public.renders
-    WHERE renders.fleet = nodes.fleet AND renders.pool = nodes.pool AND renders.node IN (nodes.node, '')
-        AND renders.valid_to IS NULL AND state.base IS NOT NULL
-        AND renders.base = CASE WHEN pools.spec ->> 'base' = 'openshift' THEN 'openshift'
-            WHEN pools.base_files <> '{}' THEN public.base_digest(pools.base_files) ELSE state.base END
-    ORDER BY renders.node DESC LIMIT 1
-) AS wanted ON true
+LEFT JOIN public.renders AS own ON own.fleet = nodes.fleet AND own.pool = nodes.pool AND own.node = nodes.node
+    AND own.valid_to IS NULL AND own.base = CASE
+        WHEN state.base IS NULL THEN NULL WHEN pools.spec ->> 'base' = 'openshift' THEN 'openshift'
+        WHEN pools.base_files <> '{}' THEN public.base_digest(pools.base_files) ELSE state.base END
+LEFT JOIN public.renders AS common ON common.fleet = nodes.fleet AND common.pool = nodes.pool AND common.node = ''
+    AND common.valid_to IS NULL AND common.base = CASE
+        WHEN state.base IS NULL THEN NULL WHEN pools.spec ->> 'base' = 'openshift' THEN 'openshift'
+        WHEN pools.base_files <> '{}' THEN public.base_digest(pools.base_files) ELSE state.base END
 WHERE nodes.valid_to IS NULL;
 COMMENT ON VIEW reconciler_v1.node_state IS 'Every node now.';
 COMMENT ON COLUMN reconciler_v1.node_state.fleet IS 'The fleet.';
