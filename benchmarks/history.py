@@ -145,9 +145,8 @@ class Generator:
         who = f"author-{self._random.randrange(12)}"
         day = f"2026-{1 + number // 28 % 12:02}-{1 + number % 28:02}T09:00:00Z"
         person = (who, f"{who}@example.com", day)
-        body = CommitObserved(
-            sha, (self.made.commits or [None])[-1], *person, *person, f"Change {number}", "", str(number), "judged"
-        )
+        parent = self.made.commits[-1] if self.made.commits else None
+        body = CommitObserved(sha, parent, *person, *person, f"Change {number}", "", str(number), "judged")
         self.made.commits.append(sha)
         return body, self._identity(body)
 

@@ -1,4 +1,4 @@
-"""`reconciler log verify`."""
+"""`reconciler log`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.cli.export import export
 from reconciler.cli.options import output, shared
 from reconciler.cli.output import count, print_object
 from reconciler.cli.session import Session, run
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 @shared
 def log() -> None:
     """The event log as a whole."""
+
+
+log.add_command(export)
 
 
 @log.command()

@@ -136,9 +136,10 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     await connection.execute(_LOCK, {"longest_pause": LONGEST_PAUSE})
 
 
-async def all_records(connection: AsyncConnection) -> AsyncIterator[Record]:
-    """Every row in order, without holding all of them."""
-    result = await connection.stream(_EVENTS_IN_ORDER, execution_options={"yield_per": PAGE})
+async def all_records(connection: AsyncConnection, first: int = 1) -> AsyncIterator[Record]:
+    """Every row from a position on, in order, without holding all of them."""
+    from_there = _EVENTS_IN_ORDER.where(EVENTS.c.position >= first)
+    result = await connection.stream(from_there, execution_options={"yield_per": PAGE})
     async for page in result.partitions():
         for row in page:
             yield _record(row)

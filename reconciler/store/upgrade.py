@@ -154,8 +154,9 @@ def _missing_grants(connection: sa.Connection) -> list[str]:
 
 
 _ALL_GRANTED = """
-SELECT coalesce(bool_and(CASE cast(:kind AS text)
-    WHEN 'schema' THEN has_schema_privilege(rolname::text, o, p) ELSE has_table_privilege(rolname::text, o, p) END), true)
+SELECT coalesce(bool_and(
+    CASE cast(:kind AS text) WHEN 'schema' THEN has_schema_privilege(rolname::text, o, p)
+        ELSE has_table_privilege(rolname::text, o, p) END), true)
 FROM pg_roles, unnest(cast(:objects AS text[])) o, unnest(cast(:privileges AS text[])) p WHERE rolname = :role
 """
 

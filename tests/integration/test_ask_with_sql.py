@@ -51,8 +51,8 @@ def plainly(told: Told, value: Any) -> Any:
     if isinstance(value, str) and "\n" in value:
         texts = {
             files[path].decode(): f"{path} as {node} had it, {moment}"
-            for moment, nodes in reversed(told.files.items())
-            for node, files in reversed(nodes.items())
+            for moment, nodes in reversed(list(told.files.items()))
+            for node, files in reversed(list(nodes.items()))
             for path in files
         }
         return texts[value]

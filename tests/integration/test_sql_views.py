@@ -1,4 +1,4 @@
-"""The views and functions of reconciler_v1 say what the program says, at every position of a history that has it all."""
+"""The views and functions of reconciler_v1 say what the program says, at every position of a history."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def connection(told: Told, shared_database_url: str) -> AsyncIterator[Asyn
 
 
 async def ask(connection: AsyncConnection, query: str, **given: Any) -> Rows:
-    return (await connection.execute(sa.text(query), given)).mappings().all()
+    return [dict(row) for row in (await connection.execute(sa.text(query), given)).mappings()]
 
 
 async def group_ends(told: Told) -> list[Snapshot]:
@@ -104,11 +104,10 @@ async def test_fleet_at_every_moment(told: Told, connection: AsyncConnection) ->
 
 
 async def test_node_state_is_the_fleet_now(told: Told, connection: AsyncConnection) -> None:
-    columns = (
-        "fleet, node, pool, wanted, files, behind, effective_at, generation, step, drift, drift_since, failed, cordoned"
-    )
-    now = await ask(connection, f"SELECT {columns} FROM node_state ORDER BY node")
-    assert now == await ask(connection, f"SELECT {columns} FROM fleet_at(clock_timestamp()) ORDER BY node")
+    shared = """SELECT fleet, node, pool, wanted, files, behind, effective_at, generation, step, drift,
+        drift_since, failed, cordoned FROM """
+    now = await ask(connection, shared + "node_state ORDER BY node")
+    assert now == await ask(connection, shared + "fleet_at(clock_timestamp()) ORDER BY node")
     assert [row["node"] for row in now if row["behind"]] == ["worker-3"]
 
 
