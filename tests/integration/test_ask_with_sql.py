@@ -14,15 +14,12 @@ import pytest_asyncio
 import sqlalchemy as sa
 import yaml
 
+from benchmarks.questions import QUESTIONS
 from reconciler.store.database import engine_for, transaction
 from tests.told import Told, tell
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs/how-to/ask-with-sql.md"
 CASE: Mapping[str, Any] = yaml.safe_load((ROOT / "tests/cases/sql/questions.yaml").read_text())
-QUESTIONS = dict(
-    re.findall(r"^## (.+?)\n(?:.(?!^## ))*?^```sql\n(.+?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

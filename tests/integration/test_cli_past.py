@@ -6,6 +6,7 @@ import base64
 import csv
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -76,7 +77,7 @@ def test_psql_is_the_readers(fleet: Doors) -> None:
 
 
 def test_without_psql_one_query_still_works(fleet: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr(reader, "find_program", lambda _: None)
     assert "psql was not found" in fleet.run("sql", code=1).stderr
     assert fleet.run("sql", "-c", "SELECT 1 AS x", "-o", "csv").stdout == "x\n1\n"
@@ -91,7 +92,7 @@ async def test_a_password_is_in_the_environment_only(monkeypatch: pytest.MonkeyP
         return Connected()
 
     monkeypatch.setattr(Reader, "_connect", connect)
-    monkeypatch.setattr(reader.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     command, environment = await Reader("postgresql://ann:s3cret@db.example.com/log?sslmode=require").psql()
     assert not [part for part in command if "s3cret" in part]
     assert environment["PGPASSWORD"] == "s3cret"
