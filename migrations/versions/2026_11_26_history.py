@@ -14,19 +14,18 @@ revision = "2026_11_26"
 down_revision = "2026_11_23"
 
 _SQL = Path(__file__).parent.parent / "sql"
-_V1 = (
+_V1_FUNCTIONS = (
     "group_end",
     "position_at",
     "desired_at",
     "entries_at",
     "effective_nodes",
-    "effect",
     "fleet_at",
     "node_files_at",
+)
+_V1_VIEWS = (
     "history",
     "resource_history",
-    "held_resources",
-    "entry_positions",
     "entry_history",
     "node_state",
     "node_file_history",
@@ -43,7 +42,11 @@ _FILES: tuple[str, ...] = (
     "functions/base_digest",
     "triggers/blobs_entries",
     "indexes/resources_content",
-    *(f"reconciler_v1/{name}" for name in _V1),
+    *(f"reconciler_v1/{name}" for name in _V1_FUNCTIONS),
+    "functions/effect",
+    "views/held_resources",
+    "views/entry_positions",
+    *(f"reconciler_v1/{name}" for name in _V1_VIEWS),
 )
 
 

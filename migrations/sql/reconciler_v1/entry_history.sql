@@ -27,8 +27,8 @@ SELECT
 FROM (
     SELECT fleet, resource, list, entry, detail, field, array_agg(pool ORDER BY pool) AS pools,
         lower(positions) AS from_position, upper(positions) AS until_position,
-        reconciler_v1.effect(fleet, array_agg(pool), lower(positions), upper(positions)) AS effect
-    FROM reconciler_v1.entry_positions
+        public.effect(fleet, array_agg(pool), lower(positions), upper(positions)) AS effect
+    FROM public.entry_positions
     GROUP BY fleet, resource, list, entry, detail, field, lower(positions), upper(positions)
 ) AS entry
 CROSS JOIN LATERAL (
