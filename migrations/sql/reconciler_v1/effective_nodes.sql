@@ -27,25 +27,29 @@ RETURNS TABLE (node text, pool text, "position" bigint, effective_at timestamptz
             AND (nodes.valid_to IS NULL OR nodes.valid_to > wanted.since)
     ),
     reached AS (
-        SELECT members.node, members.pool, min(coalesce(
-            (SELECT members.since
-             FROM (SELECT state.files FROM public.node_states AS state
-                   WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
-                       AND state.valid_from <= members.since
-                   ORDER BY state.valid_from DESC LIMIT 1) AS had
-             WHERE members.again AND had.files = ANY (members.files)),
-            (SELECT state.valid_from FROM public.node_states AS state
-             WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
-                 AND state.valid_from > members.since AND state.files = ANY (members.files)
-                 AND (until_position IS NULL OR state.valid_from < until_position)
-                 AND (members.valid_to IS NULL OR state.valid_from < members.valid_to)
-             ORDER BY state.valid_from LIMIT 1))) AS position
+        SELECT members.node, members.pool, min(found.position) AS position
         FROM members
+        CROSS JOIN LATERAL (
+            SELECT coalesce(
+                (SELECT members.since
+                 FROM (SELECT state.files FROM public.node_states AS state
+                       WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
+                           AND state.valid_from <= members.since
+                       ORDER BY state.valid_from DESC LIMIT 1) AS had
+                 WHERE members.again AND had.files = ANY (members.files)),
+                (SELECT state.valid_from FROM public.node_states AS state
+                 WHERE state.fleet = effective_nodes.fleet AND state.node = members.node
+                     AND state.valid_from > members.since AND state.files = ANY (members.files)
+                     AND (until_position IS NULL OR state.valid_from < until_position)
+                     AND (members.valid_to IS NULL OR state.valid_from < members.valid_to)
+                 ORDER BY state.valid_from LIMIT 1)) AS position
+            OFFSET 0  -- worked out once, not at every mention
+        ) AS found
+        WHERE found.position IS NOT NULL
         GROUP BY members.node, members.pool
     )
     SELECT reached.node, reached.pool, reached.position, event.recorded_at
     FROM reached
     LEFT JOIN public.events AS event ON event.position = reached.position
-    WHERE reached.position IS NOT NULL
 $$;
 COMMENT ON FUNCTION reconciler_v1.effective_nodes(text, text[], bigint, bigint) IS 'The nodes of these pools on which what was desired from one position until another (NULL: now) became effective: the first receipt that proves files rendered meanwhile (NodeConverged), or the rendering where the node had them already. effective_at: when, by the clock of the database. A node that a hold of its own makes differ is not among them.';

@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
     WHERE event.position = (SELECT last.append_group FROM public.events AS last WHERE last.position = entry.until_position)
     LIMIT 1
 ) AS ended ON true;
-COMMENT ON VIEW reconciler_v1.entry_history IS 'Every registry entry that was ever in force: who brought it, from when until when, in which pools, on which nodes it became effective. One row per uninterrupted time; a moved row is another entry. Holds of one node are not in it.';
+COMMENT ON VIEW reconciler_v1.entry_history IS 'Every registry entry that was ever in force: who brought it, from when until when, in which pools, on which nodes it became effective. One row per uninterrupted time; a row that moves to another resource is another entry. Holds of one node are not in it, and what a later path of a pool replaces is: entries_at knows both.';
 COMMENT ON COLUMN reconciler_v1.entry_history.list IS 'allowed, blocked, insecure, search, import, digest-mirror, tag-mirror, policy or ca.';
 COMMENT ON COLUMN reconciler_v1.entry_history.entry IS 'The registry or repository of a list, the source of a mirror row, the scope of an image policy, the registry of a CA (host:port).';
 COMMENT ON COLUMN reconciler_v1.entry_history.detail IS 'The rest of the row: mirrors and mirrorSourcePolicy, insecure, type and digest of a policy, digest of a CA.';
@@ -57,7 +57,7 @@ COMMENT ON COLUMN reconciler_v1.entry_history.pull_request IS 'Number of the pul
 COMMENT ON COLUMN reconciler_v1.entry_history.actor IS 'Who recorded it: of a rollback, the person.';
 COMMENT ON COLUMN reconciler_v1.entry_history.committed_at IS 'When that commit was committed, by Git.';
 COMMENT ON COLUMN reconciler_v1.entry_history.accepted_at IS 'When it was accepted (CommitAccepted), or restored, by the clock of the database.';
-COMMENT ON COLUMN reconciler_v1.entry_history.effective_at IS 'When it became effective on the first node (NodeConverged); NULL: on none.';
+COMMENT ON COLUMN reconciler_v1.entry_history.effective_at IS 'When it became effective on the first node (NodeConverged), by the clock of the database; NULL: on none.';
 COMMENT ON COLUMN reconciler_v1.entry_history.nodes IS 'The nodes on which it became effective.';
 COMMENT ON COLUMN reconciler_v1.entry_history.until_position IS 'Position from which it was in force no more; NULL: it is in force.';
 COMMENT ON COLUMN reconciler_v1.entry_history.until_type IS 'What ended it: CommitObserved, RolledBack or HoldLifted.';

@@ -1,6 +1,6 @@
 """docs/reference/sql.md from the comments of the schema reconciler_v1.
 
-For developers, after a change of sql/reconciler_v1: `python -m migrations.reference > docs/reference/sql.md`.
+For developers, after a change of sql/reconciler_v1: `python -m tests.sql_reference > docs/reference/sql.md`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from reconciler.store.upgrade import upgrade
 HEAD = """\
 # SQL
 
-Written by `python -m migrations.reference` from the comments in the database itself (`\\d+` and `\\df+` in psql show them);
+Written by `python -m tests.sql_reference` from the comments in the database, which `\\d+` and `\\df+` in psql show;
 a test holds the two together. [Ask the history with SQL](../how-to/ask-with-sql.md) has worked questions.
 
-The schema `reconciler_v1` is an interface: within version 1, names and meanings stay, and columns are only added at the end. What
-cannot stay comes as `reconciler_v2` beside it, and version 1 then lasts for one more release. The tables in `public` below it,
-and the views `history`, `node_state` and `holds_now` there, are of no version and may change with any upgrade.
+The schema `reconciler_v1` is an interface: within version 1, names and meanings stay, and columns are only added at the
+end. What cannot stay comes as `reconciler_v2` beside it, and version 1 then lasts for one more release. The tables in
+`public`, and the views `history`, `node_state` and `holds_now` there, are of no version and may change at any upgrade.
 
 `reconciler_reader`, and every other role of reconciler, may read all of it. Nothing in it can be written.
 
@@ -69,7 +69,7 @@ def main() -> None:
         upgrade(server.url)
         engine = blocking_engine_for(server.url)
         with engine.connect() as connection:
-            print(reference(connection), end="")  # noqa: T201  the page
+            print(reference(connection), end="")
         engine.dispose()
 
 
