@@ -23,7 +23,7 @@ from reconciler.store.event_log import PostgresEventLog
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SHAPE = Shape(14_000, pools=4, nodes_per_pool=50)
+SHAPE = Shape(8_000, pools=4, nodes_per_pool=50)
 LARGE = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relpages > 64"
 WHOLE = "SELECT prosrc FROM pg_proc WHERE oid = 'reconciler_v1.fleet_at(timestamptz)'::regprocedure"
 
