@@ -44,7 +44,10 @@ _FILES: tuple[str, ...] = (
     "indexes/resources_content",
     *(f"reconciler_v1/{name}" for name in _V1_FUNCTIONS),
     "functions/effect",
+    "functions/path_rank",
     "views/held_resources",
+    "views/resource_positions",
+    "functions/shadowed_positions",
     "views/entry_positions",
     *(f"reconciler_v1/{name}" for name in _V1_VIEWS),
 )

@@ -71,12 +71,10 @@ async def test_desired_at_every_position(told: Told, connection: AsyncConnection
 async def test_the_entries_in_force_at_every_position_are_those_that_entry_history_tells(
     told: Told, connection: AsyncConnection
 ) -> None:
-    """But for what a later path of a pool replaces, which entry_history does not know."""
     for snapshot in await group_ends(told):
         now = await ask(
             connection,
-            "SELECT pool, resource, list, entry, detail::text AS detail FROM desired_at(:at) JOIN content_entries "
-            "USING (content) WHERE node = ''",
+            "SELECT pool, resource, list, entry, detail::text AS detail FROM entries_at(:at) WHERE node = ''",
             at=snapshot.position,
         )
         history = await ask(

@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
     WHERE event.position = (SELECT last.append_group FROM public.events AS last WHERE last.position = entry.until_position)
     LIMIT 1
 ) AS ended ON true;
-COMMENT ON VIEW reconciler_v1.entry_history IS 'Every registry entry that was ever in force: who brought it, from when until when, in which pools, on which nodes it became effective. One row per uninterrupted time; a row that moves to another resource is another entry. Holds of one node are not in it, and what a later path of a pool replaces is: entries_at knows both.';
+COMMENT ON VIEW reconciler_v1.entry_history IS 'Every registry entry that was ever in force: who brought it, from when until when, in which pools, on which nodes it became effective. One row per uninterrupted time; a row that moves to another resource is another entry. Holds of one node are not in it; entries_at knows them.';
 COMMENT ON COLUMN reconciler_v1.entry_history.list IS 'allowed, blocked, insecure, search, import, digest-mirror, tag-mirror, policy or ca.';
 COMMENT ON COLUMN reconciler_v1.entry_history.entry IS 'The registry or repository of a list, the source of a mirror row, the scope of an image policy, the registry of a CA (host:port).';
 COMMENT ON COLUMN reconciler_v1.entry_history.detail IS 'The rest of the row: mirrors and mirrorSourcePolicy, insecure, type and digest of a policy, digest of a CA.';

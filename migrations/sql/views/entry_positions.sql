@@ -7,8 +7,9 @@ SELECT
     span.entry,
     span.detail,
     span.field,
-    unnest(range_agg(span.positions)) AS positions
+    unnest(range_agg(span.positions) - shadowed_positions(span.fleet, span.pool, span.resource)) AS positions
 FROM (
+    -- As resource_positions has them; but joined here, where the index on the document is of use.
     SELECT resources.fleet, resources.pool, resources.resource, listed.list, listed.entry, listed.detail, listed.field,
         unnest(int8multirange(int8range(resources.valid_from, resources.valid_to)) - coalesce(
             (SELECT range_agg(held.positions) FROM public.held_resources AS held
