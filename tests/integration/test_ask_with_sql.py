@@ -69,7 +69,7 @@ async def test_answers(question: str, told: Told) -> None:
         query = query.replace(written, told.moments[chapter].astimezone(UTC).isoformat())
     async with transaction(told.engine) as connection:
         await connection.exec_driver_sql("SET ROLE reconciler_reader")
-        await connection.exec_driver_sql("SET search_path = reconciler_v1, public")
+        await connection.exec_driver_sql("SET search_path = reconciler_v1, public; SET jit = off")
         rows = (await connection.execute(sa.text(query.replace(":", r"\:")))).mappings().all()
     found = [{name: plainly(told, value) for name, value in row.items()} for row in rows]
     assert found == CASE["answers"][question], yaml.safe_dump(found, sort_keys=False, allow_unicode=True)

@@ -23,7 +23,7 @@ from reconciler.store.event_log import PostgresEventLog
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SHAPE = Shape(8_000, pools=4, nodes_per_pool=50)
+SHAPE = Shape(14_000, pools=4, nodes_per_pool=50)
 LARGE = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relpages > 64"
 WHOLE = "SELECT prosrc FROM pg_proc WHERE oid = 'reconciler_v1.fleet_at(timestamptz)'::regprocedure"
 
@@ -35,7 +35,7 @@ async def made(shared_database_url: str) -> AsyncIterator[tuple[History, AsyncCo
     history = await Generator(log, PostgresBlobs(engine), SHAPE).run()
     async with transaction(engine) as connection:
         await connection.exec_driver_sql("ANALYZE")
-        await connection.exec_driver_sql("SET search_path = reconciler_v1, public")
+        await connection.exec_driver_sql("SET search_path = reconciler_v1, public; SET jit = off")
         yield history, connection
     await engine.dispose()
 

@@ -34,7 +34,7 @@ async def told(shared_database_url: str, tmp_path_factory: pytest.TempPathFactor
 async def connection(told: Told, shared_database_url: str) -> AsyncIterator[AsyncConnection]:
     engine = engine_for(shared_database_url)
     async with transaction(engine) as connection:
-        await connection.exec_driver_sql("SET search_path = reconciler_v1, public")
+        await connection.exec_driver_sql("SET search_path = reconciler_v1, public; SET jit = off")
         yield connection
     await engine.dispose()
 

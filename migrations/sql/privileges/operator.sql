@@ -5,6 +5,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node_states, renders, guards, holds, rol
 GRANT SELECT, INSERT, UPDATE, DELETE ON leases, last_seen TO reconciler_operator;
 GRANT SELECT ON log, alembic_version, history, node_state, holds_now TO reconciler_operator;
 GRANT USAGE ON SCHEMA reconciler_v1 TO reconciler_operator;
-GRANT SELECT ON content_entries, reconciler_v1.history, reconciler_v1.resource_history TO reconciler_operator;
+GRANT SELECT ON content_entries, resource_positions, reconciler_v1.history, reconciler_v1.resource_history TO reconciler_operator;
 GRANT SELECT ON reconciler_v1.entry_history, reconciler_v1.node_state, reconciler_v1.node_file_history TO reconciler_operator;
 GRANT SELECT ON reconciler_v1.rollout_log, reconciler_v1.drift_log, reconciler_v1.holds TO reconciler_operator;

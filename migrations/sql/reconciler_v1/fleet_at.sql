@@ -3,7 +3,7 @@ RETURNS TABLE (
     fleet text, node text, pool text, wanted text, files text, behind boolean, effective_at timestamptz,
     generation bigint, step text, drift text[], drift_since timestamptz, failed text, cordoned boolean,
     unreachable text, unreachable_since timestamptz
-) LANGUAGE plpgsql STABLE ROWS 10000 SET plan_cache_mode = force_custom_plan AS $$
+) LANGUAGE plpgsql STABLE ROWS 10000 SET plan_cache_mode = force_custom_plan SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
     -- A plan made for this very position knows how many rows held then.
