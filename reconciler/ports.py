@@ -170,6 +170,24 @@ class EventFilter:
     limit: int | None = None
     newest_first: bool = False
 
+    def matches(self, event: StoredEvent) -> bool:
+        """Whether it is asked for, its position apart."""
+        columns = event.columns
+        return (
+            self.fleet in (None, event.fleet)
+            and (self.types is None or event.type in self.types)
+            and self.node in (None, columns["node"])
+            and self.pool in (None, columns["pool"])
+            and self.resource in (None, columns["resource"])
+            and (self.resources is None or columns["resource"] in self.resources)
+            and (self.commit is None or (columns["commit"] or "").startswith(self.commit))
+            and (self.commits is None or columns["commit"] in self.commits)
+            and self.correlation_id in (None, event.correlation_id)
+            and (self.correlation_ids is None or event.correlation_id in self.correlation_ids)
+            and (self.since_time is None or event.recorded_at >= self.since_time)
+            and (self.until_time is None or event.recorded_at <= self.until_time)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -255,6 +273,14 @@ class Blobs(Protocol):
         """The contents; raises LogCorrupt when one is missing or does not match its address, ContentRedacted when its
         bytes were taken away."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one SQL query. Values are PostgreSQL's texts (NULL: None), or such as JSON has where asked for."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,10 @@ from reconciler.store.checkpoint_file import CheckpointFile, StandardOutput, rea
 from reconciler.store.database import engine_for
 from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
+from reconciler.store.export import LogExport
 from reconciler.store.leases import PostgresLeases
 from reconciler.store.read_model import PostgresReadModel
+from reconciler.store.reader import Reader
 from reconciler.store.rebuild import Rebuild, Report, rebuild_outdated, rebuilding, unheard
 from reconciler.store.upgrade import REBUILD, check, clock, pending, upgrade
 from reconciler.transport.drainers import CommandDrainer
@@ -221,6 +223,23 @@ async def database(settings: Settings) -> AsyncIterator[str]:
     """The URL of the database, running, its schema as it is. Raises StoreError."""
     async with AsyncExitStack() as stack:
         yield (await _running(settings, stack))[1]
+
+
+@asynccontextmanager
+async def reader(settings: Settings) -> AsyncIterator[Reader]:
+    """Questions in SQL to the database, running, with today's schema. Raises StoreError."""
+    async with AsyncExitStack() as stack:
+        yield Reader((await _database(settings, stack))[1])
+
+
+@asynccontextmanager
+async def log_export(settings: Settings) -> AsyncIterator[LogExport]:
+    """The log as it stands, for a copy outside. Raises StoreError."""
+    async with AsyncExitStack() as stack:
+        _, url = await _database(settings, stack)
+        engine = engine_for(url)
+        stack.push_async_callback(engine.dispose)
+        yield LogExport(engine)
 
 
 async def upgrade_database(settings: Settings, report: Report = unheard) -> list[str]:

@@ -26,6 +26,25 @@ _GUARDS = (
     "advance_streams",
 )
 """Functions that judge appends."""
+_V1_FUNCTIONS = (
+    "group_end",
+    "position_at",
+    "desired_at",
+    "entries_at",
+    "effective_nodes",
+    "fleet_at",
+    "node_files_at",
+)
+_V1_VIEWS = (
+    "history",
+    "resource_history",
+    "entry_history",
+    "node_state",
+    "node_file_history",
+    "rollout_log",
+    "drift_log",
+    "holds",
+)
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
     "tables/restores",
@@ -45,6 +64,22 @@ _FILES: tuple[str, ...] = (
     "triggers/events_authority",
     "triggers/events_approval",
     "triggers/events_streams",
+    "schemas/reconciler_v1",
+    "tables/content_entries",
+    "functions/blob_document",
+    "functions/resource_entries",
+    "functions/keep_entries",
+    "functions/base_digest",
+    "triggers/blobs_entries",
+    "indexes/resources_content",
+    *(f"reconciler_v1/{name}" for name in _V1_FUNCTIONS),
+    "functions/effect",
+    "functions/path_rank",
+    "views/held_resources",
+    "views/resource_positions",
+    "functions/shadowed_positions",
+    "views/entry_positions",
+    *(f"reconciler_v1/{name}" for name in _V1_VIEWS),
 )
 
 

@@ -1,4 +1,4 @@
-"""`reconciler log verify`, `log keygen` and `log checkpoint`: the proof of the event log."""
+"""`reconciler log verify`, `log keygen`, `log checkpoint` and `log export`: the event log as a whole, and its proof."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.export import export as export_log
 from reconciler.cli.options import option, output, shared
 from reconciler.cli.output import count, print_object
 from reconciler.cli.session import Session, run
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @shared
 def log() -> None:
     """The event log as a whole."""
+
+
+log.add_command(export_log)
 
 
 @log.command()

@@ -21,6 +21,7 @@ from reconciler.cli.describe import describe
 from reconciler.cli.diff import diff
 from reconciler.cli.doctor import doctor
 from reconciler.cli.failures import report
+from reconciler.cli.follow import events
 from reconciler.cli.get import get
 from reconciler.cli.history import history, show
 from reconciler.cli.hold import hold
@@ -39,6 +40,7 @@ from reconciler.cli.rollout import abort, pause, resume, retry
 from reconciler.cli.serve import serve
 from reconciler.cli.session import Session
 from reconciler.cli.simulate import simulate
+from reconciler.cli.sql import sql
 from reconciler.cli.status import status
 from reconciler.cli.sync import sync
 from reconciler.cli.validate import render, validate
@@ -57,6 +59,8 @@ VERBS: tuple[click.Command, ...] = (
     cat,
     history,
     show,
+    events,
+    sql,
     diff,
     plan,
     wait,

@@ -1,6 +1,7 @@
-"""Lines of an exported log: an object per event with the columns of the table `events`, and per blob. Pure.
+"""Lines of an exported log: an object per event with exactly the columns of `events`, and one per blob. Pure.
 
-Hashes are hexadecimal, `data` and `actor` the exact text, times as they are hashed: what is needed to verify offline.
+Hashes are hexadecimal, `data` and `actor` the exact text, times and ids as they are hashed: what is needed to verify
+the chain without a database. docs/reference/event-log.md states the form.
 """
 
 from __future__ import annotations
@@ -9,12 +10,31 @@ import base64
 import binascii
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from reconciler.errors import InputRejected
-from reconciler.events.chain import Content, Record
+from reconciler.events.chain import Content, Record, timestamp
+
+COLUMNS = (*Record._fields[:-1], *Content._fields)
+"""The columns, in the order of the table."""
+
+Value = str | int | None
+
+
+def row_of(record: Record) -> Mapping[str, Value]:
+    """A row of the log: hashes in hex, times and ids as they are hashed, `data` and `actor` as the exact text."""
+    position, version, group, recorded_at, previous, own, content = record
+    place = (position, version, group, timestamp(recorded_at), previous.hex(), own.hex())
+    fields = (value if isinstance(value, (str, int, type(None))) else str(value) for value in content)
+    return dict(zip(COLUMNS, (*place, *fields), strict=True))
+
+
+def row_of_blob(digest: str, content: bytes | None) -> Mapping[str, Value]:
+    """A blob: its SHA-256 in hex, its bytes in base64; null where they were redacted."""
+    return {"blob": digest, "content": None if content is None else base64.b64encode(content).decode()}
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,12 @@ def find_binaries() -> Binaries:
     )
 
 
+def find_program(name: str) -> str | None:
+    """One of PostgreSQL's programs that the server itself does not need, from the first of those folders with it."""
+    found = (directory / name for directory in program_folders())
+    return next((str(program) for program in found if os.access(program, os.X_OK)), None)
+
+
 def program_folders() -> Iterator[Path]:
     """The folders where PostgreSQL's programs may be, the first to try first."""
     if chosen := os.environ.get("PG_BIN"):

@@ -140,7 +140,7 @@ class MemoryEventLog:
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         first = max(0, wanted.after - self.start)
         last = None if wanted.until is None else max(0, wanted.until - self.start)
-        events = [event for event in self._events[first:last] if _matches(event, wanted)]
+        events = [event for event in self._events[first:last] if wanted.matches(event)]
         if wanted.newest_first:
             events.reverse()
         return events[: wanted.limit]
@@ -209,24 +209,6 @@ class MemoryEventLog:
             changes = fold_group(self._fold, self._events[start - self.start : end - self.start], self.rows.now)
             self.past += self.rows.apply(changes, end)
             start = end
-
-
-def _matches(event: StoredEvent, wanted: EventFilter) -> bool:
-    columns = event.columns
-    return (
-        wanted.fleet in (None, event.fleet)
-        and (wanted.types is None or event.type in wanted.types)
-        and wanted.node in (None, columns["node"])
-        and wanted.pool in (None, columns["pool"])
-        and wanted.resource in (None, columns["resource"])
-        and (wanted.resources is None or columns["resource"] in wanted.resources)
-        and (wanted.commit is None or (columns["commit"] or "").startswith(wanted.commit))
-        and (wanted.commits is None or columns["commit"] in wanted.commits)
-        and wanted.correlation_id in (None, event.correlation_id)
-        and (wanted.correlation_ids is None or event.correlation_id in wanted.correlation_ids)
-        and (wanted.since_time is None or event.recorded_at >= wanted.since_time)
-        and (wanted.until_time is None or event.recorded_at <= wanted.until_time)
-    )
 
 
 class MemoryReadModel:

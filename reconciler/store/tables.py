@@ -68,6 +68,17 @@ PROJECTIONS = sa.Table(
     sa.Column("rebuilds", sa.BigInteger),
     sa.Column("rebuilt_at", sa.DateTime(timezone=True)),
 )
+BLOBS = sa.Table("blobs", METADATA, sa.Column("sha256", sa.Text, primary_key=True), sa.Column("content", BYTEA))
+CONTENT_ENTRIES = sa.Table(
+    "content_entries",
+    METADATA,
+    sa.Column("content", sa.Text),
+    sa.Column("list", sa.Text),
+    sa.Column("entry", sa.Text),
+    sa.Column("detail", JSONB),
+    sa.Column("field", sa.Text),
+)
+"""What documents list; written by a trigger on blobs."""
 LEASES = sa.Table(
     "leases",
     METADATA,

@@ -46,7 +46,7 @@ _STAMP_EMPTY = sa.text(
 )
 """Where nothing was folded yet, there is nothing to rebuild."""
 _CREATE_ROLE = re.compile(r"CREATE ROLE (?P<role>\w+)")
-_GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<tables>[\w, ]+) TO (?P<role>\w+)")
+_GRANT = re.compile(r"GRANT (?P<privileges>[\w, ]+) ON (?P<schema>SCHEMA )?(?P<objects>[\w., ]+) TO (?P<role>\w+)")
 
 
 def upgrade(url: str) -> None:
@@ -64,6 +64,8 @@ def upgrade(url: str) -> None:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             for statement in _missing_roles(connection):
                 _run_if_permitted(connection, statement)
+            # From PostgreSQL 16 on, who creates a role may not yet take it: `reconciler sql` asks as the reader.
+            _run_if_permitted(connection, "GRANT reconciler_reader TO CURRENT_USER")
             for statement in _missing_grants(connection):
                 _run_if_permitted(connection, statement)
             connection.execute(_STAMP_EMPTY, {"version": FOLD_VERSION})
@@ -187,20 +189,26 @@ def _missing_grants(connection: sa.Connection) -> list[str]:
     for file in ("reader", "service", "operator", "approver"):
         for line in _statements(file):
             grant = _parts(_GRANT, line)
-            tables, privileges = grant["tables"].split(", "), grant["privileges"].split(", ")
-            if not _granted(connection, grant["role"], tables, privileges):
+            kind, objects = "schema" if grant["schema"] else "table", grant["objects"].split(", ")
+            if not _granted(connection, grant["role"], kind, objects, grant["privileges"].split(", ")):
                 missing.append(line)
     return missing
 
 
-def _granted(connection: sa.Connection, role: str, tables: Iterable[str], privileges: Iterable[str]) -> bool:
+_ALL_GRANTED = """
+SELECT coalesce(bool_and(
+    CASE cast(:kind AS text) WHEN 'schema' THEN has_schema_privilege(rolname::text, o, p)
+        ELSE has_table_privilege(rolname::text, o, p) END), true)
+FROM pg_roles, unnest(cast(:objects AS text[])) o, unnest(cast(:privileges AS text[])) p WHERE rolname = :role
+"""
+
+
+def _granted(
+    connection: sa.Connection, role: str, kind: str, objects: Iterable[str], privileges: Iterable[str]
+) -> bool:
     """True also where the role does not exist: that is said once, as a missing role."""
-    question = sa.text(
-        "SELECT coalesce(bool_and(has_table_privilege(rolname::text, t, p)), true) "
-        "FROM pg_roles, unnest(cast(:tables AS text[])) t, unnest(cast(:privileges AS text[])) p WHERE rolname = :role"
-    )
-    given = {"role": role, "tables": list(tables), "privileges": list(privileges)}
-    return bool(connection.scalar(question, given))
+    given = {"role": role, "kind": kind, "objects": list(objects), "privileges": list(privileges)}
+    return bool(connection.scalar(sa.text(_ALL_GRANTED), given))
 
 
 def _statements(name: str) -> Iterator[str]:
