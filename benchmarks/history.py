@@ -46,7 +46,8 @@ from reconciler.rollout.pools import Pool
 from reconciler.stages.context import FileEntry, FileSet
 
 FLEET = "default"
-ACTOR = Actor("service", "service@bench")
+ACTOR = Actor("login", "somebody@bench")
+"""Who runs the cycle from the command line may say the cycle's word and, in an embedded database, a person's."""
 BATCH = 1000
 """Events appended at once, as in a wave."""
 

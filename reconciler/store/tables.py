@@ -68,7 +68,6 @@ PROJECTIONS = sa.Table(
     sa.Column("rebuilds", sa.BigInteger),
     sa.Column("rebuilt_at", sa.DateTime(timezone=True)),
 )
-BLOBS = sa.Table("blobs", METADATA, sa.Column("sha256", sa.Text, primary_key=True), sa.Column("content", BYTEA))
 CONTENT_ENTRIES = sa.Table(
     "content_entries",
     METADATA,
