@@ -108,6 +108,10 @@ def protect(stage: Stage) -> None:
     said = stage.reconciler("sync", ends=3)
     stage.check("example.com/app" in said, "the guard names the image")
     stage.check(stage.fingerprint() == before, "nothing was changed on any node")
+    stage.say("\nHad nobody seen it: which change broke this image? The log tells, and what would undo it.")
+    first = stage.shell(f"git -C {stage.fleet} rev-list --max-parents=0 --abbrev-commit HEAD").strip()
+    found = stage.reconciler(f"bisect --good {first} --image example.com/app:1")
+    stage.check("Allow fewer registries" in found, "the search names the commit")
     stage.say("\nNo node was touched. The author takes it back:")
     stage.shell(f"git -C {stage.fleet} revert --no-edit HEAD")
     stage.reconciler("sync")
@@ -156,15 +160,34 @@ def explain(stage: Stage) -> None:
     stage.check(event.count("NodeConverged") == len(stage.nodes), "the event leads to each node's receipt")
 
 
-def lift(stage: Stage) -> None:
-    stage.begin("Git is back; the rollback holds until a person ends it")
+def ask_the_past(stage: Stage) -> None:
+    stage.begin("Every question about the past: lines, registries, SQL")
+    stage.say("Whose is each line of a node's file, as it was before the rollback?")
+    lines = stage.reconciler(f"blame {stage.nodes[0].name}:{REGISTRIES_CONF} --at previous -L 10,18")
+    stage.check("#1" in lines and MIRROR in lines, "a line names its pull request")
+    stage.say("\nWho named a registry, from when until when? Answered of what is long gone, too.")
+    intervals = stage.reconciler(f"history --entry {MIRROR}")
+    stage.check(re.search(rf"^{re.escape(MIRROR)} .* h-", intervals, re.MULTILINE) is not None, "the rollback ended it")
+    stage.say("\nThe same in SQL, as a reader who can change nothing:")
+    query = "SELECT list, entry, pull_request, until_type FROM entry_history WHERE until_type = 'RolledBack'"
+    stage.check("digest-mirror" in stage.reconciler(f'sql -c "{query}"'), "the view has the entry")
+
+
+def agree(stage: Stage) -> None:
+    stage.begin("Git is back; the rollback holds until Git says the same")
     stage.shell(f"mv {stage.fleet}.gone {stage.fleet}")
+    stage.say("Somebody touches the file, and leaves the bad mirror in:")
+    stage.shell(f"sed -i '1i # the mirrors of the payload' {stage.fleet}/mirrors.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Say what this file is'")
     stage.reconciler("sync")
     stage.check(all(MIRROR not in text for text in stage.files().values()), "the hold keeps the nodes where they are")
-    holds = stage.reconciler("hold list")
-    found = re.search(r"^(h-\w+)", holds, re.MULTILINE)
-    stage.reconciler(f"hold lift {found[1] if found else '-'} --reason 'the mirror is repaired' --yes")
-    stage.check(all(MIRROR in text for text in stage.files().values()), "every node has what Git says")
+    stage.reconciler("hold list")
+    stage.say("\nNow the author takes it out. `hold lift` would end the hold at once, whatever Git says.")
+    stage.shell(f"sed -i '\\,{MIRROR},d' {stage.fleet}/mirrors.yaml")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Do without the second mirror'")
+    stage.reconciler("sync")
+    ended = stage.reconciler("history --type HoldLifted --limit 1")
+    stage.check("agreed" in ended, "the hold ended by itself")
 
 
 def give_back(stage: Stage) -> None:
@@ -178,9 +201,13 @@ def give_back(stage: Stage) -> None:
 
 
 def verify(stage: Stage) -> None:
-    stage.begin("The log proves itself")
-    proof = stage.reconciler("log verify")
-    stage.check(proof.startswith("verified:"), "the chain and all contents verify")
+    stage.begin("The log proves itself, also against whoever may write everything")
+    key, note = f"{stage.folder}/checkpoint.key", f"{stage.folder}/checkpoint"
+    stage.reconciler(f"log keygen {key}")
+    stage.reconciler(f"--set checkpoints.key={key} --set checkpoints.file={note} log checkpoint")
+    stage.shell(f"cat {note}")
+    proof = stage.reconciler(f"--set checkpoints.key={key} log verify --checkpoint {note}")
+    stage.check("verified:" in proof and "agrees with" in proof, "chain, contents and signed checkpoint agree")
 
 
 STEPS: Sequence[Callable[[Stage], None]] = (
@@ -195,7 +222,8 @@ STEPS: Sequence[Callable[[Stage], None]] = (
     repair,
     roll_back_without_git,
     explain,
-    lift,
+    ask_the_past,
+    agree,
     give_back,
     verify,
 )
@@ -210,7 +238,9 @@ SHOWN: Mapping[str, str] = {
     "refusal": "a bad commit changes nothing, and says where it is wrong",
     "repair": "a file changed by hand is put back, before and after kept",
     "release": "a node gets back what it had before the first write",
-    "rollback": "without Git, byte for byte, held until a person ends it",
-    "log": "every event chained by hash, every content by its digest",
+    "rollback": "without Git, byte for byte, held until Git agrees or a person ends it",
+    "bisect": "the first event that broke an image",
+    "blame": "each line of a node's file, each registry ever named: who, when, by which pull request; in SQL, too",
+    "log": "every event chained by hash, every content by its digest, the head signed",
 }
 """What the summary says was shown."""
