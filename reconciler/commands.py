@@ -165,9 +165,10 @@ async def _subject(context: Context, event: StoredEvent) -> str:
 
 
 async def lift_hold(
-    context: Context, hold: str, *, reason: str, accept: str | None = None, dry_run: bool = False
+    context: Context, hold: str, *, reason: str, accept: str | None = None, own: bool = False, dry_run: bool = False
 ) -> dict[str, Any]:
-    """End a hold: Git's newer contents come into force again. With `dry_run` nothing is recorded.
+    """End a hold: Git's newer contents come into force again. With `dry_run` nothing is recorded. `own`: who began it
+    takes it back, which needs no approver.
 
     With `accept`, a commit, only the entries for which it says what the hold does not refuse; it must be what the pools
     have from Git now. Raises UsageError where there is no such hold, or nothing to accept.
@@ -178,7 +179,7 @@ async def lift_hold(
         row = _hold(now, hold)
         entries, commit = await _accepted(context, now, row, accept) if accept else (row["entries"], None)
         ids = tuple(int(entry["id"]) for entry in entries)
-        body = HoldLifted(hold, _pools_of_hold(now, row), ids, "resumed", commit, reason)
+        body = HoldLifted(hold, _pools_of_hold(now, row), ids, "undone" if own else "resumed", commit, reason)
         if not dry_run:
             await context.append(context.events(now, [body]), now, [_stream(context)])
         left = [entry["resource"] for entry in row["entries"] if entry["id"] not in ids]

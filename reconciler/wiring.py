@@ -286,7 +286,7 @@ async def restore_database(settings: Settings, file: Path) -> Proof:
     async with database(settings) as url:
         await asyncio.to_thread(occupied, url)
         await asyncio.to_thread(restore, url, file)
-        await asyncio.to_thread(upgrade, url)
+        await _upgrade(url, (), unheard)
     async with open_application(settings, actor_kind="login") as application:
         proof = await verify(application.log, ())
         head = {"position": proof.found.events, "hash": proof.found.head, "found": proof.found.head}

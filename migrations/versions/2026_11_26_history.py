@@ -26,6 +26,8 @@ _GUARDS = (
     "advance_streams",
 )
 """Functions that judge appends."""
+_OWNERS = ("advance_streams", "redact_blob", "keep_entries")
+"""Triggers that run with the rights of the owner. Nobody else may hang them on a table."""
 _V1_FUNCTIONS = (
     "group_end",
     "position_at",
@@ -87,15 +89,22 @@ def upgrade() -> None:
     """Create or replace every object, one file each."""
     for name in _FILES:
         op.execute(_SQL.joinpath(f"{name}.sql").read_text())
-    _pin_guards()
+    _pin()
+    _keep_for_the_owner()
     _leave_streams_to_the_trigger()
 
 
-def _pin_guards() -> None:
-    """The guards find our tables, whatever the caller's search_path says and whatever temporary tables it has."""
+def _pin() -> None:
+    """Triggers find our tables and the server's types, whatever the caller's search_path says and whatever temporary
+    tables and types it has: pg_temp comes last."""
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
-    for name in _GUARDS:
+    for name in sorted({*_GUARDS, *_OWNERS, "refuse_blob_change", "refuse_other_fold"}):
         op.execute(f"ALTER FUNCTION {name} SET search_path = pg_catalog, {schema}, pg_temp")
+
+
+def _keep_for_the_owner() -> None:
+    for name in _OWNERS:
+        op.execute(f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC")
 
 
 def _leave_streams_to_the_trigger() -> None:

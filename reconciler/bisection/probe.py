@@ -247,7 +247,7 @@ async def _give_back(run: _Run) -> dict[str, Any]:
     holds = (await context.snapshot()).table(HOLDS).values()
     mine = [str(hold["hold"]) for hold in holds if hold["node"] == run.node and hold["reason"] == run.reason]
     for hold in mine:
-        await commands.lift_hold(context, hold, reason="the bisection ended")
+        await commands.lift_hold(context, hold, reason="the bisection ended", own=True)
     try:
         why = await _settle(run, "what it had") if run.probed or mine else ""
     except (NotConverged, TimedOut) as error:

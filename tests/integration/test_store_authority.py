@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,6 +27,7 @@ from reconciler.events.chain import GENESIS, Content, Record, body_digest, event
 from reconciler.events.envelope import Actor, NewEvent, event_id, stream_of
 from reconciler.ports import EventFilter
 from reconciler.projections.fold import FOLD_VERSION
+from reconciler.store.blobs import PostgresBlobs
 from reconciler.store.database import copy_rows, engine_for, parsed, transaction
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.fold_version import SETTING
@@ -298,6 +300,56 @@ async def test_tables_of_ones_own_deceive_nobody(session: Open) -> None:
 
 
 CASES = {case["name"]: case for case in yaml.safe_load((FOLDER / "authors.yaml").read_text())}
+
+
+HUNG = {
+    "redact_blob": "AFTER INSERT ON mine FOR EACH ROW",
+    "keep_entries": "AFTER INSERT ON mine FOR EACH ROW",
+    "advance_streams": "AFTER INSERT ON mine REFERENCING NEW TABLE AS appended FOR EACH STATEMENT",
+}
+EVIL = """CREATE FUNCTION pg_temp.evil(pg_catalog.jsonb) RETURNS boolean LANGUAGE sql AS
+    'INSERT INTO pg_temp.ran VALUES (current_user) RETURNING true'"""
+MINE = "CREATE TEMPORARY TABLE mine (position bigint, version bigint, stream text, fleet text, data text, sha256 text)"
+
+
+@pytest.mark.parametrize("function", HUNG)
+async def test_nobody_hangs_the_owners_triggers_on_a_table_of_their_own(
+    session: Open, engine: AsyncEngine, function: str
+) -> None:
+    """They run with the owner's rights; should the privilege be lost (by a restore), they serve no other table."""
+    trigger = f"CREATE TRIGGER t {HUNG[function]} EXECUTE FUNCTION public.{function}()"
+    async with session("olga") as log, transaction(log._engine) as connection:
+        await connection.exec_driver_sql(MINE)
+        with pytest.raises(DBAPIError, match=rf"permission denied for function (public\.)?{function}"):
+            async with connection.begin_nested():
+                await connection.exec_driver_sql(trigger)
+    async with transaction(engine) as connection:
+        await connection.exec_driver_sql(MINE)
+        await connection.exec_driver_sql(trigger)
+        with pytest.raises(DBAPIError, match="this function serves the table"):
+            async with connection.begin_nested():
+                await connection.exec_driver_sql(
+                    "INSERT INTO mine VALUES (1, 1, 'fleet/default', 'default', '{}', 'x')"
+                )
+
+
+async def test_types_of_ones_own_deceive_nobody(session: Open, engine: AsyncEngine) -> None:
+    """A cast to jsonb in a trigger with the owner's rights is to the server's jsonb."""
+    await PostgresBlobs(engine).put([b"content"])
+    digest = hashlib.sha256(b"content").hexdigest()
+    async with session("carol") as log, transaction(log._engine) as connection:
+        for statement in (
+            "CREATE TEMPORARY TABLE ran (login text)",
+            "GRANT ALL ON ran TO PUBLIC",
+            EVIL,
+            "CREATE DOMAIN pg_temp.jsonb AS pg_catalog.jsonb CHECK (pg_temp.evil(VALUE))",
+            FOLDED,
+        ):
+            await connection.exec_driver_sql(statement)
+        record = row(draft(said(body_of("BlobRedacted", blob=digest)), "carol", "1").content)
+        await copy_rows(connection, "events", EVENT_COLUMNS, [flat(record)])
+        assert (await connection.exec_driver_sql("SELECT count(*) FROM ran")).scalar() == 0
+    assert digest in await PostgresBlobs(engine).redacted([digest])
 
 
 def commit_group(number: int, case: Mapping[str, Any]) -> list[Event]:

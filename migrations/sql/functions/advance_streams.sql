@@ -2,6 +2,9 @@ CREATE FUNCTION advance_streams() RETURNS trigger LANGUAGE plpgsql SECURITY DEFI
 DECLARE
     wrong record;
 BEGIN
+    IF TG_RELID <> 'events'::regclass THEN
+        RAISE EXCEPTION 'this function serves the table events only' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     SELECT position, numbered.version, stream INTO wrong
     FROM (
         SELECT position, version, stream, fleet, row_number() OVER (PARTITION BY stream ORDER BY position) AS number

@@ -1,5 +1,8 @@
-CREATE FUNCTION keep_entries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+CREATE FUNCTION keep_entries() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
+    IF TG_RELID <> 'blobs'::regclass THEN
+        RAISE EXCEPTION 'this function serves the table blobs only' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     INSERT INTO content_entries (content, list, entry, detail, field)
     SELECT NEW.sha256, found.list, found.entry, found.detail, found.field
     FROM resource_entries(blob_document(NEW.content)) AS found

@@ -1,9 +1,11 @@
-CREATE FUNCTION redact_blob() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+CREATE FUNCTION redact_blob() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    EXECUTE format(
-        'UPDATE %I.blobs SET content = NULL, redacted_at = $1 WHERE sha256 = $2 AND redacted_at IS NULL', TG_TABLE_SCHEMA
-    ) USING NEW.position, NEW.data::jsonb ->> 'blob';
-    EXECUTE format('DELETE FROM %I.content_entries WHERE content = $1', TG_TABLE_SCHEMA) USING NEW.data::jsonb ->> 'blob';
+    IF TG_RELID <> 'events'::regclass THEN
+        RAISE EXCEPTION 'this function serves the table events only' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE blobs SET content = NULL, redacted_at = NEW.position
+    WHERE sha256 = NEW.data::jsonb ->> 'blob' AND redacted_at IS NULL;
+    DELETE FROM content_entries WHERE content = NEW.data::jsonb ->> 'blob';
     RETURN NULL;
 END
 $$;

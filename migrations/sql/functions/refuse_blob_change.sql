@@ -3,10 +3,10 @@ DECLARE
     redacted boolean := false;
 BEGIN
     IF NEW.sha256 = OLD.sha256 AND NEW.content IS NULL AND OLD.content IS NOT NULL THEN
-        EXECUTE format(
-            'SELECT EXISTS (SELECT FROM %I.events WHERE position = $1 AND type = ''BlobRedacted'' '
-            'AND data::jsonb ->> ''blob'' = $2)', TG_TABLE_SCHEMA
-        ) INTO redacted USING NEW.redacted_at, NEW.sha256;
+        redacted := EXISTS (
+            SELECT FROM events
+            WHERE position = NEW.redacted_at AND type = 'BlobRedacted' AND data::jsonb ->> 'blob' = NEW.sha256
+        );
     END IF;
     IF NOT redacted THEN
         RAISE EXCEPTION 'UPDATE of table blobs refused: it is append-only'
