@@ -13,7 +13,7 @@ from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
 from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Redaction, Runner, Snapshot, Source
-from reconciler.projections.desired import Version
+from reconciler.projections.desired import Version, blobs_of
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.bases import ParsedFile
 
@@ -166,8 +166,14 @@ class Context:
     async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
         """Versions of resources as the renderer wants them; each content is decoded once."""
         wanted = list(versions)
-        await self.load(name for version in wanted for name in (version.content, version.text, version.lines))
+        await self.load(name for version in wanted for name in blobs_of(version))
         return {version: self._resource(version) for version in wanted}
+
+    async def known_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
+        """The same without those of which something was redacted: no version that is wanted now is one."""
+        wanted = list(versions)
+        gone = await self.gone(name for version in wanted for name in blobs_of(version))
+        return await self.load_resources(v for v in wanted if gone.keys().isdisjoint(blobs_of(v)))
 
     def _resource(self, version: Version) -> Resource:
         key = digest([version.resource, version.content, version.text, version.file, version.line])

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from reconciler import commands
-from reconciler.events.catalogue import ResourceChanged
+from reconciler.bisection import bisect_image
+from reconciler.events.catalogue import CommitAccepted, CommitRejected, ResourceChanged
 from reconciler.events.envelope import StoredEvent
+from reconciler.explanations import why
+from reconciler.history.blame import blame_file
 from reconciler.ports import EventFilter
+from reconciler.queries import status
 from reconciler.redaction import redact
 from reconciler.registries.model import REGISTRIES_CONF
+from reconciler.stages.explained import Question
+from reconciler.stages.past import past
 from reconciler.transport.memory import MemoryTransport
 from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, make_world, memory_nodes
 
@@ -82,3 +89,54 @@ async def test_a_hold_refuses_what_was_redacted(world: MemoryWorld, transport: M
     head = await world.head()
     assert (await next_process(world).sync()).exit_code == 0
     assert "HoldLifted" in await world.types(after=head)
+
+
+@pytest.mark.parametrize("blob", ["content", "text"])
+async def test_git_does_not_bring_it_back(world: MemoryWorld, blob: str) -> None:
+    world = await without_secret(world, blob)
+    at = await world.head()
+    world.repository.commit(of(SECRET))
+    await world.sync()
+    [event] = await world.log.read(EventFilter(types=["CommitRejected"]))
+    assert isinstance(event.body, CommitRejected)
+    [problem] = event.body.problems
+    assert (event.body.whole, problem["name"], problem["file"]) == (True, "redacted-content", "image.yaml")
+    assert f"redacted at #{at}: a password" in problem["message"]
+    assert problem["line"] > 0
+    assert "write it otherwise" in problem["remedy"]
+    world = next_process(world)
+    await world.sync()
+    world.repository.commit(of("third.example.com"))
+    assert (await world.sync()).exit_code == 0
+
+
+async def test_todays_questions_go_without_it(world: MemoryWorld) -> None:
+    """What the redacted version said is not known: the field is of the version after it."""
+    world = await without_secret(world)
+    [item] = await why(world.context, Question([f"{OTHER}/x:1"]))
+    assert item["nodes"] == ["w1"]
+    last = (await commits(world))[-1].body
+    assert isinstance(last, CommitAccepted)
+    lines = (await blame_file(world.context, "w1", REGISTRIES_CONF))["lines"]
+    assert last.commit in json.dumps(lines)
+
+
+async def test_status_of_its_time_is_told(world: MemoryWorld) -> None:
+    world = await without_secret(world)
+    then = await past(world.context, f"#{(await commits(world))[1].position}")
+    assert (await status(then.context))[0].nodes
+
+
+async def test_bisect_passes_over_it(world: MemoryWorld) -> None:
+    """The state that was redacted is none to be found; the one after it is."""
+    world = await without_secret(world)
+    first, _, last = await commits(world)
+    found = await bisect_image(world.context, good=f"#{first.position}", bad=None, image=f"{OTHER}/x:1")
+    assert (found["first"]["position"], found["before"]["verdict"]) == (last.position, "pullable")
+
+
+async def test_a_settled_state_without_it_keeps_the_files_before(world: MemoryWorld) -> None:
+    world = await without_secret(world)
+    then = await past(world.context, f"#{(await commits(world))[1].position}", settled=True)
+    assert then.redacted == ("worker",)
+    assert then.unrendered == ()
