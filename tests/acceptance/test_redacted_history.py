@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import commands
 from reconciler.bisection import bisect_image
-from reconciler.events.catalogue import CommitAccepted, CommitRejected, ResourceChanged
+from reconciler.events.catalogue import CommitAccepted, CommitHeldBack, CommitRejected, ResourceChanged
 from reconciler.events.envelope import StoredEvent
 from reconciler.explanations import why
 from reconciler.history.blame import blame_file
@@ -89,6 +89,18 @@ async def test_a_hold_refuses_what_was_redacted(world: MemoryWorld, transport: M
     head = await world.head()
     assert (await next_process(world).sync()).exit_code == 0
     assert "HoldLifted" in await world.types(after=head)
+
+
+async def test_the_same_wish_in_other_bytes_is_refused(world: MemoryWorld, transport: MemoryTransport) -> None:
+    hold = await roll_back(world)
+    world = await without_secret(world)
+    again = IMAGE.replace(GOOD, SECRET).replace("{name: cluster}", "{name: cluster, labels: {team: a}}")
+    world.repository.commit({"image.yaml": again})
+    await world.sync()
+    [held_back] = [e.body for e in await world.log.read(EventFilter(types=["CommitHeldBack"]))][-1:]
+    assert isinstance(held_back, CommitHeldBack)
+    assert [(item["hold"], item["git"]) for item in held_back.entries] == [(hold, "refused")]
+    assert SECRET not in transport.node("w1").files[REGISTRIES_CONF].content.decode()
 
 
 @pytest.mark.parametrize("blob", ["content", "text"])
