@@ -44,7 +44,7 @@ async def traces(
 
     `named` has the version in force of each field's resource. Where that is Git's, commit and event are those that
     brought what the field says; where a hold keeps it, the commit is the version's and the event is the rollback.
-    Three reads of the log at most and one of blobs, however many are asked for.
+    Three reads of the log at most and two of blobs, however many are asked for.
     """
     log = context.log
     versions = [version for by_origin in named.values() for version in by_origin.values()]

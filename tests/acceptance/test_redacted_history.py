@@ -10,14 +10,16 @@ import pytest
 
 from reconciler import commands
 from reconciler.bisection import bisect_image
-from reconciler.events.catalogue import CommitAccepted, CommitHeldBack, CommitRejected, ResourceChanged
+from reconciler.events.catalogue import CommitAccepted, CommitHeldBack, CommitRejected, FilesRendered, ResourceChanged
 from reconciler.events.envelope import StoredEvent
 from reconciler.explanations import why
 from reconciler.history.blame import blame_file
+from reconciler.history.since import why_since
 from reconciler.ports import EventFilter
 from reconciler.queries import status
 from reconciler.redaction import redact
 from reconciler.registries.model import REGISTRIES_CONF
+from reconciler.stages.context import decode_file_set
 from reconciler.stages.explained import Question
 from reconciler.stages.past import past
 from reconciler.transport.memory import MemoryTransport
@@ -152,3 +154,17 @@ async def test_a_settled_state_without_it_keeps_the_files_before(world: MemoryWo
     then = await past(world.context, f"#{(await commits(world))[1].position}", settled=True)
     assert then.redacted == ("worker",)
     assert then.unrendered == ()
+
+
+async def test_why_since_cannot_tell_of_a_redacted_file(world: MemoryWorld) -> None:
+    rendered = (await world.log.read(EventFilter(types=["FilesRendered"])))[1].body
+    assert isinstance(rendered, FilesRendered)
+    file_set = decode_file_set((await world.context.blobs.get([rendered.files]))[rendered.files])
+    await redact(world.context, file_set.by_path[REGISTRIES_CONF].sha256, reason="a password")
+    world = await without_secret(world)
+    before = await past(world.context, f"#{(await commits(world))[0].position}", settled=True)
+    now = await past(world.context, f"#{await world.head()}", settled=True)
+    [item] = await why_since(before.context, now.context, [f"{OTHER}/x:1"])
+    told = [change["after"] for change in item["changes"]]
+    assert [one["verdict"] for one in told] == ["cannot tell", "not pullable"]
+    assert told[0]["reason"] == "a file of that time was redacted"
