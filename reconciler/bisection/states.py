@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.errors import UsageError
+from reconciler.errors import ContentRedacted, UsageError
 from reconciler.events.catalogue import BaselineCaptured, CommitObserved, FilesRendered, HoldLifted, RolledBack
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
@@ -140,7 +140,7 @@ class Past:
                 continue
             key = (unit.pool, unit.node, unit.base)
             if key not in once:
-                once[key] = await self._ours(desired, unit)
+                once[key] = await self._known(desired, unit)
             if ours := once[key]:
                 found[name] = _wish(unit, state, ours)
         return snapshot, found
@@ -152,7 +152,7 @@ class Past:
         events = await self._beginnings(after, until, names)
         for number, event in enumerate(events, start=1):
             snapshot, wishes = await self.at(event.position, names)
-            now = {**last, **wishes}  # where nothing renders, what was wanted before stays
+            now = {**last, **wishes}  # where nothing renders, or something was redacted, what was wanted before stays
             if any(now[name].files != last[name].files for name in names):
                 found.append(State(event, snapshot.position, now, last))
             last = now
@@ -202,6 +202,13 @@ class Past:
         if state.get("base") or (first := next(later, None)) is None:
             return state
         return {**state, "base": first.base, "base_files": plain(first.files)}
+
+    async def _known(self, desired: Desired, unit: Unit) -> Ours | None:
+        """None also where a part of it was redacted."""
+        try:
+            return await self._ours(desired, unit)
+        except ContentRedacted:
+            return None
 
     async def _ours(self, desired: Desired, unit: Unit) -> Ours | None:
         chosen, inputs = await inputs_of(self._context, desired, unit)

@@ -179,14 +179,11 @@ async def _between(session: Session, wish: Wish) -> Found:
         )
         between = compare.Between(old.context, new.context, wish.nodes, wish.pool)
         items, notes = await _items(between, wish)
-        unrendered = [
-            f"pool {pool}: what was in force at #{side.position} was never rendered; files are those before it"
-            for side in (old, new)
-            for pool in side.unrendered
-        ]
         click.echo(f"from {place_of(old)} to {place_of(new)}", err=True)
         metadata = {"from": old.as_data(), "to": new.as_data()}
-        return Found(wish.kind, items, f"#{old.position}", f"#{new.position}", [*unrendered, *notes], metadata)
+        return Found(
+            wish.kind, items, f"#{old.position}", f"#{new.position}", [*old.notes, *new.notes, *notes], metadata
+        )
 
 
 async def _items(between: Between, wish: Wish) -> tuple[list[dict[str, Any]], list[str]]:

@@ -53,8 +53,8 @@ class Asked:
         left_out = [column.header for column in columns if column.header in NOT_RECORDED]
         unsaid = f"; not told, as no event records it: {', '.join(left_out)}" if left_out else ""
         click.echo(f"as of {place_of(self.past)}{unsaid}", err=True)
-        for pool in self.past.unrendered:
-            click.echo(f"pool {pool}: what was in force then was never rendered; files are those before it", err=True)
+        for note in self.past.notes:
+            click.echo(note, err=True)
 
 
 def place_of(past: Past) -> str:

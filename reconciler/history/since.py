@@ -102,7 +102,8 @@ async def _stages(
         for event, body in bodies:
             apart = apart or (host.own != "" and body.node == host.own)
             if (body.pool, body.node, body.base) == (host.pool, host.own if apart else "", host.base):
-                mine.append(_Stage(event, laid_over(group.base, sets[body.files]), body.origins))
+                files = laid_over(group.base, sets[body.files]) if body.files in sets else None
+                mine.append(_Stage(event, files, body.origins))
         stages.append(mine)
     roots = sorted({event.correlation_id for event in events})
     found = await after.log.read(EventFilter(after.name, types=CAUSES, correlation_ids=roots)) if roots else ()
@@ -113,7 +114,9 @@ async def _stages(
 
 
 async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
-    wanted = set(names)
+    """Those that are not redacted."""
+    named = set(names)
+    wanted = named - (await context.gone(named)).keys()
     loaded = await context.load(wanted)
     return {name: decode_file_set(loaded[name]) for name in wanted}
 
@@ -121,17 +124,18 @@ async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
 async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Mapping[str, bytes]:
     named = {digest for mine in stages for stage in mine for _, digest in stage.files or ()}
     named |= {stage.origins for mine in stages for stage in mine if stage.origins}
-    return await context.load(named)
+    known = named - (await context.gone(named)).keys()
+    loaded = await context.load(known)
+    return {name: loaded[name] for name in known}
 
 
 def _answers(
     images: Sequence[str], stage: _Stage, group: _Group, contents: Mapping[str, bytes]
 ) -> Sequence[Explanation]:
-    if stage.files is None:
-        return [
-            Explanation(image, "cannot tell", "nothing is known of the node at that time", None) for image in images
-        ]
-    origins = json.loads(contents[stage.origins]) if stage.origins else {}
+    if stage.files is None or any(digest not in contents for _, digest in stage.files):
+        why = "nothing is known of the node at that time" if stage.files is None else "a file of that time was redacted"
+        return [Explanation(image, "cannot tell", why, None) for image in images]
+    origins = json.loads(contents[stage.origins]) if stage.origins in contents else {}
     by_path = {
         path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
         for path, by_key in origins.items()

@@ -39,6 +39,11 @@ class Version:
         return {name: getattr(self, name) for name in names}
 
 
+def blobs_of(version: Version) -> tuple[str, str, str]:
+    """The blobs that a version names."""
+    return version.content, version.text, version.lines
+
+
 def version_of(resource: str, row: Mapping[str, Any], hold: str = "") -> Version:
     return Version(
         resource,

@@ -142,7 +142,15 @@ def _beside(
     moved = entry["resource"].rpartition(":")[2].startswith(ADDITIVE) and beneath == version
     if moved and git <= restored <= _all(without.values(), said) and not brings & at.git_said:
         return "agreed", left  # what it says stands in another object by now, or in one of another kind
-    return ("refused" if git in [said(content) for content in refused_of(entry)] else "other"), left
+    return ("refused" if _is_refused(version, entry, said) else "other"), left
+
+
+def _is_refused(version: Version | None, entry: Mapping[str, Any], said: Said) -> bool:
+    """By what it says, or by its meaning: a refused content may be redacted."""
+    return any(
+        said(version) == said(content) or (version and content and version.meaning == content.meaning)
+        for content in refused_of(entry)
+    )
 
 
 def bad_differences(entry: Mapping[str, Any], said: Said) -> tuple[frozenset[str], frozenset[str]]:

@@ -12,8 +12,8 @@ from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
-from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Runner, Snapshot, Source
-from reconciler.projections.desired import Version
+from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Redaction, Runner, Snapshot, Source
+from reconciler.projections.desired import Version, blobs_of
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.bases import ParsedFile
 
@@ -150,10 +150,15 @@ class Context:
             self.contents.update(await self.blobs.get(sorted(missing)))
         return self.contents
 
+    async def gone(self, digests: Iterable[str]) -> Mapping[str, Redaction]:
+        """Those that were redacted, of what this pass does not remember."""
+        wanted = set(digests) - self.contents.keys()
+        return await self.blobs.redacted(wanted) if wanted else {}
+
     async def load_past(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         """The same of what is only shown: in place of what was redacted stands when and why."""
         wanted = set(digests)
-        gone = await self.blobs.redacted(wanted - self.contents.keys()) if wanted - self.contents.keys() else {}
+        gone = await self.gone(wanted)
         said = {name: f"(redacted at #{why.position}: {why.reason})\n".encode() for name, why in gone.items()}
         found = await self.load(wanted - gone.keys())
         return {**{name: found[name] for name in wanted - gone.keys()}, **said}
@@ -161,8 +166,14 @@ class Context:
     async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
         """Versions of resources as the renderer wants them; each content is decoded once."""
         wanted = list(versions)
-        await self.load(name for version in wanted for name in (version.content, version.text, version.lines))
+        await self.load(name for version in wanted for name in blobs_of(version))
         return {version: self._resource(version) for version in wanted}
+
+    async def known_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
+        """The same without those of which something was redacted: no version that is wanted now is one."""
+        wanted = list(versions)
+        gone = await self.gone(name for version in wanted for name in blobs_of(version))
+        return await self.load_resources(v for v in wanted if gone.keys().isdisjoint(blobs_of(v)))
 
     def _resource(self, version: Version) -> Resource:
         key = digest([version.resource, version.content, version.text, version.file, version.line])

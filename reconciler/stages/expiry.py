@@ -20,13 +20,14 @@ def is_expired(problem: Mapping[str, Any]) -> bool:
 
 
 async def expiring_certificates(context: Context, snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Each such certificate as a problem, with the `pools` whose nodes have it."""
+    """Each such certificate as a problem, with the `pools` whose nodes have it. Of a past state, what was redacted is
+    not known."""
     desired = Desired(context.name, snapshot.rows)
     found: dict[str, dict[str, Any]] = {}
     for name, pool in desired.pools.items():
         versions = shadowed_out(desired.in_force(name), pool)
         asked = [v for v in versions if v.resource.rpartition(":")[2].startswith(("Image/", "ConfigMap/"))]
-        loaded = await context.load_resources(asked)
+        loaded = await context.known_resources(asked)
         inputs = collect(list(loaded.values()))
         by_identity = {resource.identity: resource for resource in inputs.config_maps}
         for problem in expiring(inputs.image, inputs.config_maps, context.clock.now()):

@@ -51,10 +51,16 @@ Options = Callable[[Pool], RenderOptions]
 
 
 async def said_of(context: Context, *states: Desired) -> Said:
-    """The statements of every version that these states and their holds name."""
+    """The statements of every version that these states and their holds name.
+
+    A redacted content, which a hold may still refuse, is known by its meaning alone: that is its one statement, and one
+    more of every version with the same meaning.
+    """
     versions = {v for state in states for pool in (*state.pools, "") for v in state.git(pool).values()}
     versions |= {version for state in states for version in versions_of(state.holds)}
-    contents = await context.load(version.content for version in versions)
+    gone = await context.gone(version.content for version in versions)
+    contents = await context.load({version.content for version in versions} - gone.keys())
+    unreadable = {version.meaning for version in versions if version.content in gone}
     known: dict[tuple[str, str], frozenset[str]] = {}
 
     def said(version: Version | None) -> frozenset[str]:
@@ -62,13 +68,19 @@ async def said_of(context: Context, *states: Desired) -> Said:
             return frozenset()
         key = (version.resource, version.content)
         if key not in known:
-            directory, _, kind_and_name = version.resource.rpartition(":")
-            kind, _, name = kind_and_name.partition("/")
-            place, document = Location(version.file, version.line), json.loads(contents[version.content])
-            known[key] = statements(Resource(directory or ".", kind, name, document, place))
+            told = frozenset[str]() if version.content in gone else _statements(version, contents[version.content])
+            same = {f"what was redacted, of meaning {version.meaning[:16]}"} if version.meaning in unreadable else set()
+            known[key] = told | same
         return known[key]
 
     return said
+
+
+def _statements(version: Version, content: bytes) -> frozenset[str]:
+    directory, _, kind_and_name = version.resource.rpartition(":")
+    kind, _, name = kind_and_name.partition("/")
+    place = Location(version.file, version.line)
+    return statements(Resource(directory or ".", kind, name, json.loads(content), place))
 
 
 async def beside_holds(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
-from reconciler.errors import UsageError
+from reconciler.errors import ContentRedacted, UsageError
 from reconciler.events.catalogue import BaselineCaptured, FilesRendered
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, EventLog, ReadModel, Seen, Snapshot
@@ -27,12 +27,22 @@ Rows = Mapping[Key, Row]
 @dataclass(frozen=True)
 class Past:
     """`context` ends at `position`, which was recorded at `at`. `unrendered`: the pools whose state in force there was
-    never rendered, so that their files are those of the state before it."""
+    never rendered, so that their files are those of the state before it; `redacted`: those of which it is not known any
+    more, so that their files are those recorded by then."""
 
     context: Context
     position: int
     at: datetime | None
     unrendered: tuple[str, ...] = ()
+    redacted: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """Which pools' files are not those of the state in force at the point, and why."""
+        never = "was never rendered; files are those before it"
+        gone = "was redacted; files are those recorded by then"
+        about = [*((pool, never) for pool in self.unrendered), *((pool, gone) for pool in self.redacted)]
+        return [f"pool {pool}: what was in force at #{self.position} {why}" for pool, why in about]
 
     def as_data(self) -> dict[str, Any]:
         """As answers name it."""
@@ -63,9 +73,9 @@ async def past_at(context: Context, position: int, *, settled: bool = False) -> 
     if not settled:
         return Past(ended, position, snapshot.at)
     seen = await _first_seen(context, snapshot)
-    renders, unrendered = await _settled(context, replace(snapshot, rows={**snapshot.rows, **seen}))
+    renders, unrendered, redacted = await _settled(context, replace(snapshot, rows={**snapshot.rows, **seen}))
     ended.reads = _EndedReads(context.reads, position, {**seen, RENDERS.name: renders})
-    return Past(ended, position, snapshot.at, unrendered)
+    return Past(ended, position, snapshot.at, unrendered, redacted)
 
 
 async def _first_seen(context: Context, snapshot: Snapshot) -> Mapping[str, Rows]:
@@ -82,14 +92,20 @@ async def _first_seen(context: Context, snapshot: Snapshot) -> Mapping[str, Rows
     return {NODE_STATES.name: states}
 
 
-async def _settled(context: Context, snapshot: Snapshot) -> tuple[Rows, tuple[str, ...]]:
-    """The rows of RENDERS that the state in force comes to, and the pools of which some were never rendered."""
+async def _settled(context: Context, snapshot: Snapshot) -> tuple[Rows, tuple[str, ...], tuple[str, ...]]:
+    """The rows of RENDERS that the state in force comes to, and the pools of which some were never rendered, or are
+    redacted."""
     desired = Desired(context.name, snapshot.rows)
     rows = dict(snapshot.table(RENDERS))
     late: dict[Key, str] = {}
+    redacted: set[str] = set()
     for unit in units(snapshot, desired):
         key: Key = (context.name, unit.pool, unit.node, unit.base)
-        inputs = (await inputs_of(context, desired, unit))[1]
+        try:
+            inputs = (await inputs_of(context, desired, unit))[1]
+        except ContentRedacted:
+            redacted.add(unit.pool)
+            continue
         if key in rows and rows[key]["inputs"] == inputs:
             continue
         recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
@@ -100,7 +116,8 @@ async def _settled(context: Context, snapshot: Snapshot) -> tuple[Rows, tuple[st
     found = await _rendered(context, snapshot.position) if late else {}
     bodies = {key: found.get((key[1], key[3], inputs)) for key, inputs in late.items()}
     rows |= {key: _row(key, body.as_data()) for key, body in bodies.items() if body}
-    return rows, tuple(sorted({key[1] for key, body in bodies.items() if not body}))
+    unrendered = {key[1] for key, body in bodies.items() if not body}
+    return rows, tuple(sorted(unrendered)), tuple(sorted(redacted))
 
 
 async def _rendered(context: Context, position: int) -> dict[tuple[str, str, str], FilesRendered]:

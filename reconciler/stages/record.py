@@ -43,6 +43,7 @@ from reconciler.rollout.bases import ParsedFile, is_template_name
 from reconciler.rollout.pools import Node, Pool
 from reconciler.stages.context import Context, Progress
 from reconciler.stages.held import beside_holds, held_back_whole, waits_for_other_holds
+from reconciler.stages.kept import brought_back
 from reconciler.stages.left_behind import left_behind
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
 
@@ -174,6 +175,8 @@ async def _beside_holds(context: Context, snapshot: Snapshot, judgement: Judgeme
         return pool.render_options(judgement.bases.of(pool))
 
     difference = compare(judgement, snapshot, commit)
+    if gone := await brought_back(context, difference.events):
+        return _rejected(commit, _pools(snapshot) or judgement.inventory.pools, gone)
     await context.keep(difference.blobs.values())
     bodies, wrong = await beside_holds(context, snapshot, difference.events, options, commit)
     if wrong:

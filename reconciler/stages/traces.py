@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from reconciler.events.catalogue import CommitObserved, ResourceAdded, ResourceChanged, RolledBack
@@ -27,11 +28,12 @@ class Scope(NamedTuple):
 async def in_force(
     context: Context, desired: Desired, scopes: Iterable[Scope]
 ) -> dict[Scope, dict[str, tuple[Version, Resource]]]:
-    """The resources that each scope uses, by identity, in one query."""
+    """The resources that each scope uses, by identity; of a past state without what was redacted since."""
     versions = {scope: shadowed_out(desired.in_force(*scope), desired.pools[scope.pool]) for scope in scopes}
-    resources = await context.load_resources({version for some in versions.values() for version in some})
+    resources = await context.known_resources({version for some in versions.values() for version in some})
     return {
-        scope: {version.resource: (version, resources[version]) for version in some} for scope, some in versions.items()
+        scope: {version.resource: (version, resources[version]) for version in some if version in resources}
+        for scope, some in versions.items()
     }
 
 
@@ -42,7 +44,7 @@ async def traces(
 
     `named` has the version in force of each field's resource. Where that is Git's, commit and event are those that
     brought what the field says; where a hold keeps it, the commit is the version's and the event is the rollback.
-    Three reads of the log at most and one of blobs, however many are asked for.
+    Three reads of the log at most and two of blobs, however many are asked for.
     """
     log = context.log
     versions = [version for by_origin in named.values() for version in by_origin.values()]
@@ -90,11 +92,16 @@ async def _brought(
     fields: dict[_History, set[str]] = {}  # pools that share a directory share its histories
     for pool, origin in asked:
         fields.setdefault(histories[pool, origin.resource], set()).add(origin.field)
-    contents = await context.load(setting.content for history in fields for setting in history)
-    oldest = {
-        history: unchanged(some, (json.loads(contents[setting.content]) for setting in history))
-        for history, some in fields.items()
-    }
+    versions = {setting.content for history in fields for setting in history}
+    gone = await context.gone(versions)
+    contents = await context.load(versions - gone.keys())
+
+    def readable(history: _History) -> Iterator[Any]:
+        """What a redacted version said is not known: the fields are of the version after it."""
+        known = takewhile(lambda setting: setting.content not in gone, history)
+        return (json.loads(contents[setting.content]) for setting in known)
+
+    oldest = {history: unchanged(some, readable(history)) for history, some in fields.items()}
     found = {(pool, origin): histories[pool, origin.resource] for pool, origin in asked}
     return {key: history[oldest[history][key[1].field]] for key, history in found.items()}
 
