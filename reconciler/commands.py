@@ -27,7 +27,7 @@ from reconciler.projections.holds import Standing, standings
 from reconciler.projections.status import FleetStatus, fleet_status
 from reconciler.projections.tables import FLEETS, HOLDS, NODES, POOLS, Row
 from reconciler.stages.context import Context, Progress, anew
-from reconciler.stages.held import said_of
+from reconciler.stages.held import extended_since, said_of
 from reconciler.stages.kept import require_kept
 from reconciler.stages.points import resolve_position, states_in_force
 from reconciler.stages.revert import reverted_files
@@ -224,26 +224,33 @@ async def undo_rollback(context: Context, hold: str, *, reason: str, dry_run: bo
         row = _hold(now, hold)
         ids = tuple(int(entry["id"]) for entry in row["entries"])
         bodies: list[Event] = [HoldLifted(hold, _pools_of_hold(now, row), ids, "undone", None, reason)]
-        replaced = await _replaced_by(context, hold)
+        before, replaced = await _replaced_by(context, hold)
         for old in replaced:
             await require_kept(context, old["entries"], old["files"])
         bodies += [_reinstated(now, old, hold) for old in replaced]
+        if before is not None:
+            again = [str(old["hold"]) for old in replaced]
+            bodies += await extended_since(context, before, now, before.position, again)
         if not dry_run:
             await context.append(context.events(now, bodies), now, [_stream(context)])
-        again = [body.hold for body in bodies if isinstance(body, HoldReinstated)]
-        return {"hold": hold, "reinstated": again, "pools": list(_pools_of_hold(now, row)), "dryRun": dry_run}
+        return {
+            "hold": hold,
+            "reinstated": [str(old["hold"]) for old in replaced],
+            "pools": list(_pools_of_hold(now, row)),
+            "dryRun": dry_run,
+        }
 
     return await anew(attempt)
 
 
-async def _replaced_by(context: Context, hold: str) -> list[Row]:
-    """The holds that a rollback replaced, as they were just before it."""
+async def _replaced_by(context: Context, hold: str) -> tuple[Snapshot | None, list[Row]]:
+    """The state just before a rollback, and the holds that it replaced as they were then."""
     for event in await context.log.read(EventFilter(context.name, types=("RolledBack",), newest_first=True)):
         body = event.body
         if isinstance(body, RolledBack) and body.hold == hold and body.replaces:
             before = await context.snapshot(event.group - 1)
-            return [row for name in body.replaces if (row := before.one(HOLDS, context.name, name))]
-    return []
+            return before, [row for name in body.replaces if (row := before.one(HOLDS, context.name, name))]
+    return None, []
 
 
 def _reinstated(now: Snapshot, old: Row, undone: str) -> HoldReinstated:

@@ -140,7 +140,9 @@ def _beside(
     if git == restored:
         return ("agreed" if said(present) == said(beneath) else "other"), left
     moved = entry["resource"].rpartition(":")[2].startswith(ADDITIVE) and beneath == version
-    if moved and git <= restored <= _all(without.values(), said) and not brings & at.git_said:
+    # what only another entry keeps there is no place to move to: each of two would end because the other is there
+    elsewhere = _all((found for found in without.values() if not found.hold), said)
+    if moved and git <= restored <= elsewhere and not brings & at.git_said:
         return "agreed", left  # what it says stands in another object by now, or in one of another kind
     return ("refused" if _is_refused(version, entry, said) else "other"), left
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import HoldLifted, RolledBack, RolloutCompleted
+from reconciler.events.catalogue import RolloutCompleted
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter
 from reconciler.stages.context import Context
@@ -55,8 +55,6 @@ async def _last_good(context: Context, states: Iterable[StoredEvent], pool: str 
 
 async def _completed_under(context: Context, state: StoredEvent, pool: str | None) -> bool:
     """Whether some rollout that this state caused was completed without a failed node."""
-    if isinstance(state.body, (RolledBack, HoldLifted)):
-        return True
     completed = await context.log.read(
         EventFilter(context.name, types=("RolloutCompleted",), pool=pool, correlation_id=state.correlation_id)
     )

@@ -14,7 +14,7 @@ from reconciler.errors import InputRejected, UsageError
 from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged, ResourceRemoved
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
-from reconciler.projections.holds import NOTHING
+from reconciler.projections.holds import NOTHING, places_of
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
@@ -75,20 +75,21 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     desired, then = Desired(context.name, now.rows), Desired(context.name, past.rows)
     _refuse_unknown_resource(desired, then, scope)
     unwritten = () if scope.resource else _unwritten(now, past, then, scope)
-    replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h))
+    untouched = tuple(pool for pool in scope.pools if pool not in (*then.pools, *unwritten))
+    replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h) and not _only_on(desired, h, untouched))
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
     states = _States(desired, remaining, then, scope, since, replaced, unwritten)
     known = [pool for pool in scope.pools if pool in then.pools]
     entries = [entry for pool in known for entry in states.entries(pool)]
     given_back = [name for pool in known for name in states.given_back(pool)]
-    merged = (*_merge(entries, then, scope), *_baseline_entries(unwritten, given_back, scope))
+    merged = (*_merge(entries, desired, then, scope), *_baseline_entries(unwritten, given_back, scope))
     merged = tuple({**entry, "id": number} for number, entry in enumerate(merged))
     rows = _with_hold(context.name, now, replaced, merged)
     after = Desired(context.name, rows)
+    _refuse_alone_in_force(remaining, after, scope)
     files, anew = await _recorded_files(context, now, after, scope)
     ids = {str(h["hold"]): tuple(int(e["id"]) for e in h["entries"]) for h in desired.holds if h["hold"] in replaced}
-    untouched = tuple(pool for pool in scope.pools if pool not in (*then.pools, *unwritten))
     certificates = await expiring_certificates(context, replace(now, rows=rows))
     restored = {entry["resource"] for entry in merged}
     expired = tuple(c for c in certificates if c["object"] in restored and is_expired(c))
@@ -152,6 +153,20 @@ def _refuse_unknown_resource(now: Desired, then: Desired, scope: Scope) -> None:
         )
 
 
+def _refuse_alone_in_force(before: Desired, after: Desired, scope: Scope) -> None:
+    """One resource is not given to nodes that have their own files back: it would be all that is in force there."""
+    node = scope.name if scope.kind == "node" else ""
+    for pool in scope.pools if scope.resource is not None else ():
+        if before.at_baseline(pool, node) and not after.at_baseline(pool, node):
+            hold = [name for name, entry in before.entries_at(pool, node) if entry.get("baseline")][-1]
+            raise UsageError(
+                f"hold {hold} gave {f'node {node}' if node else f'pool {pool}'} the files from before the first "
+                f"write back: {scope.resource} would be all that is in force there",
+                where="--resource",
+                remedy=f"lift the hold first: reconciler hold lift {hold}",
+            )
+
+
 def _covers(scope: Scope, hold: Row) -> bool:
     """Whether the new hold says everything the old one said, so that it replaces it."""
     asked = ("node", hold["node"]) if hold["node"] else ("pool", hold["pool"])
@@ -161,6 +176,12 @@ def _covers(scope: Scope, hold: Row) -> bool:
         if not inside or (scope.resource is not None and entry["resource"] != scope.resource):
             return False
     return True
+
+
+def _only_on(desired: Desired, hold: Row, pools: Sequence[str]) -> bool:
+    """Whether a hold decides about none but these pools."""
+    found = {pool for entry in hold["entries"] for pool, _ in places_of(desired, entry)}
+    return bool(found) and found <= set(pools)
 
 
 def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desired:
@@ -262,7 +283,9 @@ def _said(body: ResourceAdded | ResourceChanged) -> Mapping[str, str]:
     return {"content": body.content, "meaning": body.meaning}
 
 
-def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) -> tuple[Mapping[str, Any], ...]:
+def _merge(
+    entries: Sequence[Mapping[str, Any]], now: Desired, then: Desired, scope: Scope
+) -> tuple[Mapping[str, Any], ...]:
     """Entries with ids and scopes; for the fleet, one entry where all pools that take the resource agree."""
     merged: list[dict[str, Any]] = []
     by_resource: dict[str, list[Mapping[str, Any]]] = {}
@@ -270,7 +293,7 @@ def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) ->
         by_resource.setdefault(entry["resource"], []).append(entry)
     for resource, found in sorted(by_resource.items()):
         wide = [entry for entry in found if not entry["node"]]
-        agree = bool(wide) and scope.kind == "fleet" and _all_agree(resource, then)
+        agree = bool(wide) and scope.kind == "fleet" and _all_agree(resource, now, then)
         refused = {c["content"]: c for entry in wide for c in entry["refused"]}
         for entry in (*wide[: 1 if agree else None], *(entry for entry in found if entry["node"])):
             kind, name = ("node", entry["node"]) if entry["node"] else ("pool", entry["pool"])
@@ -288,9 +311,12 @@ def _merge(entries: Sequence[Mapping[str, Any]], then: Desired, scope: Scope) ->
     return tuple(merged)
 
 
-def _all_agree(resource: str, then: Desired) -> bool:
-    contents = set()
-    for pool in then.takers(resource):
+def _all_agree(resource: str, now: Desired, then: Desired) -> bool:
+    """Whether one entry may speak for every pool that takes the resource now: none of them came later than P."""
+    contents, pools = set(), now.takers(resource)
+    if not set(pools) <= set(then.pools):
+        return False
+    for pool in pools:
         version = then.in_force(pool).get(resource)
         contents.add(version.content if version else None)
     return len(contents) <= 1

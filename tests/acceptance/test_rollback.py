@@ -121,6 +121,20 @@ async def test_last_good_is_the_newest_that_completed(quick_past: History) -> No
     assert quick_past.now() == quick_past.files["C"]
 
 
+async def test_a_lift_that_no_rollout_completed_is_not_the_last_good_state(quick_past: History) -> None:
+    """C came back with the lift, and fails on its canaries now; A was completed by the rollback."""
+    past, canaries = quick_past, ("eu-1", "us-1")
+    done = await past.rollback(f"#{past.ends['A']}")
+    for name in canaries:
+        past.transport.node(name).faults.reload = "fails"
+    await commands.lift_hold(past.world.context, done["hold"], reason="too early")
+    assert (await past.world.sync()).exit_code == 1
+    for name in canaries:
+        past.transport.node(name).faults.reload = ""
+    await past.rollback("last-good")
+    assert past.now() == past.files["A"]
+
+
 @pytest.mark.parametrize(
     ("scope", "taken_back"), [({"pool": "eu"}, ("eu-1", "eu-2")), ({"node": "us-2"}, ("us-2",))], ids=["pool", "node"]
 )
