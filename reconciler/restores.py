@@ -11,7 +11,7 @@ from reconciler.events.envelope import fleet_stream
 from reconciler.projections.tables import RESTORES
 from reconciler.stages.context import Context, anew
 from reconciler.stages.observe import look
-from reconciler.stages.restores import contradicted, epoch_of
+from reconciler.stages.restores import accepted_epoch, contradicted
 
 
 async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
@@ -28,7 +28,7 @@ async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dic
         sights = (await look(context, now)).values()
         owners = [sight.observation.owner for sight in sights if sight.observation and sight.observation.owner]
         seen = [owner.epoch for owner in owners if owner.log_id == context.log.log_id]
-        epoch = max(epoch_of(now), *_epochs(now.one(RESTORES, context.name)), *seen) + 1
+        epoch = max(await accepted_epoch(context), *_epochs(now.one(RESTORES, context.name)), *seen) + 1
         if not dry_run:
             body = RestoreAccepted(epoch, reason)
             await context.append(context.events(now, [body]), now, [fleet_stream(context.name)])

@@ -33,11 +33,11 @@ class History:
     texts: dict[str, str] = field(default_factory=dict)
 
     async def do(self, step: Mapping[str, Any]) -> None:
-        """One of: commit, rollback, lift, reachable (each then a sync, unless `sync` is false), drift (then a look),
-        own (a node's file) and full (its disk)."""
-        (verb,) = step.keys() & {"commit", "rollback", "lift", "reachable", "drift", "own", "full"}
+        """One of: commit, rollback, lift, undo, reachable (each then a sync, unless `sync` is false), drift (then a
+        look), own (a node's file) and full (its disk)."""
+        (verb,) = step.keys() & {"commit", "rollback", "lift", "undo", "reachable", "drift", "own", "full"}
         await getattr(self, f"_{verb}")(step[verb], **{k: v for k, v in step.items() if k not in (verb, "sync")})
-        if verb in ("commit", "rollback", "lift", "reachable") and step.get("sync", True):
+        if verb in ("commit", "rollback", "lift", "undo", "reachable") and step.get("sync", True):
             await self.world.sync()
             self.world.clock.advance(3600)
 
@@ -65,6 +65,10 @@ class History:
     async def _lift(self, reason: str) -> None:
         (hold,) = (await self.world.status()).holds
         await commands.lift_hold(self.world.context, hold, reason=reason)
+
+    async def _undo(self, reason: str) -> None:
+        (hold,) = (await self.world.status()).holds
+        await commands.undo_rollback(self.world.context, hold, reason=reason)
 
     async def _reachable(self, nodes: Mapping[str, bool]) -> None:
         for node, answers in nodes.items():

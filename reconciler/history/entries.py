@@ -6,7 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reconciler.events.catalogue import CommitObserved, HoldLifted, ResourceAdded, ResourceChanged, RolledBack
+from reconciler.events.catalogue import (
+    CommitObserved,
+    HoldExtended,
+    HoldLifted,
+    HoldReinstated,
+    ResourceAdded,
+    ResourceChanged,
+    RolledBack,
+)
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter
 from reconciler.projections.entry_history import (
@@ -21,6 +29,9 @@ from reconciler.projections.entry_history import (
 )
 from reconciler.projections.tables import NODE_STATES, NODES
 from reconciler.stages.context import Context
+
+_HOLDING = (RolledBack, HoldReinstated, HoldLifted)
+"""What a person did about a hold, with a reason."""
 
 
 async def history_of_entry(context: Context, registry: str) -> list[dict[str, Any]]:
@@ -95,7 +106,7 @@ def _names(event: StoredEvent) -> set[tuple[str, str]]:
     body = event.body
     if isinstance(body, ResourceAdded | ResourceChanged):
         return {(body.resource, body.content)}
-    if isinstance(body, RolledBack):
+    if isinstance(body, RolledBack | HoldReinstated | HoldExtended):
         return {(entry["resource"], entry["restored"]["content"]) for entry in body.entries if entry["restored"]}
     return set()
 
@@ -147,7 +158,7 @@ def _end(
 ) -> dict[str, Any]:
     """An event that brought or ended an entry: the commit whose content it is, and who held or let go."""
     known = commits.get(commit)
-    rollback = holds.get(hold) or (event if isinstance(event.body, RolledBack | HoldLifted) else None)
+    rollback = holds.get(hold) or (event if isinstance(event.body, _HOLDING) else None)
     return {
         "position": event.position,
         "acceptedAt": _time(event),

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 from reconciler.events.catalogue import (
     FilesRendered,
+    HoldExtended,
     HoldLifted,
+    HoldReinstated,
     NodeChanged,
     NodeConverged,
     NodeRegistered,
@@ -46,6 +48,8 @@ STATE = (
             PoolConfigured,
             PoolRemoved,
             RolledBack,
+            HoldReinstated,
+            HoldExtended,
             HoldLifted,
         )
     ),

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reconciler.events.catalogue import RestoreDetected
+from reconciler.events.catalogue import RestoreAccepted, RestoreDetected
 from reconciler.events.envelope import fleet_stream
-from reconciler.ports import Observation, Owner, Snapshot
+from reconciler.ports import EventFilter, Observation, Owner, Snapshot
 from reconciler.projections.tables import RESTORES
 from reconciler.stages.context import EPOCH, Context, anew
 from reconciler.stages.sight import Sight
@@ -26,6 +26,19 @@ def epoch_of(snapshot: Snapshot) -> int:
     """The fence epoch in force: the one that a person's acceptance began last."""
     row = snapshot.one(RESTORES, snapshot.fleet) or {}
     return int(row.get("epoch") or EPOCH)
+
+
+async def accepted_epoch(context: Context) -> int:
+    """The highest fence epoch that was accepted for any fleet of the log: nodes move between them."""
+    events = await context.log.read(EventFilter(types=(RestoreAccepted.__name__,)))
+    return max((event.body.epoch for event in events if isinstance(event.body, RestoreAccepted)), default=EPOCH)
+
+
+def epoch_to_send(context: Context, snapshot: Snapshot, sights: Iterable[Sight]) -> int:
+    """The fence epoch of requests: the fleet's, or the higher one under which another fleet of the log wrote to a node
+    that is here by now; the node would refuse a lower one. Where nothing is contradicted, that is one of this log."""
+    owners = [_stamp(sight.observation, context.log.log_id) for sight in sights]
+    return max(epoch_of(snapshot), *(owner.epoch for owner in owners if owner is not None), EPOCH)
 
 
 def contradicted(snapshot: Snapshot) -> str:
@@ -80,19 +93,22 @@ async def record_restore(context: Context, evidence: list[dict[str, Any]]) -> No
 
 
 async def evidence_of(context: Context, epoch: int, sights: Iterable[Sight]) -> list[dict[str, Any]]:
-    """What the stamps of nodes say against the log. Those of lower epochs were answered by a person's acceptance."""
+    """What the stamps of nodes say against the log. Those of lower epochs were answered by a person's acceptance; a
+    higher one may be another fleet's of this log."""
     stamps = {
         sight.name: owner for sight in sights if (owner := _stamp(sight.observation, context.log.log_id)) is not None
     }
     told = {name: _told(owner) for name, owner in stamps.items()}
-    here = {position for name, (position, _) in told.items() if stamps[name].epoch == epoch and position}
+    here = {position for name, (position, _) in told.items() if stamps[name].epoch >= epoch and position}
     hashes = await context.log.hashes(here) if here else {}
+    above = any(owner.epoch > epoch for owner in stamps.values())
+    highest = max(epoch, await accepted_epoch(context)) if above else epoch
     found = []
     for name, owner in sorted(stamps.items()):
         position, own = told[name]
-        if owner.epoch > epoch:
+        if owner.epoch > highest:
             found.append(_evidence(name, owner.epoch, 0, "", ""))
-        elif owner.epoch == epoch and position and (position not in hashes or (own and hashes[position] != own)):
+        elif owner.epoch >= epoch and position and (position not in hashes or (own and hashes[position] != own)):
             found.append(_evidence(name, owner.epoch, position, own, hashes.get(position, "")))
     return found
 

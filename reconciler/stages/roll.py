@@ -24,7 +24,7 @@ from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import Context, Progress, anew
-from reconciler.stages.restores import REMEDY, contradicted, epoch_of
+from reconciler.stages.restores import REMEDY, contradicted, epoch_of, epoch_to_send
 from reconciler.stages.sight import Sight
 from reconciler.stages.turn import GIVING, Begun, Ended, is_ours, take_turn
 from reconciler.stages.view import Look, view_pool
@@ -113,7 +113,8 @@ class _PoolRoll:
             self.done.waits = dict.fromkeys(mine, f"{why}: {REMEDY}")
             return False
         view = await view_pool(self.look, snapshot, self.name)
-        planner = Planner(self.context.name, self.context.owner, epoch_of(snapshot))
+        epoch = epoch_to_send(self.context, snapshot, self.sights.values())
+        planner = Planner(self.context.name, self.context.owner, epoch)
         plan = plan_pool(view, planner, self.context.clock.now())
         self.done.settled = sum(not (node.behind or node.drifted) for node in view.nodes)
         self.done.total, self.done.waits = len(view.nodes), plan.waits

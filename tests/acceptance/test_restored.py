@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import restores
+from reconciler import commands, restores
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import NodeDeferred, RestoreDetected
 from reconciler.events.chain import Content, Record, body_digest, event_hash
@@ -21,7 +21,7 @@ from reconciler.store.memory import MemoryEventLog, MemoryReadModel
 from reconciler.store.records import Draft, Head, chained, stored
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_node import MemoryNode
-from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, ScriptedSource, make_world, memory_nodes
 
 
 def copy_of(world: MemoryWorld, until: int, change: Callable[[Record], Content] | None = None) -> MemoryWorld:
@@ -184,3 +184,25 @@ async def test_a_step_that_was_under_way_in_the_backup_is_not_taken_over(fleet: 
     assert isinstance(deferred, NodeDeferred)
     assert (deferred.step, deferred.reason) == (started.body.step, "it was begun before the log was restored")  # type: ignore[attr-defined]  # StepStarted
     assert b"newest.example.com" in fleet.node.files[POLICY_JSON].content + fleet.node.files[REGISTRIES_CONF].content
+
+
+async def test_a_node_that_moves_to_another_fleet_of_the_log_takes_its_epoch_along(fleet: Fleet) -> None:
+    world = copy_of(fleet.world, fleet.backup)
+    await world.sync()
+    assert (await restores.accept(world.context, reason="the disk was lost"))["epoch"] == 2
+    world.clock.advance(3600)
+    assert (await world.sync()).exit_code == 0
+    commit = fleet.world.repository.commit(memory_nodes(["w1"]))
+    assert (await world.sync()).exit_code == 3
+    await commands.approve(world.context, commit, reason="it moves")
+    assert (await world.sync()).exit_code == 0
+
+    source = ScriptedSource()
+    source.commit({"pool.yaml": POOL, "image.yaml": IMAGE.replace("untrusted", "other"), **memory_nodes(["w2"])})
+    other = dataclasses.replace(
+        world.context, fleet=dataclasses.replace(world.context.fleet, name="other"), source=source, owner="test:other"
+    )
+    await commands.sync(other, wait=True, within=60.0)
+    assert len(await detections(world)) == 1
+    node = fleet.transport.node("w2")
+    assert b"other.example.com" in node.files[POLICY_JSON].content + node.files[REGISTRIES_CONF].content
