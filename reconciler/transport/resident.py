@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from functools import cache
 
 import asyncssh
 
@@ -16,6 +17,7 @@ COMPLAINT_LIMIT = 4096
 """Bytes kept of what it says on standard error."""
 
 
+@cache
 def resident_command(prefix: str) -> str:
     """What starts it in a remote login shell; `prefix` is for sudo."""
     return prefix + shlex.join(started("looks"))
