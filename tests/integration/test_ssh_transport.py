@@ -130,8 +130,9 @@ async def test_a_kept_connection_that_died_is_replaced(nodes: list[SandboxNode],
 
 
 async def test_a_kept_connection_on_which_nothing_comes_back_is_replaced(
-    nodes: list[SandboxNode], connect: Connect
+    nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("reconciler.transport.ssh.KEEPALIVE", 3600)
     async with relay(nodes[0]) as link:
         target = replace(nodes[0].target(), address="127.0.0.1", port=link.port)
         rig, transport = SshRig(nodes[0]), connect(timeout=2)
