@@ -1,4 +1,4 @@
-"""Nodes over real SSH: the service against pyinfra, and against a bare asyncssh loop that makes the same calls.
+"""Nodes over real SSH: the service against pyinfra, and against a bare asyncssh loop, a command per request.
 
 `python -m benchmarks.bench_nodes [--nodes N]` prints Markdown tables. It needs root and sshd, as the sandbox nodes do,
 and pyinfra in .venv/bench, where `make bench` installs it; otherwise it says what is missing and ends. Every contestant

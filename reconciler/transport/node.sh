@@ -3,6 +3,7 @@
 #
 #   sh node.sh 1 VERB LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out; the verbs are
 #                                            observe, images, apply, revert, confirm, release, hook
+#   sh node.sh 1 looks [ROOT]                one observe or images after the other, as text on standard input
 #   sh node.sh status|revert|baseline|hold REASON|resume|confirm|release [--restore]   for an operator on the host
 #   sh node.sh timer STEP SECONDS            started by apply: undoes the change of STEP unless it is confirmed
 #
@@ -46,11 +47,17 @@ request() {
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
         observe | images | apply | revert | confirm | release | hook) ;;
+        looks) looks "$length" ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
     read_payload
     [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
+    serve
+}
+
+# Answers the request whose header was read.
+serve() {
     trap '' PIPE HUP INT TERM
     read_owner
     if only_looks; then
@@ -64,6 +71,35 @@ request() {
     recover
     take_request
     "$verb"
+}
+
+# looks ROOT: answers looks for as long as the input lasts, each in a process of its own, so that nothing of one is left
+# for the next. An answer goes out whole, behind its look's number; a look without one ends this program with its status.
+looks() {
+    root=$1
+    cd / # the directory of the login may be one that is to be unmounted
+    while read_look; do
+        line=$(look </dev/null) || exit
+        printf '%s %s\n' "$number" "$line" || exit
+    done
+    exit 0
+}
+
+# Reads `NUMBER VERB`, the lines of a header and an empty line; fails at the end of the input, also within a look.
+read_look() {
+    header=''
+    read -r number verb || return 1
+    while IFS= read -r line; do
+        [ -n "$line" ] || { header="$header${newline}end" && return 0; }
+        header=$header$line$newline
+    done
+    return 1
+}
+
+look() {
+    only_looks || refuse unknown-verb "'$verb' is no look"
+    enter_root
+    serve
 }
 
 # Verbs that end something of ours: where there is nothing, no state directory is made for them.

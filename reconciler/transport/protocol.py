@@ -71,9 +71,10 @@ _BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzi
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request ready to be sent: run `argv`, give it `stdin`, read one line."""
+    """A request ready to be sent: run `argv`, give it `stdin`, read one line. `header` is the payload's text."""
 
     verb: Verb
+    header: bytes
     payload: bytes
     stdin: bytes
     patience: int = 0
@@ -81,14 +82,17 @@ class Call:
 
     def argv(self, root: str = "", shell: Sequence[str] = ("sh",)) -> list[str]:
         """The command and its arguments; `root` is the directory that stands for / on the node."""
-        command = _BOOTSTRAP.format(length=len(packed_program()))
         digest = hashlib.sha256(self.payload).hexdigest()
-        arguments = [str(PROTOCOL), self.verb, str(len(self.payload)), digest]
-        return [*shell, "-c", command, "node.sh", *arguments, *([root] if root else [])]
+        return started(self.verb, str(len(self.payload)), digest, *([root] if root else []), shell=shell)
 
     def command(self, prefix: str = "") -> str:
         """The same as one line for a remote login shell; `prefix` is for sudo."""
         return prefix + shlex.join(self.argv())
+
+
+def started(*arguments: str, shell: Sequence[str] = ("sh",)) -> list[str]:
+    """The command that reads `packed_program` and runs it."""
+    return [*shell, "-c", _BOOTSTRAP.format(length=len(packed_program())), "node.sh", str(PROTOCOL), *arguments]
 
 
 @cache
@@ -157,11 +161,11 @@ def hook_call(request: HookRequest) -> Call:
 
 
 def _call(verb: Verb, lines: Sequence[str], bodies: bytes, patience: int = 0) -> Call:
-    header = "".join(f"{line}\n" for line in lines) + "\n"
-    payload = _packed(header.encode()) + (_packed(bodies) if bodies else b"")
+    header = "".join(f"{line}\n" for line in [*lines, ""]).encode()
+    payload = _packed(header) + (_packed(bodies) if bodies else b"")
     if len(payload) > PAYLOAD_LIMIT:
         raise NodeRefused(f"the files are too large to send: {len(payload)} bytes")
-    return Call(verb, payload, packed_program() + payload, patience)
+    return Call(verb, header, payload, packed_program() + payload, patience)
 
 
 @lru_cache(maxsize=16)

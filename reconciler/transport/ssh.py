@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncssh
 
@@ -42,6 +42,7 @@ from reconciler.transport.protocol import (
     release_call,
     revert_call,
 )
+from reconciler.transport.resident import LOOK_LIMIT, Resident, resident_command
 
 VERB_TIMEOUT = 300.0
 """Seconds after which a node that has not answered counts as lost; more than node.sh allows itself. Health checks,
@@ -54,12 +55,14 @@ KEEPALIVE = 15.0
 """Seconds between signs of life on an idle connection; three missing ones end it."""
 
 Process = asyncssh.SSHClientProcess[bytes]
+Opened = TypeVar("Opened")
 
 _LOST = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, OSError, TimeoutError)
 
 
 class SshTransport:
-    """Runs node.sh over SSH; nothing is installed on the node.
+    """Runs node.sh over SSH; nothing is installed on the node. Looks are answered by one that is kept running for as
+    long as the connection; a verb that writes has one of its own.
 
     `known_hosts` is the file that vouches for nodes whose documents name no host keys; without either, a node is
     refused. `identity_files` are private keys to log in with (none: the agent, and what `config_file` or OpenSSH's
@@ -87,11 +90,11 @@ class SshTransport:
         self._keys: Sequence[asyncssh.SSHKeyPair] | None = None
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
-        output, host_key = await self._run(target, observe_call(request))
+        output, host_key = await self._look(target, observe_call(request))
         return decode_observation(output, request, target, host_key)
 
     async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
-        output, _ = await self._run(target, images_call(request))
+        output, _ = await self._look(target, images_call(request))
         return decode_images(output, target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
@@ -126,12 +129,62 @@ class SshTransport:
         kept = self._slot(target)
         kept.users += 1
         try:
-            process, connection = await self._start(kept, target, call.command(_become(target)))
+            command = call.command(_become(target))
+            process, connection = await self._start(
+                kept, target, lambda connection: connection.create_process(command, encoding=None)
+            )
             output = await _finish(process, target, call)
         finally:
             kept.users -= 1
-        host_key = connection.get_server_host_key()
-        return output, host_key.get_fingerprint() if host_key else ""
+        return output, _fingerprint(connection)
+
+    async def _look(self, target: Target, call: Call) -> tuple[bytes, str]:
+        """The same by the resident program, unless that is busy or the request long."""
+        kept = self._slot(target)
+        if kept.looking.locked() or len(call.header) > LOOK_LIMIT:
+            return await self._run(target, call)
+        kept.users += 1
+        try:
+            async with kept.looking, asyncio.timeout(VERB_TIMEOUT + call.patience):
+                return await self._ask_resident(kept, target, call)
+        except TimeoutError as error:
+            raise _lost(target, error) from error
+        finally:
+            kept.users -= 1
+
+    async def _ask_resident(self, kept: _Kept, target: Target, call: Call) -> tuple[bytes, str]:
+        """What a program from an earlier look does not answer is asked once more, of a new one."""
+        command = resident_command(_become(target))
+        known = kept.resident
+        if known and known.command == command and not known.ended:
+            output = await self._answer(known, call)
+            if b"\n" in output:
+                return output, _fingerprint(known.connection)
+        resident, connection = await self._start(kept, target, lambda connection: Resident.start(connection, command))
+        kept.resident = resident
+        output = await self._answer(resident, call)
+        if b"\n" not in output:
+            check_answered(target, resident.status, output, resident.complaint)
+        return output, _fingerprint(connection)
+
+    async def _answer(self, resident: Resident, call: Call) -> bytes:
+        answer = resident.ask(call)
+        try:
+            await asyncio.wait((answer,), timeout=self._timeout)
+            if not answer.done():
+                await self._probe(resident.connection)
+            return await answer
+        finally:
+            resident.give_up(answer)
+
+    async def _probe(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Ends a connection on which nothing comes back: opening a channel tells sooner than signs of life."""
+        try:
+            (await self._opened(connection.create_process("true"))).close()
+        except asyncssh.ChannelOpenError:
+            pass  # that is an answer too
+        except _LOST:
+            connection.abort()
 
     def _slot(self, target: Target) -> _Kept:
         key = (target.address or target.name, target.port, target.user, target.host_keys)
@@ -143,11 +196,16 @@ class SshTransport:
                 connection.close()
         return kept
 
-    async def _start(self, kept: _Kept, target: Target, command: str) -> tuple[Process, asyncssh.SSHClientConnection]:
+    async def _start(
+        self,
+        kept: _Kept,
+        target: Target,
+        command: Callable[[asyncssh.SSHClientConnection], Awaitable[Opened]],
+    ) -> tuple[Opened, asyncssh.SSHClientConnection]:
         """A running command. A kept connection may have died unnoticed: then a new one is opened, once."""
         connection, fresh = await self._connected(kept, target)
         try:
-            return await self._command(connection, command), connection
+            return await self._opened(command(connection)), connection
         except _LOST as error:
             connection.abort()
             if fresh:
@@ -156,14 +214,14 @@ class SshTransport:
             kept.connection = None
         connection, _ = await self._connected(kept, target)
         try:
-            return await self._command(connection, command), connection
+            return await self._opened(command(connection)), connection
         except _LOST as error:
             connection.abort()
             raise _lost(target, error) from error
 
-    async def _command(self, connection: asyncssh.SSHClientConnection, command: str) -> Process:
+    async def _opened(self, opening: Awaitable[Opened]) -> Opened:
         async with asyncio.timeout(self._timeout):
-            return await connection.create_process(command, encoding=None)
+            return await opening
 
     async def _connected(self, kept: _Kept, target: Target) -> tuple[asyncssh.SSHClientConnection, bool]:
         async with kept.lock:
@@ -229,11 +287,13 @@ class SshTransport:
 
 @dataclass(slots=True)
 class _Kept:
-    """A connection kept for a node, and how many verbs use it now."""
+    """A connection kept for a node, the program that answers looks over it, and how many verbs use it now."""
 
     connection: asyncssh.SSHClientConnection | None = None
+    resident: Resident | None = None
     users: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class _Witness(asyncssh.SSHClient):
@@ -285,6 +345,11 @@ def _become(target: Target) -> str:
     if target.become not in ("", "sudo"):
         raise NodeRefused(f"cannot become root by {target.become!r}", where=f"node {target.name}")
     return "sudo -n " if target.become and target.user != "root" else ""
+
+
+def _fingerprint(connection: asyncssh.SSHClientConnection) -> str:
+    host_key = connection.get_server_host_key()
+    return host_key.get_fingerprint() if host_key else ""
 
 
 async def _finish(process: Process, target: Target, call: Call) -> bytes:

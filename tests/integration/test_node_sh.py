@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import NodeFault, NodeRefused
 from reconciler.ports import ApplyRequest, FileContent, ObserveRequest
-from reconciler.transport.protocol import apply_call, observe_call, packed_program, program
+from reconciler.transport.protocol import apply_call, observe_call, packed_program, program, started
 from reconciler.transport.sandbox import SandboxNode, put_program
 from tests.conformance.transport import CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, digest, observe, on_disk
 from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
@@ -60,6 +60,32 @@ def call(rig: LocalRig, sh: Sequence[str], arguments: Sequence[str], stdin: byte
     answer = json.loads(done.stdout)
     assert isinstance(answer, dict)
     return answer
+
+
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_looks_one_after_the_other(rig: LocalRig, sh: list[str]) -> None:
+    """Each is answered as if it were alone; one that is cut short, not at all."""
+    rig.put(MAIN, b"a\n")
+    runtime = "log_id l\nruntime crio\n"
+    looks = [
+        ("observe", f"{runtime}observe - {MAIN}\n\n"),
+        ("observe", f"{runtime}observe - /etc/containers/x*\n\n"),
+        ("observe", f"{runtime}also images\nobserve {digest(b'a')} {MAIN}\nobserve - {POLICY}\n\n"),
+        ("images", f"{runtime}\n"),
+        ("apply", f"{HEAD}\n"),
+        ("observe", f"{runtime}observe - {MAIN}\n\n"),
+    ]
+    text = "".join(f"{number} {verb}\n{header}" for number, (verb, header) in enumerate(looks))
+    stdin = packed_program() + f"{text}9 observe\n{runtime}".encode()
+    argv = [*started("looks", shell=sh), str(rig.node.root)]
+    done = subprocess.run(argv, input=stdin, capture_output=True, check=True)
+    answers = [line.split(b" ", 1) for line in done.stdout.splitlines()]
+    assert [int(number) for number, _ in answers] == list(range(len(looks)))
+    refused = {"protocol": 1, "error": "unknown-verb", "detail": "'apply' is no look"}
+    for (verb, header), (_, answer) in zip(looks, answers, strict=True):
+        payload, sizes = packed(header)
+        alone = call(rig, sh, ["1", verb, *sizes], payload) if verb != "apply" else refused
+        assert json.loads(answer) == alone
 
 
 def packed(text: str) -> tuple[bytes, list[str]]:

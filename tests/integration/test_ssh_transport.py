@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import asyncssh
 import pytest
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
-from reconciler.ports import Observation, ObserveRequest, Target
+from reconciler.ports import ImagesRequest, Observation, ObserveRequest, Target
 from reconciler.transport.router import TransportRouter
-from reconciler.transport.sandbox import SandboxNode, running_nodes, wait_for
+from reconciler.transport.sandbox import SandboxNode, put_program, running_nodes, wait_for
 from reconciler.transport.ssh import SshTransport
 from tests.conformance.transport import ACTED, FIRST, MAIN, SECOND, apply, manifest, on_disk
 from tests.nodes import SshRig, need_sshd
@@ -40,10 +41,11 @@ async def connect(nodes: list[SandboxNode]) -> AsyncIterator[Connect]:
         identity: Path | None = nodes[0].identity,
         config: Path | None = None,
         max_connections: int = 1000,
+        timeout: float = 10,
     ) -> SshTransport:
         identities = [str(identity)] if identity else []
         known, file = (str(path) if path else None for path in (known_hosts, config))
-        made.append(SshTransport(known, identities, file, 10, max_connections))
+        made.append(SshTransport(known, identities, file, timeout, max_connections))
         return made[-1]
 
     yield transport
@@ -130,21 +132,187 @@ async def test_a_kept_connection_that_died_is_replaced(nodes: list[SandboxNode],
 async def test_a_kept_connection_on_which_nothing_comes_back_is_replaced(
     nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transport, command = connect(), SshTransport._command
-    await transport.observe(nodes[0].target(), REQUEST)
-    tried: list[asyncssh.SSHClientConnection] = []
+    monkeypatch.setattr("reconciler.transport.ssh.KEEPALIVE", 3600)
+    async with relay(nodes[0]) as link:
+        target = replace(nodes[0].target(), address="127.0.0.1", port=link.port)
+        rig, transport = SshRig(nodes[0]), connect(timeout=2)
+        rig.transport, rig.target = transport, target
+        await transport.observe(target, REQUEST)
+        link.drop()
+        assert (await transport.observe(target, REQUEST)).machine_id
+        link.drop()
+        assert (await apply(rig, "s1", FIRST)).result == "applied"
+    assert link.opened == 3
 
-    async def time_out_once(
-        self: SshTransport, connection: asyncssh.SSHClientConnection, line: str
-    ) -> asyncssh.SSHClientProcess[bytes]:
-        tried.append(connection)
-        if len(tried) == 1:
-            raise TimeoutError
-        return await command(self, connection, line)
 
-    monkeypatch.setattr(SshTransport, "_command", time_out_once)
-    assert (await transport.observe(nodes[0].target(), REQUEST)).machine_id
-    assert len(set(tried)) == 2
+class Relay:
+    """A way to a node; what was opened before `drop` stays open, and carries nothing any more."""
+
+    def __init__(self, node: SandboxNode) -> None:
+        self._node = node
+        self._writers: list[asyncio.StreamWriter] = []
+        self._dropped = 0
+        self.opened = self.port = 0
+
+    def drop(self) -> None:
+        self._dropped = self.opened
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        far_reader, far_writer = await asyncio.open_connection(self._node.address, self._node.port)
+        self._writers += [writer, far_writer]
+        number = self.opened
+        await asyncio.gather(self._pass(number, reader, far_writer), self._pass(number, far_reader, writer))
+
+    async def _pass(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if number > self._dropped:
+                    writer.write(data)
+        writer.close()
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@asynccontextmanager
+async def relay(node: SandboxNode) -> AsyncIterator[Relay]:
+    link = Relay(node)
+    server = await asyncio.start_server(link.carry, "127.0.0.1", 0)
+    link.port = server.sockets[0].getsockname()[1]
+    try:
+        yield link
+    finally:
+        server.close()
+        link.close()
+
+
+async def test_looks_share_a_process_that_is_replaced_when_it_dies(nodes: list[SandboxNode], connect: Connect) -> None:
+    node, transport = nodes[5], connect()
+    target = node.target()
+    looks: list[Callable[[], Awaitable[object]]] = [
+        lambda: transport.observe(target, REQUEST),
+        lambda: transport.images(target, ImagesRequest("log-1", "crio")),
+        lambda: transport.observe(target, replace(REQUEST, images=True)),
+    ]
+    for look in looks:
+        assert await look()
+        assert (first := residents(node)) == residents(node)
+    assert len(first) <= 2  # the login shell may stand before it
+    for look in looks:
+        before = residents(node)
+        node.run("kill", "-9", *before)
+        assert await look()
+        assert not before & residents(node)
+    await transport.close()
+    await asyncio.to_thread(wait_for, lambda: not residents(node), "the program outlives its connection")
+
+
+async def test_several_looks_at_once_have_an_answer_each(nodes: list[SandboxNode], connect: Connect) -> None:
+    transport, target = connect(), nodes[5].target()
+    paths = [MAIN, *(f"/etc/containers/registries.conf.d/{n}.conf" for n in range(4))]
+    requests = [ObserveRequest("log-1", "crio", {path: ""}) for path in paths]
+    for _ in range(2):
+        answers = await asyncio.gather(*(transport.observe(target, request) for request in requests))
+        assert [list(answer.files) for answer in answers] == [[path] for path in paths]
+
+
+async def test_a_look_at_very_many_files(nodes: list[SandboxNode], connect: Connect) -> None:
+    paths = [f"/etc/containers/registries.conf.d/{n:0100}.conf" for n in range(200)]
+    answer = await connect().observe(nodes[5].target(), ObserveRequest("log-1", "crio", dict.fromkeys(paths, "")))
+    assert list(answer.files) == paths
+
+
+async def test_a_look_that_hangs_is_given_up_and_the_next_one_is_answered(
+    nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, transport = nodes[8], connect()
+    target = node.target()
+    await transport.observe(target, REQUEST)
+    [kept] = transport._kept.values()
+    with stuck(node):
+        monkeypatch.setattr("reconciler.transport.ssh.VERB_TIMEOUT", 1)
+        with pytest.raises(NodeUnreachable, match="timed out"):
+            await transport.observe(target, REQUEST)
+        monkeypatch.undo()
+    connection = kept.connection
+    assert (await transport.observe(target, REQUEST)).runtime_version
+    assert kept.connection is connection
+
+
+async def test_a_caller_who_goes_away_leaves_no_answer_to_the_next(nodes: list[SandboxNode], connect: Connect) -> None:
+    node, transport = nodes[9], connect()
+    target = node.target()
+    await transport.observe(target, REQUEST)
+    with stuck(node) as started:
+        gone = asyncio.create_task(transport.observe(target, REQUEST))
+        await asyncio.to_thread(wait_for, started, "no look")
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+    assert (await transport.images(target, ImagesRequest("log-1", "crio"))).note == ""
+    assert (await transport.observe(target, REQUEST)).runtime_version
+
+
+async def test_a_killed_look_is_asked_again_once(nodes: list[SandboxNode], connect: Connect) -> None:
+    node, transport = nodes[10], connect()
+    target = node.target()
+    await transport.observe(target, REQUEST)
+    known = residents(node)
+
+    async def kill_look() -> None:
+        await asyncio.to_thread(wait_for, started, "no look")
+        node.run("kill", "-9", *(residents(node) - known))
+
+    with stuck(node) as started:
+        running = asyncio.create_task(transport.observe(target, REQUEST))
+        await kill_look()
+        put_program(node.root / "usr/local/bin/crio", "#!/bin/sh\necho again\n")
+        assert (await running).runtime_version == "again"
+    assert not known & residents(node)
+    fresh = connect()
+    with stuck(node) as started:
+        known = residents(node)
+        running = asyncio.create_task(fresh.observe(target, REQUEST))
+        await kill_look()
+        with pytest.raises(NodeUnreachable, match=r"killed|lost"):
+            await running
+
+
+async def test_a_login_that_prints_something_is_no_answer(nodes: list[SandboxNode], connect: Connect) -> None:
+    """Neither before the first answer nor behind it, where it would be taken for the next one."""
+    node, transport = nodes[11], connect()
+    shell, passwd = node.root / "usr/local/bin/noisy", node.root / "etc/passwd"
+    put_program(shell, '#!/bin/sh\necho "welcome"\nexec /bin/sh "$@"\n')
+    text = passwd.read_text()
+    passwd.write_text(re.sub("^(root:.*:).*$", r"\1/usr/local/bin/noisy", text, flags=re.MULTILINE))
+    try:
+        for _ in range(3):
+            with pytest.raises(NodeFault, match="no valid JSON: 'welcome"):
+                await transport.observe(node.target(), REQUEST)
+    finally:
+        passwd.write_text(text)
+
+
+def residents(node: SandboxNode) -> set[str]:
+    """The processes of programs that answer looks on a node."""
+    found = set()
+    for place in (node.root / "proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if place.read_bytes().rstrip(b"\0").endswith((b"node.sh\x001\0looks", b"node.sh 1 looks")):
+                found.add(place.parent.name)
+    return found
+
+
+@contextmanager
+def stuck(node: SandboxNode) -> Iterator[Callable[[], bool]]:
+    """While a look at the node does not come to its end; what it yields says that one is under way."""
+    crio, mark = node.root / "usr/local/bin/crio", node.root / "run/stuck"
+    mark.unlink(missing_ok=True)
+    put_program(crio, "#!/bin/sh\n: >/run/stuck\nexec sleep 1000\n")
+    yield mark.exists
+    put_program(crio, (node.runtime.control / "bin/crio").read_text())
 
 
 async def test_few_connections_serve_many_nodes(nodes: list[SandboxNode], connect: Connect) -> None:
