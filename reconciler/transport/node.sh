@@ -1995,16 +1995,17 @@ keep_pending() {
     mv "$journal" "$pending" && flush "$state"
 }
 
+# The 64 newest stay; a dozen and more go at a time, so that few changes have to sort them.
 prune_receipts() {
     set +f
     set -- "$state"/receipts/*
     set -f
-    [ $# -gt 64 ] || return 0
+    [ $# -gt 80 ] || return 0
+    set --
     IFS=$newline
-    for name in $(ls -t "$state/receipts" | tail -n +65); do
-        rm -f "$state/receipts/$name"
-    done
+    for name in $(ls -t "$state/receipts" | tail -n +65); do set -- "$@" "$state/receipts/$name"; done
     IFS=' '
+    rm -f "$@"
 }
 
 # Finishes or undoes what an earlier call left behind.
