@@ -49,12 +49,11 @@ request() {
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
+    read_payload
+    [ "$verb" = hook ] || trap '' PIPE HUP INT TERM
     if only_looks; then
-        read_looks
         serve
     else
-        read_payload
-        [ "$verb" = hook ] || trap '' PIPE HUP INT TERM
         # the bodies stay in the pipe until they are staged
         printf '%s\n' "$packed" | base64 -d 2>/dev/null | gzip -dc 2>/dev/null | { read_header && serve; }
     fi
@@ -63,7 +62,6 @@ request() {
 # What is asked for, with the bodies of the files on standard input.
 serve() {
     [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
-    trap '' PIPE HUP INT TERM
     read_owner
     if only_looks; then
         [ ! -d "$state" ] || lock || refuse "$reason" "$detail"
@@ -146,28 +144,23 @@ find_program() {
     fi
 }
 
-# Looks: sets $header (the header lines, then `end`). Nothing is written: gzip's own checksum says that it came whole.
-read_looks() {
-    is_length "$length" || refuse payload "payload length '$length'"
-    header=$(gzip -dc 2>/dev/null && printf end) || refuse payload 'the payload did not arrive whole'
-    case $header in
-        *"$newline${newline}end") ;;
-        *) header='' ;;
-    esac
-}
-
-# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip).
+# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip); for looks $header (its
+# header lines, then `end`): where nothing is written, gzip's own checksum says that it came whole.
 read_payload() {
-    is_length "$length" || refuse payload "payload length '$length'"
+    case $length in
+        '' | *[!0-9]* | 0?* | ?????????*) refuse payload "payload length '$length'" ;;
+    esac
+    if only_looks; then
+        header=$(gzip -dc 2>/dev/null && printf end) || refuse payload 'the payload did not arrive whole'
+        case $header in
+            *"$newline${newline}end") ;;
+            *) header='' ;;
+        esac
+        return 0
+    fi
     packed=$(base64)
     seen=$(printf '%s\n' "$packed" | base64 -d 2>/dev/null | sha256sum)
     [ "${seen%% *}" = "$digest" ] || refuse payload 'the payload did not arrive whole'
-}
-
-is_length() {
-    case $1 in
-        '' | *[!0-9]* | 0?* | ?????????*) return 1 ;;
-    esac
 }
 
 # Sets $header to the header lines, then `end`, and reads not a byte more.
@@ -1281,9 +1274,9 @@ enter() {
     printf '%s\n' "$1${2:+ $2}" 2>/dev/null >>"$journal/state" || :
 }
 
-# A journal without its request is nothing but on its way out: that goes first.
+# The request goes first: a journal without one is on its way out.
 close_journal() {
-    rm -rf "$journal/request" "$journal"
+    rm -rf "$journal/request" "$journal" 2>/dev/null
 }
 
 # place SET: makes the files of journal/SET stand at their paths, loadable at every moment: first all copies beside
@@ -1995,7 +1988,7 @@ keep_pending() {
     mv "$journal" "$pending" && flush "$state"
 }
 
-# The 64 newest stay; a dozen and more go at a time, so that few changes have to sort them.
+# The 64 newest stay; the others go together, so that few changes have to sort them.
 prune_receipts() {
     set +f
     set -- "$state"/receipts/*
@@ -2024,7 +2017,7 @@ recover() {
 }
 
 must_be_closed() {
-    [ ! -d "$journal" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
+    [ ! -f "$journal/request" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
 }
 
 # A stored receipt ends a step; one that says `applied` does not end the undoing of that step.
