@@ -35,7 +35,7 @@ main() {
 forget_request() {
     log_id='' log_head='' epoch=0 fence=0 step='' runtime='' start='' actions='' paths='' wanted='' known=''
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
-    manifest='' written='' restored='' surveyed='' new_plan='' old_plan=''
+    manifest='' written='' restored='' surveyed='' new_plan='' old_plan='' foreseen='' foreseen_manifest=''
     phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also=''
     claimed=no command='' environment='' hook_seconds=''
 }
@@ -52,12 +52,18 @@ request() {
     esac
     enter_root
     read_payload
-    [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
-    serve
+    if only_looks; then
+        serve
+    else
+        [ "$verb" = hook ] || trap '' PIPE HUP INT TERM # of this process, too, which waits for the last of the pipe
+        # the bodies stay in the pipe until they are staged
+        printf '%s\n' "$packed" | base64 -d 2>/dev/null | gzip -dc 2>/dev/null | { read_header && serve; }
+    fi
 }
 
-# Answers the request whose header was read.
+# Answers the request whose header was read, with the bodies of the files on standard input.
 serve() {
+    [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
     trap '' PIPE HUP INT TERM
     read_owner
     if only_looks; then
@@ -170,8 +176,8 @@ find_program() {
     fi
 }
 
-# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip) and $header (its header
-# lines, then `end`). Where nothing is written, gzip's own checksum says that it came whole.
+# Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip); for looks $header (its
+# header lines, then `end`): where nothing is written, gzip's own checksum says that it came whole.
 read_payload() {
     case $length in
         '' | *[!0-9]* | 0?* | ?????????*) refuse payload "payload length '$length'" ;;
@@ -185,19 +191,16 @@ read_payload() {
         return 0
     fi
     packed=$(base64)
-    seen=$(unpack | sha256sum)
+    seen=$(printf '%s\n' "$packed" | base64 -d 2>/dev/null | sha256sum)
     [ "${seen%% *}" = "$digest" ] || refuse payload 'the payload did not arrive whole'
-    header=$(unpack | gzip -dc 2>/dev/null | header_lines)
 }
 
-unpack() {
-    printf '%s\n' "$packed" | base64 -d 2>/dev/null
-}
-
-header_lines() {
+# Sets $header to the header lines, then `end`, and reads not a byte more.
+read_header() {
+    header=''
     while IFS= read -r line; do
-        [ -n "$line" ] || { printf 'end\n'; return; }
-        printf '%s\n' "$line"
+        [ -n "$line" ] || { header=${header}end; return 0; }
+        header=$header$line$newline
     done
 }
 
@@ -715,7 +718,7 @@ apply() {
         read_owner
     fi
     plan_apply || decline "$result" "$reason" "$detail"
-    carry_out extract_new
+    carry_out extract_all
 }
 
 # A pending change is the current generation: undoing it is the revert that is asked for.
@@ -777,14 +780,19 @@ plan_apply() {
         return 1
     fi
     load_baseline
-    number=0 rest=$wanted
+    number=0 rest=$wanted lines='' sorted=yes last=''
     IFS=$newline
     for line in $surveyed; do
         IFS=' '
         want=${rest%%"$newline"*} rest=${rest#*"$newline"} number=$((number + 1))
-        target ${want#* } && differs $line && plan_change $line
+        if target ${want#* } && differs $line; then
+            plan_change $line
+            [ "$op" = write ] && line="file $sha $mode - - - - ${want%% *}" || line="absent - - - - - - ${want%% *}"
+        fi
+        add_state $line
     done
     IFS=' '
+    [ "$sorted" = no ] || foreseen=$lines
 }
 
 # target file MODE SHA256 LENGTH | target restore | target remove: sets what $want asks for; fails when it asks for nothing.
@@ -854,7 +862,7 @@ plan_back() {
     IFS=' '
 }
 
-# carry_out FILLER: from a plan to the answer. FILLER puts the new bytes into journal.new/new.
+# carry_out FILLER: from a plan to the answer. FILLER puts the new bytes into staging/journal/new.
 carry_out() {
     unit_state
     is_healthy || healthy_before=false
@@ -871,7 +879,7 @@ carry_out() {
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
     check_health || decline failed unhealthy-before "$detail; no file was touched"
-    write_claim "$owner_generation" && keep_program && stage "$1" || decline failed "$reason" "$detail"
+    keep_program && stage "$1" || decline failed "$reason" "$detail"
     [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
@@ -1040,20 +1048,25 @@ read_owner() {
 # claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of
 # the log; the caller makes that durable.
 claim() {
-    write_claim "$@" && flush "$state/owner.new" && place_claim
+    write_claim "$state/owner.new" "$@" && flush "$state/owner.new" && place_claim
 }
 
+# write_claim FILE GENERATION [STEP]
 write_claim() {
-    owner_generation=$1 owner_step=${2-$owner_step} owner_head=${log_head:-$owner_head}
-    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1"
+    owner_generation=$2 owner_step=${3-$owner_step} owner_head=${log_head:-$owner_head}
+    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $2"
     owner_text="$owner_text${newline}step $owner_step"
     [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
-    attempt write "$state/owner.new" "$owner_text"
+    attempt write "$1" "$owner_text"
 }
 
 place_claim() {
-    [ ! -f "$state/released" ] || try rm -f "$state/released" || return 1 # somebody's node again
-    try mv -f "$state/owner.new" "$state/owner"
+    unrelease && try mv -f "$state/owner.new" "$state/owner"
+}
+
+# Somebody's node again.
+unrelease() {
+    [ ! -f "$state/released" ] || try rm -f "$state/released"
 }
 
 # Leaves this program on the host for its operator.
@@ -1106,15 +1119,20 @@ add_baseline() {
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the whole journal aside and makes it valid with one rename, when all of it is on disk.
+# stage FILLER: builds the stamp and the whole journal aside and makes them valid, in this order, with one rename each,
+# when all of it is on disk.
 stage() {
-    staging=$state/journal.new
+    aside=$state/staging staging=$state/staging/journal
     machine_facts
-    try mkdir "$staging" "$staging/new" "$staging/old" && attempt write_journal && attempt "$1" && attempt copy_old &&
-        verify && keep_baseline ||
-        { rm -rf "$staging" "$state/owner.new"; return 1; }
+    set -- "$1" "$staging" "$staging/new" "$staging/old"
+    [ -d "$aside" ] || set -- "$1" "$aside" "$staging" "$staging/new" "$staging/old"
+    filler=$1
+    shift
+    try mkdir "$@" && write_claim "$aside/owner" "$owner_generation" && attempt write_journal && try "$filler" &&
+        attempt copy_old && verify && keep_baseline ||
+        { rm -rf "$aside"; return 1; }
     flush_state
-    place_claim && try mv "$staging" "$journal" && flush "$state"
+    unrelease && try mv -f "$aside/owner" "$staging" "$state" && flush "$state"
 }
 
 write_journal() {
@@ -1126,18 +1144,13 @@ write_journal() {
     write "$staging/request" "$request_text" && write "$staging/old/request" "$request_text" &&
         write "$staging/old/paths" "$path_text" && write "$staging/generation" "$owner_generation" &&
         write "$staging/boot" "$boot_id" && write "$staging/state" staged && write "$staging/checks" "$checks" &&
-        write "$staging/new/plan" "${new_plan%"$newline"}" && write "$staging/old/plan" "${old_plan%"$newline"}"
+        write "$staging/new/plan" "${new_plan%"$newline"}" && write "$staging/old/plan" "${old_plan%"$newline"}" &&
+        { [ -z "$foreseen" ] || write "$staging/foreseen" "${foreseen%"$newline"}"; }
 }
 
-extract_new() {
-    unpack | gzip -dc 2>/dev/null | {
-        while IFS= read -r line && [ -n "$line" ]; do :; done
-        extract_all || exit 1
-    }
-}
-
-# Bodies that nobody needs are passed over together, and those after the last one that is needed stay unread.
-extract_all() (
+# Reads the bodies: only once, and in a process of its own, which has this umask. Those that nobody needs are passed over
+# together, and those after the last one that is needed stay unread.
+extract_all() {
     umask 022
     number=0 passed=0
     IFS=$newline
@@ -1146,7 +1159,7 @@ extract_all() (
         number=$((number + 1))
         extract_one $line || return 1
     done
-)
+}
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
@@ -1194,17 +1207,19 @@ copy_writes() {
     IFS=' '
 }
 
-# The staged bytes of both sets are what their plans say.
+# The staged bytes of both sets are what their plans say. The manifest that is to come of it is reckoned along with them.
 verify() {
     staged='' expected=''
     expect_all "$staging/new" "$new_plan"
     expect_all "$staging/old" "$old_plan"
+    [ -z "$foreseen" ] || staged="$staged $staging/foreseen"
     [ -n "$staged" ] || return 0
     sums=$(sha256sum $staged 2>/dev/null)
     for sum in $expected; do
         [ "${sums%% *}" = "$sum" ] || { reason=payload detail='staged bytes differ from their hash'; return 1; }
         sums=${sums#*"$newline"}
     done
+    [ -z "$foreseen" ] || foreseen_manifest=${sums%% *}
 }
 
 # expect_all DIRECTORY PLAN: what $staged, the files to be verified, and $expected, their hashes, get from a set.
@@ -1291,8 +1306,9 @@ enter() {
     printf '%s\n' "$1${2:+ $2}" 2>/dev/null >>"$journal/state" || :
 }
 
+# The request goes first: a journal without one is on its way out.
 close_journal() {
-    mv "$journal" "$state/journal.done" && rm -rf "$state/journal.done"
+    rm -rf "$journal/request" "$journal" 2>/dev/null
 }
 
 # place SET: makes the files of journal/SET stand at their paths, loadable at every moment: first all copies beside
@@ -1945,7 +1961,7 @@ retire() {
         # a disk that cannot take it: the next verb tries again
         try mkdir -p "$state/archive" && try mv "$state/baseline" "$state/archive/$(date +%s)" || return 0
     fi
-    rm -rf "$state/previous" "$state/receipts" "$pending" "$journal" "$state/baseline"
+    rm -rf "$state/previous" "$state/receipts" "$pending" "$journal" "$state/staging" "$state/baseline"
     rm -f "$state/owner"
     flush "$state"
 }
@@ -1970,7 +1986,7 @@ finish() {
     build_receipt
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
     claimed=no
-    [ -f "$journal/claim" ] || ! write_claim "$generation" "$step" || claimed=yes
+    [ -f "$journal/claim" ] || ! write_claim "$state/owner.new" "$generation" "$step" || claimed=yes
     owner_generation=$owner_before
     store_receipt
     conclude "$generation"
@@ -2004,34 +2020,36 @@ keep_pending() {
     mv "$journal" "$pending" && flush "$state"
 }
 
+# The 64 newest stay; the others go together, so that few changes have to sort them.
 prune_receipts() {
     set +f
     set -- "$state"/receipts/*
     set -f
-    [ $# -gt 64 ] || return 0
+    [ $# -gt 80 ] || return 0
+    set --
     IFS=$newline
-    for name in $(ls -t "$state/receipts" | tail -n +65); do
-        rm -f "$state/receipts/$name"
-    done
+    for name in $(ls -t "$state/receipts" | tail -n +65); do set -- "$@" "$state/receipts/$name"; done
     IFS=' '
+    rm -f "$@"
 }
 
 # Finishes or undoes what an earlier call left behind.
 recover() {
     [ -d "$state" ] && ! managed_by_mco || return 0
     [ ! -f "$state/released" ] || retire
-    for left in "$state/journal.new" "$state/journal.done"; do
+    # journal.new: of older programs
+    for left in "$state/staging/journal" "$state/journal.new" "$state/journal.done"; do
         [ ! -d "$left" ] || rm -rf "$left" 2>/dev/null
     done
     requested=$verb
-    [ ! -d "$journal" ] || end_journal
+    if [ -f "$journal/request" ]; then end_journal; elif [ -d "$journal" ]; then close_journal; fi
     must_be_closed
     [ ! -d "$pending" ] || settle_pending
     verb=$requested
 }
 
 must_be_closed() {
-    [ ! -d "$journal" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
+    [ ! -f "$journal/request" ] || refuse "${reason:-write-failed}" "an unfinished change could not be ended: $detail"
 }
 
 # A stored receipt ends a step; one that says `applied` does not end the undoing of that step.
@@ -2184,7 +2202,9 @@ manifest_of_survey() {
         add_state $line
     done
     IFS=' '
-    if [ "$sorted" = yes ]; then
+    if [ -n "$foreseen_manifest" ] && [ "$lines" = "$foreseen" ]; then
+        manifest=$foreseen_manifest
+    elif [ "$sorted" = yes ]; then
         manifest=$(printf '%s' "$lines" | sha256sum)
     else
         manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)

@@ -14,7 +14,7 @@ import pytest
 from reconciler.errors import NodeUnreachable
 from reconciler.ports import LogHead
 from reconciler.transport.sandbox import SandboxNode, put_program
-from tests.conformance.transport import ACTED, CA, DROP_IN, MAIN, POLICY, apply, manifest, observe, on_disk
+from tests.conformance.transport import ACTED, CA, DROP_IN, MAIN, POLICY, apply, manifest, observe, on_disk, revert
 from tests.nodes import DirectoryRig, LocalRig, one_node, rig_of
 
 OLD = {
@@ -96,12 +96,12 @@ def trap_rename(rig: DirectoryRig, nth: int, *, after: bool = False) -> None:
 
 def spring(rig: DirectoryRig) -> None:
     """Take all traps away."""
-    for program in ("mv", "systemctl", "journalctl"):
+    for program in ("mv", "rm", "systemctl", "journalctl"):
         place = rig.at(f"/usr/local/bin/{program}")
         real = place.with_name(f"{program}.real")
         if real.exists():
             real.rename(place)
-        elif program == "mv":
+        elif program in ("mv", "rm"):
             place.unlink(missing_ok=True)
 
 
@@ -235,3 +235,37 @@ async def test_power_loss_before_the_answer(rig: DirectoryRig) -> None:
     done = await apply(rig, "s2", NEW)
     assert (done.result, done.manifest) == ("applied", manifest(NEW))
     assert rig.actions() == [ACTED] * 3
+
+
+async def test_killed_between_the_stamp_and_the_journal(rig: DirectoryRig) -> None:
+    """The node has seen the request, and nothing of it counts."""
+    await apply(rig, "s1", OLD)
+    trap(rig, "mv", 'case "$*" in *staging/journal*) /bin/mv -f "$2" "$4" ;; *) false ;; esac')
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s2", NEW, fence=7)
+    spring(rig)
+    assert not (rig.state / "journal").exists()
+    seen = await observe(rig, *OLD)
+    assert seen.owner is not None
+    assert (seen.owner.step, seen.owner.generation, seen.owner.fence) == ("s1", 1, 7)
+    assert on_disk(rig, OLD) == OLD
+    assert list((rig.state / "staging").iterdir()) == []
+    done = await apply(rig, "s2", NEW, fence=7)
+    assert (done.result, done.manifest) == ("applied", manifest(NEW))
+    assert rig.actions() == [ACTED] * 2
+
+
+async def test_killed_while_the_journal_is_removed(rig: DirectoryRig) -> None:
+    await apply(rig, "s1", OLD)
+    trap(rig, "rm", 'case "$*" in *journal/request*) /bin/rm "$2" ;; *) false ;; esac')
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s2", NEW)
+    spring(rig)
+    assert (rig.state / "journal/state").exists()
+    done = await apply(rig, "s2", NEW)
+    assert (done.result, done.manifest) == ("applied", manifest(NEW))
+    assert not (rig.state / "journal").exists()
+    assert rig.actions() == [ACTED] * 2
+    assert on_disk(rig, NEW) == NEW
+    assert (await revert(rig, "s3")).result == "reverted"
+    assert on_disk(rig, OLD) == OLD
