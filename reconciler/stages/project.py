@@ -91,9 +91,22 @@ async def _project_unit(
             return "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
         renderer = RENDERER_VERSION
         files, origins = await keep_rendered(context, outcome)
+        if reason := await _redacted(context, {files, origins, *(file.sha256 for file in outcome.files)}):
+            return reason
     old = str(row["files"]) if row else ""
     disruption = await disruption_of(context, pool, unit, old, files)
     return FilesRendered(unit.pool, unit.node, unit.base, inputs, renderer, files, origins, disruption)
+
+
+async def _redacted(context: Context, blobs: set[str]) -> str:
+    """Why files that were just rendered cannot be had: their bytes were taken away, and are not stored again."""
+    gone = await context.blobs.redacted(blobs)
+    for blob in gone:
+        context.contents.pop(blob, None)
+    return "; ".join(
+        f"needs blob {blob[:12]}, which was redacted at #{why.position}: {why.reason} (write it otherwise in Git)"
+        for blob, why in sorted(gone.items())
+    )
 
 
 async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[list[Resource], str]:

@@ -10,7 +10,14 @@ import pytest
 
 from reconciler import commands
 from reconciler.bisection import bisect_image
-from reconciler.events.catalogue import CommitAccepted, CommitHeldBack, CommitRejected, FilesRendered, ResourceChanged
+from reconciler.events.catalogue import (
+    CommitAccepted,
+    CommitHeldBack,
+    CommitRejected,
+    FilesRendered,
+    PlanBlocked,
+    ResourceChanged,
+)
 from reconciler.events.envelope import StoredEvent
 from reconciler.explanations import why
 from reconciler.history.blame import blame_file
@@ -66,6 +73,14 @@ async def without_secret(world: MemoryWorld, blob: str = "content") -> MemoryWor
     assert isinstance(event.body, ResourceChanged)
     await redact(world.context, getattr(event.body, blob), reason="a password")
     return next_process(world)
+
+
+async def redact_file(world: MemoryWorld) -> None:
+    """The file that came of the second commit."""
+    rendered = (await world.log.read(EventFilter(types=["FilesRendered"])))[1].body
+    assert isinstance(rendered, FilesRendered)
+    file_set = decode_file_set((await world.context.blobs.get([rendered.files]))[rendered.files])
+    await redact(world.context, file_set.by_path[REGISTRIES_CONF].sha256, reason="a password")
 
 
 async def roll_back(world: MemoryWorld) -> str:
@@ -157,10 +172,7 @@ async def test_a_settled_state_without_it_keeps_the_files_before(world: MemoryWo
 
 
 async def test_why_since_cannot_tell_of_a_redacted_file(world: MemoryWorld) -> None:
-    rendered = (await world.log.read(EventFilter(types=["FilesRendered"])))[1].body
-    assert isinstance(rendered, FilesRendered)
-    file_set = decode_file_set((await world.context.blobs.get([rendered.files]))[rendered.files])
-    await redact(world.context, file_set.by_path[REGISTRIES_CONF].sha256, reason="a password")
+    await redact_file(world)
     world = await without_secret(world)
     before = await past(world.context, f"#{(await commits(world))[0].position}", settled=True)
     now = await past(world.context, f"#{await world.head()}", settled=True)
@@ -168,3 +180,18 @@ async def test_why_since_cannot_tell_of_a_redacted_file(world: MemoryWorld) -> N
     told = [change["after"] for change in item["changes"]]
     assert [one["verdict"] for one in told] == ["cannot tell", "not pullable"]
     assert told[0]["reason"] == "a file of that time was redacted"
+
+
+async def test_a_redacted_file_is_not_rendered_again(world: MemoryWorld, transport: MemoryTransport) -> None:
+    await redact_file(world)
+    at = await world.head()
+    world.repository.commit(of(SECRET))
+    await world.sync()
+    [blocked] = [event.body for event in await world.log.read(EventFilter(types=["PlanBlocked"]))]
+    assert isinstance(blocked, PlanBlocked)
+    assert f"redacted at #{at}: a password" in blocked.reason
+    assert OTHER in transport.node("w1").files[REGISTRIES_CONF].content.decode()
+    world = next_process(world)
+    world.repository.commit(of("third.example.com"))
+    assert (await world.sync()).exit_code == 0
+    assert "third.example.com" in transport.node("w1").files[REGISTRIES_CONF].content.decode()
