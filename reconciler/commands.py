@@ -227,18 +227,12 @@ async def undo_rollback(context: Context, hold: str, *, reason: str, dry_run: bo
         before, replaced = await _replaced_by(context, hold)
         for old in replaced:
             await require_kept(context, old["entries"], old["files"])
-        bodies += [_reinstated(now, old, hold) for old in replaced]
-        if before is not None:
-            again = [str(old["hold"]) for old in replaced]
-            bodies += await extended_since(context, before, now, before.position, again)
+        again = [str(old["hold"]) for old in replaced]
+        more = await extended_since(context, before, now, again) if before else {}
+        bodies += [_reinstated(now, old, hold, more.get(str(old["hold"]), ())) for old in replaced]
         if not dry_run:
             await context.append(context.events(now, bodies), now, [_stream(context)])
-        return {
-            "hold": hold,
-            "reinstated": [str(old["hold"]) for old in replaced],
-            "pools": list(_pools_of_hold(now, row)),
-            "dryRun": dry_run,
-        }
+        return {"hold": hold, "reinstated": again, "pools": list(_pools_of_hold(now, row)), "dryRun": dry_run}
 
     return await anew(attempt)
 
@@ -253,7 +247,8 @@ async def _replaced_by(context: Context, hold: str) -> tuple[Snapshot | None, li
     return None, []
 
 
-def _reinstated(now: Snapshot, old: Row, undone: str) -> HoldReinstated:
+def _reinstated(now: Snapshot, old: Row, undone: str, more: Sequence[Mapping[str, Any]]) -> HoldReinstated:
+    """`more`: the entries that it would have got in the meantime."""
     for entry in old["entries"]:
         kind, name = entry["scope"]["kind"], entry["scope"]["name"]
         there = now.one(NODES, now.fleet, name) if kind == "node" else now.one(POOLS, now.fleet, name)
@@ -263,7 +258,7 @@ def _reinstated(now: Snapshot, old: Row, undone: str) -> HoldReinstated:
     names = ("hold", "position", "pool", "node", "reason", "actor")
     return HoldReinstated(
         pools=_pools_of_hold(now, old),
-        entries=tuple(old["entries"]),
+        entries=(*old["entries"], *more),
         files=tuple(old["files"]),
         until=old["due"],
         until_fixed=bool(old["until_fixed"]),

@@ -51,7 +51,7 @@ _OF_COMMITS = (
     "CommitAccepted", "ResourceAdded", "ResourceChanged", "ResourceRemoved", "PoolConfigured", "PoolRemoved",
     "NodeRegistered", "NodeChanged", "NodeRemoved",
 )  # fmt: skip
-"""What `_after` knows, and which commit it was."""
+"""What the events of an accepted commit are of which `_after` knows."""
 
 Options = Callable[[Pool], RenderOptions]
 """How a pool renders over its base, as far as that is known without a node."""
@@ -118,45 +118,36 @@ async def beside_holds(
 
 
 async def extended_since(
-    context: Context, past: Snapshot, now: Snapshot, position: int, holds: Collection[str]
-) -> list[Event]:
-    """What commits after `position` would have added to `holds`, had they been in force as `past` has them.
+    context: Context, past: Snapshot, now: Snapshot, holds: Collection[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The entries that commits since `past` would have added to `holds`, had they stayed in force as they were then.
 
     Else what they refuse would have come in under another name while a later hold was in their place.
     """
     groups: dict[int, list[Event]] = {}
-    for event in await context.log.read(EventFilter(context.name, after=position, types=_OF_COMMITS)):
+    for event in await context.log.read(EventFilter(context.name, after=past.position, types=_OF_COMMITS)):
         groups.setdefault(event.group, []).append(event.body)
-    rows, added = past.rows, dict[tuple[str, int], tuple[str, dict[str, Any]]]()
+    rows, added = past.rows, dict[tuple[str, int], dict[str, Any]]()
     for events in groups.values():
         before, rows = Desired(context.name, rows), _after(replace(past, rows=rows), events)
-        commit = next((event.commit for event in events if isinstance(event, CommitAccepted)), None)
-        if commit is None:
+        if not any(isinstance(event, CommitAccepted) for event in events):
             continue
         after = Desired(context.name, rows)
         said = await said_of(context, before, after)
         found = [c for c in carriers(before, after, _changed(events), said) if c.hold in holds]
         entries = new_entries(found, after)
         rows = _with_entries(rows, entries, ())
-        added |= {(hold, int(e["id"])): (commit, e) for hold, mine in entries.items() for e in mine}
+        added |= {(hold, int(e["id"])): e for hold, mine in entries.items() for e in mine}
         beside = standings(Desired(context.name, rows), said) if added else []
         agreed = [s for s in beside if s.git == "agreed" and (s.hold, s.entry["id"]) in added]
         rows = _with_entries(rows, {}, agreed)
         for standing in agreed:
             del added[standing.hold, standing.entry["id"]]
-    return _extensions(Desired(context.name, now.rows), added)
-
-
-def _extensions(desired: Desired, added: Mapping[tuple[str, int], tuple[str, dict[str, Any]]]) -> list[Event]:
-    """The entries whose place is still there, by hold and by commit."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for (hold, _), (commit, entry) in added.items():
+    desired, left = Desired(context.name, now.rows), dict[str, list[dict[str, Any]]]()
+    for (hold, _), entry in added.items():
         if places_of(desired, entry):
-            found.setdefault((hold, commit), []).append(entry)
-    return [
-        HoldExtended(hold, _pools(desired, entries), commit, tuple(entries))
-        for (hold, commit), entries in found.items()
-    ]
+            left.setdefault(hold, []).append(entry)
+    return left
 
 
 def held_back_whole(snapshot: Snapshot, commit: str, wrong: Mapping[str, Sequence[Problem]]) -> CommitHeldBack:

@@ -63,7 +63,8 @@ class HoldExtended(Event):
 
 @dataclass(frozen=True)
 class HoldReinstated(Event):
-    """A rollback was undone, and a hold that it had replaced is in force again, as it was then."""
+    """A rollback was undone, and a hold that it had replaced is in force again, as it was then; its entries
+    also keep out what came under another name in the meantime."""
 
     authority = OPERATOR
     hold: str
