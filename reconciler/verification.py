@@ -103,6 +103,10 @@ def verify_export(lines: Iterable[str], signed: Sequence[Signed]) -> Proof:
             check.take(read_line(line))
         except InputRejected as refused:
             raise InputRejected(refused.what, where=f"line {number}", remedy=refused.remedy) from None
+    if not check.head:
+        raise InputRejected(
+            "the export holds no event", remedy="write it again with `reconciler log export --out FILE`"
+        )
     comparable = [item for item in signed if item.checkpoint.position >= check.start]
     origins = {item.checkpoint.origin for item in comparable}
     problems, agreeing = against(comparable, min(origins, default=""), check.head, check.hashes)

@@ -136,3 +136,8 @@ async def test_a_log_in_memory_is_verified_alike(log: MemoryEventLog) -> None:
     assert (proof.problems, proof.agreeing, proof.trusted) == ((), (2, 6), ("the hash at #2 as signed in at-2",))
     log.records.pop()
     assert "event #6: missing: the end of the log was cut off" in (await verify(log, ())).problems
+
+
+def test_an_export_without_any_event_proves_nothing() -> None:
+    with pytest.raises(InputRejected, match="the export holds no event"):
+        verify_export([], [])
