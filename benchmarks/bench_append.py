@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Sequence
@@ -22,13 +21,11 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.bench_store import NODES, converged
-from reconciler.events.envelope import NewEvent, StoredEvent
-from reconciler.projections.tables import Touched, Working
+from benchmarks.database import NoReadTables, run
+from reconciler.events.envelope import NewEvent
 from reconciler.store.database import copy_rows, engine_for, transaction
-from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS
-from reconciler.store.upgrade import upgrade
 
 BATCHES = 20
 PYTHON = Path(__file__).parents[1] / ".venv/bench/bin/python"
@@ -37,21 +34,6 @@ BARE = {"with_indexes": "INCLUDING ALL", "without": "INCLUDING DEFAULTS"}
 """Table → what it has of `events`; no triggers in any case."""
 FORMS = ("statements", "functions")
 """How the library inserts: as it does by default, and with the functions it can put into the database."""
-
-
-class NoReadTables:
-    """A fold that makes nothing of events."""
-
-    def handles(self, event_type: str, /) -> bool:
-        del event_type
-        return False
-
-    def touches(self, event: StoredEvent, /) -> Sequence[Touched]:
-        del event
-        return ()
-
-    def apply(self, event: StoredEvent, working: Working, /) -> None:
-        """Nothing."""
 
 
 class Library:
@@ -160,19 +142,5 @@ def table(taken: dict[str, float]) -> list[tuple[str, str]]:
     return rows
 
 
-def main() -> None:
-    if url := os.environ.get("DATABASE_URL"):
-        upgrade(url)
-        rows = asyncio.run(measure(url))
-    else:
-        with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as server:
-            upgrade(server.url)
-            rows = asyncio.run(measure(server.url))
-    print("| what | figure |")
-    print("| --- | --- |")
-    for what, figure in rows:
-        print(f"| {what} | {figure} |")
-
-
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -18,6 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from benchmarks.database import print_figures
 from benchmarks.history import FLEET, Generator, Shape
 from benchmarks.questions import QUESTIONS, bound
 from reconciler.projections.fold import LogFold
@@ -128,10 +129,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(given.data_dir or Path(folder)) as server:
         upgrade(server.url)
         rows = asyncio.run(measure(server.url, shape))
-    print("| what | figure |")
-    print("| --- | --- |")
-    for what, figure in rows:
-        print(f"| {what} | {figure} |")
+    print_figures(rows)
 
 
 if __name__ == "__main__":

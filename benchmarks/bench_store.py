@@ -6,28 +6,23 @@ with fsync on, as in production.
 
 from __future__ import annotations
 
-import asyncio
-import os
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.database import run
 from reconciler.events.catalogue import NodeConverged, NodeRegistered
 from reconciler.events.envelope import Actor, NewEvent, event_id, stream_of
 from reconciler.ports import EventFilter
 from reconciler.projections.fold import LogFold
 from reconciler.projections.tables import NODE_STATES
 from reconciler.store.database import copy_rows, engine_for, transaction
-from reconciler.store.embedded import EmbeddedPostgres
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.read_model import PostgresReadModel
 from reconciler.store.rebuild import rebuilding
 from reconciler.store.tables import EVENT_COLUMNS, EVENTS, READ_TABLES
-from reconciler.store.upgrade import upgrade
 
 FLEET = "bench"
 NODES = 1000
@@ -135,19 +130,5 @@ async def measure(url: str) -> list[tuple[str, str]]:
     ]
 
 
-def main() -> None:
-    if url := os.environ.get("DATABASE_URL"):
-        upgrade(url)
-        rows = asyncio.run(measure(url))
-    else:
-        with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as server:
-            upgrade(server.url)
-            rows = asyncio.run(measure(server.url))
-    print("| what | figure |")
-    print("| --- | --- |")
-    for what, figure in rows:
-        print(f"| {what} | {figure} |")
-
-
 if __name__ == "__main__":
-    main()
+    run(measure)

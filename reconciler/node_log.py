@@ -13,7 +13,7 @@ from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import NODE_STATES, NODES
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.differences import difference
 from reconciler.stages.observe import look, not_ours, wanted_files
 from reconciler.stages.sight import Sight, is_unread
@@ -114,7 +114,7 @@ async def _diff(context: Context, event: StoredEvent, step: StepStarted) -> list
 async def _entries(context: Context, files: str | None) -> dict[str, str]:
     if not files:
         return {}
-    found = decode_file_set((await context.load([files]))[files])
+    found = await context.load_file_set(files)
     return {entry.path: entry.sha256 for entry in found.entries}
 
 

@@ -14,7 +14,7 @@ from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.differences import file_differences
 from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.hold_items import hold_items
@@ -276,7 +276,7 @@ async def _recorded_digest(context: Context, node: str, path: str, which: str) -
     name = found.wanted if which == "wanted" else found.applied
     if name is None:
         return None
-    entry = decode_file_set((await context.load([name]))[name]).by_path.get(path)
+    entry = (await context.load_file_set(name)).by_path.get(path)
     if entry is None and which == "observed":
         return str((state.get("base_files") or {}).get(path) or "") or None
     return entry.sha256 if entry else None

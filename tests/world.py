@@ -288,6 +288,17 @@ def make_world(directory: Path, transport: Transport, clock: ManualClock | None 
     return MemoryWorld(repository, _context(directory, repository, *ports), clock, log, reads)
 
 
+async def with_images(directory: Path, transport: Transport, *registries: str) -> MemoryWorld:
+    """A memory world whose node w1 got IMAGE and then, commit by commit, IMAGE about each of these registries."""
+    world = make_world(directory, transport)
+    world.repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **memory_nodes(["w1"])})
+    assert (await world.sync()).exit_code == 0
+    for registry in registries:
+        world.repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", registry)})
+        assert (await world.sync()).exit_code == 0
+    return world
+
+
 async def make_real_world(directory: Path, transport: Transport, engine: AsyncEngine) -> World:
     """A world on PostgreSQL and the system's clock, with an empty repository."""
     clock = SystemClock()

@@ -21,7 +21,7 @@ from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RESO
 from reconciler.registries.disruption import Files
 from reconciler.registries.evidence import Origins
 from reconciler.registries.lint_hosts import is_drop_in_read
-from reconciler.stages.context import Context, Progress, decode_file_set
+from reconciler.stages.context import Context, Progress
 from reconciler.stages.host_files import Blobs
 from reconciler.stages.points import STATE_TYPES, resolve_position
 from reconciler.stages.project import Unit, decode_origins, inputs_of, render_unit
@@ -178,7 +178,7 @@ class Past:
         """Whether the file set with this digest is what is wanted of us."""
         if name is None:
             return False
-        entries = decode_file_set((await self._context.load([name]))[name]).entries
+        entries = (await self._context.load_file_set(name)).entries
         return tuple((entry.path, entry.sha256) for entry in entries) == wish.ours.files
 
     async def _beginnings(self, after: int, until: int, names: Collection[str]) -> list[StoredEvent]:
@@ -214,7 +214,7 @@ class Past:
         chosen, inputs = await inputs_of(self._context, desired, unit)
         key = (unit.pool, unit.base, inputs)
         if recorded := self._recorded.get(key):
-            entries = decode_file_set((await self._context.load([recorded.files]))[recorded.files]).entries
+            entries = (await self._context.load_file_set(recorded.files)).entries
             return Ours(tuple((entry.path, entry.sha256) for entry in entries), recorded.origins)
         if key not in self._rendered:
             outcome = await render_unit(self._context, desired.pools[unit.pool], chosen, unit)

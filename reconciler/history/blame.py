@@ -3,7 +3,6 @@ says, and the event since which it is so; or the base that it was laid over."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,10 @@ from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_o
 from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of
-from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, Origin, digest
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, digest
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.explained import Known
+from reconciler.stages.project import decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
 
 TEMPLATES = {POLICY_JSON: templates.POLICY_JSON, REGISTRIES_CONF: templates.REGISTRIES_CONF}
@@ -66,10 +66,7 @@ async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | N
     entry = decode_file_set(loaded[row["files"]]).by_path.get(path)
     if entry is None:
         return None, {}
-    by_path = {
-        file: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
-        for file, by_key in json.loads(loaded[row["origins"]]).items()
-    }
+    by_path = decode_origins(loaded[row["origins"]])
     return (await context.load([entry.sha256]))[entry.sha256], origins_of(path, by_path)
 
 
@@ -77,7 +74,7 @@ async def _paths(context: Context, row: Row | None) -> str:
     """Which files there are, for people."""
     if row is None:
         return "nothing was rendered for it yet: see `reconciler status`"
-    entries = decode_file_set((await context.load([row["files"]]))[row["files"]]).entries
+    entries = (await context.load_file_set(row["files"])).entries
     return f"there are: {', '.join(entry.path for entry in entries) or 'none'}"
 
 

@@ -11,7 +11,7 @@ from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.tables import NODE_STATES, Row
 from reconciler.registries.model import NodeFile
 from reconciler.rollout.drift import RUNTIME
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.differences import difference
 from reconciler.stages.host_files import Blobs, HostFiles, recorded_files
 from reconciler.stages.sight import not_read
@@ -68,7 +68,7 @@ async def rendered_files(context: Context, pool: str | None, node: str | None) -
         what = f"{len(found)} file sets: the nodes' own files differ"
         raise UsageError(what, where="--node", remedy=f"name a node, such as {next(iter(found.values()))}")
     (digest,) = found
-    entries = decode_file_set((await context.load([digest]))[digest]).entries
+    entries = (await context.load_file_set(digest)).entries
     contents = await context.load(entry.sha256 for entry in entries)
     return tuple(NodeFile(entry.path, contents[entry.sha256], entry.mode) for entry in entries)
 

@@ -17,10 +17,10 @@ from reconciler.history.files import chosen_nodes
 from reconciler.ports import EventFilter
 from reconciler.projections.desired import Desired
 from reconciler.registries.explain import Explanation
-from reconciler.registries.model import Origin
 from reconciler.stages.context import Context, FileSet, decode_file_set
 from reconciler.stages.explained import Known, Question, ask
 from reconciler.stages.host_files import Blobs, HostFiles, laid_over, own_files, recorded_files
+from reconciler.stages.project import decode_origins
 
 CAUSES = (*OBSERVED, "RolledBack", "HoldLifted")
 """What a change of files goes back to."""
@@ -135,11 +135,7 @@ def _answers(
     if stage.files is None or any(digest not in contents for _, digest in stage.files):
         why = "nothing is known of the node at that time" if stage.files is None else "a file of that time was redacted"
         return [Explanation(image, "cannot tell", why, None) for image in images]
-    origins = json.loads(contents[stage.origins]) if stage.origins in contents else {}
-    by_path = {
-        path: {key: [Origin(*pair) for pair in found] for key, found in by_key.items()}
-        for path, by_key in origins.items()
-    }
+    by_path = decode_origins(contents[stage.origins]) if stage.origins in contents else {}
     files = {path: contents[digest] for path, digest in stage.files}
     return ask(Question(list(images)), files, by_path, complete=group.host.complete).pulls
 

@@ -224,7 +224,7 @@ def _step(pool: str, node: str, rollout: str, files: str, base: str) -> StepStar
 
 
 async def _request(context: Context, step: StepStarted, fence: int) -> ApplyRequest:
-    entries = decode_file_set((await context.load([step.files]))[step.files]).entries
+    entries = (await context.load_file_set(step.files)).entries
     contents = await context.load(entry.sha256 for entry in entries)
     files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in entries)
     return ApplyRequest(context.log.log_id, EPOCH, fence, step.step, "crio", files)

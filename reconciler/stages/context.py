@@ -155,6 +155,10 @@ class Context:
         wanted = set(digests) - self.contents.keys()
         return await self.blobs.redacted(wanted) if wanted else {}
 
+    async def load_file_set(self, digest: str) -> FileSet:
+        """The file set that a blob is."""
+        return decode_file_set((await self.load([digest]))[digest])
+
     async def load_past(self, digests: Iterable[str]) -> Mapping[str, bytes]:
         """The same of what is only shown: in place of what was redacted stands when and why."""
         wanted = set(digests)

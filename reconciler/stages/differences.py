@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.ports import ObservedFile
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.project import set_contents
 from reconciler.stages.sight import Sight, is_unread, not_read
 
@@ -59,7 +59,7 @@ async def set_differences(context: Context, old: str, new: str) -> list[dict[str
 
 async def wanted_paths(context: Context, sight: Sight, wanted: str) -> dict[str, str]:
     """Path → digest of what should stand there ("" for nothing), those given back to the base included."""
-    target = decode_file_set((await context.load([wanted]))[wanted]).by_path
+    target = (await context.load_file_set(wanted)).by_path
     base = sight.state.get("base_files") or {}
     ours = (*sight.applied.entries, *sight.unproven.entries)
     gone = {entry.path: base.get(entry.path) or "" for entry in ours if entry.path not in target}

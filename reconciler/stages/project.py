@@ -16,7 +16,7 @@ from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Origin, Rendered, RenderOptions, Resource, canonical_json, digest
 from reconciler.registries.render import RENDERER_VERSION, render
 from reconciler.rollout.pools import Pool
-from reconciler.stages.context import Context, FileEntry, FileSet, decode_file_set
+from reconciler.stages.context import Context, FileEntry, FileSet
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ async def disruption_of(context: Context, pool: Pool, unit: Unit, old: str, new:
 
 async def set_contents(context: Context, name: str) -> dict[str, bytes | None]:
     """Path → bytes of a file set."""
-    file_set = decode_file_set((await context.load([name]))[name])
+    file_set = await context.load_file_set(name)
     contents = await context.load_past(entry.sha256 for entry in file_set.entries)
     return {entry.path: contents[entry.sha256] for entry in file_set.entries}
 

@@ -18,7 +18,7 @@ from reconciler.projections.desired import wanted_row
 from reconciler.projections.tables import NODE_STATES
 from reconciler.registries.model import BASE_PATHS, digest
 from reconciler.registries.shadow import decides, hides, shadows
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.sight import Sight
 
 MOST_SCOPES = 20
@@ -91,7 +91,7 @@ async def _judge(context: Context, snapshot: Snapshot, sight: Sight) -> tuple[Ma
     row = wanted_row(context.name, snapshot.rows, sight.pool, sight.name, state)
     if seen is None or row is None or not row["files"]:
         return None
-    entries = decode_file_set((await context.load([row["files"]]))[row["files"]]).by_path
+    entries = (await context.load_file_set(row["files"])).by_path
     others = {path: sha256 for path, sha256 in _others(sight).items() if path not in entries}
     if not others:
         return ()

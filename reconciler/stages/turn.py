@@ -40,7 +40,7 @@ from reconciler.ports import (
 )
 from reconciler.projections.tables import NODE_STATES
 from reconciler.rollout.pools import Pool
-from reconciler.stages.context import Context, anew, decode_file_set
+from reconciler.stages.context import Context, anew
 from reconciler.stages.outcome import outcome_events
 from reconciler.stages.sight import Sight
 
@@ -263,7 +263,7 @@ class _Turn:
 
     async def _job(self) -> Job:
         step, context = self.step, self.context
-        target = decode_file_set((await context.load([step.files]))[step.files])
+        target = await context.load_file_set(step.files)
         contents = await context.load(entry.sha256 for entry in target.entries)
         sent = [entry for entry in target.entries if entry.path not in step.keep]
         files = tuple(FileContent(entry.path, contents[entry.sha256], entry.mode) for entry in sent)

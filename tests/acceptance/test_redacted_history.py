@@ -30,7 +30,7 @@ from reconciler.stages.context import decode_file_set
 from reconciler.stages.explained import Question
 from reconciler.stages.past import past
 from reconciler.transport.memory import MemoryTransport
-from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, with_images
 
 GOOD, SECRET, OTHER = "untrusted.example.com", "password.example.com", "other.example.com"
 
@@ -48,13 +48,7 @@ def transport() -> MemoryTransport:
 @pytest.fixture
 async def world(tmp_path: Path, transport: MemoryTransport) -> MemoryWorld:
     """Of three commits the second named what nobody should have written."""
-    world = make_world(tmp_path, transport)
-    world.repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **memory_nodes(["w1"])})
-    assert (await world.sync()).exit_code == 0
-    for registry in (SECRET, OTHER):
-        world.repository.commit(of(registry))
-        assert (await world.sync()).exit_code == 0
-    return world
+    return await with_images(tmp_path, transport, SECRET, OTHER)
 
 
 def next_process(world: MemoryWorld) -> MemoryWorld:

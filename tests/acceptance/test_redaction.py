@@ -16,7 +16,7 @@ from reconciler.registries.model import REGISTRIES_CONF
 from reconciler.stages.context import decode_file_set
 from reconciler.transport.memory import MemoryTransport
 from reconciler.transport.memory_parts import Entry
-from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, make_world, memory_nodes
+from tests.world import IMAGE, ManualClock, MemoryWorld, with_images
 
 SECRET = "password.example.com"
 
@@ -29,13 +29,7 @@ def transport() -> MemoryTransport:
 @pytest.fixture
 async def world(tmp_path: Path, transport: MemoryTransport) -> MemoryWorld:
     """The second of three commits named what nobody should have written, and came to the node."""
-    world = make_world(tmp_path, transport)
-    world.repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **memory_nodes(["w1"])})
-    assert (await world.sync()).exit_code == 0
-    for registry in (SECRET, "other.example.com"):
-        world.repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", registry)})
-        assert (await world.sync()).exit_code == 0
-    return world
+    return await with_images(tmp_path, transport, SECRET, "other.example.com")
 
 
 async def text_of(world: MemoryWorld) -> str:

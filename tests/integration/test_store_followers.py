@@ -6,16 +6,14 @@ import asyncio
 import random
 import sys
 import textwrap
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from benchmarks.database import NoReadTables
 from reconciler.events.catalogue import NodeRecovered
-from reconciler.events.envelope import StoredEvent
-from reconciler.projections.tables import Touched, Working
 from reconciler.store.database import engine_for
 from reconciler.store.event_log import PostgresEventLog
 from tests.conformance.event_log import new
@@ -47,21 +45,6 @@ CREATE CONSTRAINT TRIGGER come_late AFTER INSERT ON events DEFERRABLE INITIALLY 
     FOR EACH ROW WHEN (NEW.position = NEW.append_group) EXECUTE FUNCTION come_late();
 """
 """Every transaction waits after its last statement, when its rows have their places, and before others see them."""
-
-
-class NoReadTables:
-    """A fold that makes nothing of events."""
-
-    def handles(self, event_type: str, /) -> bool:
-        del event_type
-        return False
-
-    def touches(self, event: StoredEvent, /) -> Sequence[Touched]:
-        del event
-        return ()
-
-    def apply(self, event: StoredEvent, working: Working, /) -> None:
-        pass
 
 
 async def append(url: str, appender: int, count: int, most: int) -> None:
