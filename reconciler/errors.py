@@ -12,6 +12,8 @@
     │   ├── AppendRefused          this login may not append it, by its roles or as its author (on change)
     │   ├── LogCorrupt             the log or its blobs do not verify (never retried)
     │   └── ContentRedacted        the bytes were taken away for ever by a person (never retried)
+    ├── ClusterError        1      the Kubernetes API cannot be used now (retried)
+    │   └── ClusterRefused             it said no: no right, no such kind, a conflict of field managers (on change)
     └── NodeError           1      one node could not be read or changed
         ├── NodeUnreachable        no connection (deferred, retried)
         ├── NodeRefused            the node or its operator said no: login, MCO, hold (on change)
@@ -111,6 +113,18 @@ class ContentRedacted(StoreError):
     """The content was redacted: its bytes are gone for ever, and the log says who took them away and why."""
 
     retry: ClassVar[Retry] = "never"
+
+
+class ClusterError(ReconcilerError):
+    """The API server of a cluster cannot be reached, or cannot answer now."""
+
+    retry: ClassVar[Retry] = "later"
+
+
+class ClusterRefused(ClusterError):
+    """The API server refuses what was asked: a right is missing, it does not serve the kind, or the content is bad."""
+
+    retry: ClassVar[Retry] = "on_change"
 
 
 class NodeError(ReconcilerError):

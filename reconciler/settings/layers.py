@@ -33,7 +33,7 @@ _PATHS = frozenset(
         "ssh.identity_files",
         "fleets.*.url",
     }
-    | {f"fleets.*.{name}" for name in ("allowed_signers", "revoked_signers", "gpg_keys")}
+    | {f"fleets.*.{name}" for name in ("allowed_signers", "revoked_signers", "gpg_keys", "kubeconfig")}
 )
 
 

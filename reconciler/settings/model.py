@@ -71,6 +71,15 @@ class FleetSettings(_Section):
     validation: Literal["default", "strict"] = "default"
     """`strict` refuses what today's OpenShift API refuses, such as tags and digests in registry lists."""
 
+    kubernetes: Literal["none", "kubeconfig", "in-cluster"] = "none"
+    """The fleet's cluster: `none`, the one of a `kubeconfig` file, or `in-cluster`: the one the service runs in."""
+
+    kubeconfig: OptionalFile = ""
+    """The kubeconfig file; empty: the one that the variable `KUBECONFIG` names, else `~/.kube/config`."""
+
+    context: str = ""
+    """The context of that file; empty: its current one."""
+
     @model_validator(mode="after")
     def _keys_to_verify_with(self) -> Self:
         if self.verify != "none" and not (self.allowed_signers or self.gpg_keys):

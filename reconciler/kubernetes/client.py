@@ -1,0 +1,85 @@
+"""The client of a fleet's cluster, and its errors in our tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import httpx2
+import yaml
+from lightkube import ApiError, AsyncClient, KubeConfig
+from lightkube.core.exceptions import ConfigError
+
+from reconciler.errors import ClusterError, ClusterRefused, UsageError
+
+FIELD_MANAGER = "reconciler"
+"""Who we are in metadata.managedFields."""
+
+TIMEOUT = 30.0
+"""Seconds that one call may take; watches last longer."""
+
+_LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Statuses that a later call may not get. (409 is also a conflict of field managers: see `errors`.)"""
+
+
+def connect(fleet: str, cluster: Literal["kubeconfig", "in-cluster"], kubeconfig: str, context: str) -> AsyncClient:
+    """A client of the cluster that the settings of a fleet name. Nothing is asked yet. Raises UsageError."""
+    where = f"fleets.{fleet}.{'kubernetes' if cluster == 'in-cluster' else 'kubeconfig'}"
+    try:
+        if cluster == "in-cluster":
+            config = KubeConfig.from_service_account()
+        else:
+            config = KubeConfig.from_file(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
+        chosen = config.get(context or None)
+        return AsyncClient(chosen, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(TIMEOUT))
+    except (ConfigError, OSError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"the cluster cannot be used: {str(error) or type(error).__name__}",
+            where=where,
+            remedy="check fleets.*.kubernetes, .kubeconfig and .context; `kubectl --context … get nodes` uses the same",
+        ) from None
+
+
+@contextmanager
+def errors(asked: str) -> Iterator[None]:
+    """Whatever keeps the API from answering becomes a ClusterError; `asked` says of what, for people.
+
+    404 and 409 of single objects belong to the caller: catch lightkube's ApiError inside.
+    """
+    try:
+        yield
+    except ApiError as error:
+        raise refusal(error, asked) from None
+    except httpx2.HTTPStatusError as error:  # an answer that is no Status object
+        status = error.response.status_code
+        kind = ClusterError if status in _LATER else ClusterRefused
+        raise kind(f"the API server answered {status}", where=asked, remedy=_remedy(status)) from None
+    except httpx2.HTTPError as error:
+        said = str(error) or type(error).__name__
+        raise ClusterError(
+            f"the API server cannot be reached: {said}", where=asked, remedy="it is tried again at the next pass"
+        ) from None
+    except ConfigError as error:  # a token file or an exec plugin that gives nothing
+        raise ClusterError(str(error), where=asked, remedy="check the user in the kubeconfig file") from None
+
+
+def refusal(error: ApiError, asked: str) -> ClusterError:
+    """The same for an answer in hand."""
+    status = int(error.status.code or 0)
+    kind = ClusterError if status in _LATER else ClusterRefused
+    message = str(error.status.message or f"the API server answered {status}")
+    return kind(message, where=asked, remedy=_remedy(status))
+
+
+def _remedy(status: int) -> str:
+    if status == 401:
+        return "log in anew: the credentials of the kubeconfig file, or the service account's token, do not count"
+    if status == 403:
+        return "grant the right: deploy/kubernetes/rbac.yaml lists all that are needed"
+    if status == 404:
+        return "check that the cluster serves this kind (`kubectl api-resources`)"
+    if status in _LATER:
+        return "it is tried again at the next pass"
+    return "correct what the message names"
