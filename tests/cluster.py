@@ -4,8 +4,9 @@
         cluster.kubectl("apply", "-f", "-", input=manifests)
         mine = cluster.kubeconfig_for("olga", ["operators"])
 
-Where the test wants them, Kubernetes' own controllers (`controller_manager`) and `scheduler` run too, OpenShift's resources
-are known (`load_openshift`), and tests/kubelet.py plays the nodes. Every process ends with the thread that started it.
+Where the test wants them, Kubernetes' own controllers (`controller_manager`) and `scheduler` run too, OpenShift's
+resources are known (`load_openshift`), and tests/kubelet.py plays the nodes. Every process ends with the thread that
+started it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class ApiServer:
     """One control plane, and an administrator's hands on it."""
 
     def __init__(self, directory: Path, *, watch_cache: bool = True) -> None:
-        """`directory`: for keys, data and logs, must exist. Without `watch_cache` each watch is served by etcd itself."""
+        """`directory`: for keys, data and logs; must exist. Without `watch_cache` etcd itself serves each watch."""
         self.programs = need_kubernetes()
         self.directory = directory
         self.watch_cache = watch_cache
@@ -128,7 +129,7 @@ class ApiServer:
         self.start()
 
     def compact(self) -> None:
-        """Forget the past of every object: a watch served by etcd from an earlier version is answered 410 from now on."""
+        """Forget the past of every object: a watch that etcd serves from an earlier version is answered 410."""
         header = self._etcd("range", {"key": base64.b64encode(b"/").decode()})["header"]
         self._etcd("compaction", {"revision": header["revision"], "physical": True})
 
@@ -139,7 +140,7 @@ class ApiServer:
         self.start()
 
     def controller_manager(self) -> None:
-        """Start Kubernetes' controllers: owners of pods, PodDisruptionBudgets, garbage, namespaces, service accounts."""
+        """Start Kubernetes' `CONTROLLERS`."""
         keys = ["--service-account-private-key-file=sa.key", "--root-ca-file=ca.crt"]
         loops = [f"--controllers={','.join(CONTROLLERS)}", "--leader-elect=false", "--secure-port=0"]
         self._spawn("kube-controller-manager", f"--kubeconfig={self.kubeconfig}", *keys, *loops)
@@ -199,7 +200,7 @@ class ApiServer:
         return False
 
     def calls(self, user: str = "") -> list[Call]:
-        """Every request answered so far, of a user or of all, oldest first; a watch counts when it has begun and ended."""
+        """Every request answered so far, of a user or of all, oldest first; a watch when it begins and when it ends."""
         log = self.directory / "audit.log"
         found = map(_call, map(json.loads, log.read_text().splitlines() if log.exists() else ()))
         return [call for call in found if not user or call.user == user]
@@ -368,7 +369,7 @@ class ApiServer:
 
     def _etcd(self, verb: str, body: object) -> Any:
         url = f"http://{HOST}:{self._ports['etcd'].number}/v3/kv/{verb}"
-        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=30) as answer:
             return _decoded(answer.read())
 
 

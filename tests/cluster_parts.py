@@ -1,4 +1,4 @@
-"""What a cluster for tests is made of: Kubernetes' programs, certificates, ports that stay ours, a link that can be cut."""
+"""What a cluster for tests is made of: Kubernetes' programs, certificates, ports that stay ours, links to cut."""
 
 from __future__ import annotations
 
