@@ -214,11 +214,17 @@ class Pod:
         script = container.script()
         self._begun = True
         self._running.append(container)
-        started = _now()
+        running = asyncio.create_task(container.run(script))
         try:
-            self._states[spec["name"]] = {"running": {"startedAt": started}}
-            ended, _ = await asyncio.gather(container.run(script), self._report("Running"))
+            await container.starts(running)
+            started = _now()
+            if not running.done():
+                self._states[spec["name"]] = {"running": {"startedAt": started}}
+                await self._report("Running")
+            ended = await running
         finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
             self._running.remove(container)
         self._states[spec["name"]] = _terminated(ended, started)
         return ended
