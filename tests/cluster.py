@@ -15,6 +15,7 @@ import base64
 import functools
 import json
 import os
+import shutil
 import ssl
 import subprocess
 import urllib.error
@@ -115,6 +116,7 @@ class ApiServer:
             self._end(name)
         for port in self._ports.values():
             port.close()
+        shutil.rmtree(self.directory / "etcd", ignore_errors=True)  # some 80 MB, most of it room for more
 
     def start(self) -> None:
         """Start the API server, and wait until it is ready."""
@@ -204,10 +206,13 @@ class ApiServer:
         return False
 
     def calls(self, user: str = "") -> list[Call]:
-        """Every request answered so far, of a user or of all, oldest first; a watch when it begins and when it ends."""
+        """Every request answered so far, of a user or of all, oldest first; a watch is there once it has begun."""
         log = self.directory / "audit.log"
-        found = map(_call, map(json.loads, log.read_text().splitlines() if log.exists() else ()))
-        return [call for call in found if not user or call.user == user]
+        entries: dict[str, Call] = {}
+        for line in log.read_text().splitlines() if log.exists() else ():
+            entry = json.loads(line)
+            entries.setdefault(entry["auditID"], _call(entry))
+        return [call for call in entries.values() if not user or call.user == user]
 
     def proxy(self) -> Proxy:
         """A link to the API server that can be cut; give its `url` to `kubeconfig_for`."""
@@ -346,6 +351,7 @@ class ApiServer:
         yield from ("--service-account-key-file=sa.key", "--service-account-signing-key-file=sa.key")
         yield from ("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=Node,RBAC")
         yield from ("--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged=true")
+        yield "--kubelet-preferred-address-types=InternalIP"
         yield from ("--audit-policy-file=audit.yaml", "--audit-log-path=audit.log")
 
     def _spawn(self, name: str, *options: str) -> None:

@@ -66,8 +66,13 @@ def test_restarted_api_server_keeps_its_data_and_may_forget_the_past(cluster: Ap
     version = cluster.api("GET", "/api/v1/namespaces/default/configmaps")["metadata"]["resourceVersion"]
     cluster.kubectl("create", "configmap", "between")
     assert '"ADDED"' in watch_from(cluster, version)
-    cluster.restart()
-    cluster.kubectl("get", "configmap", "before", "between")
+    cluster.restart(watch_cache=False)
+    assert '"ADDED"' in watch_from(cluster, version)
+    cluster.compact()
+    assert '"code":410' in watch_from(cluster, version)
+    cluster.restart(watch_cache=True)
+    version = cluster.api("GET", "/api/v1/namespaces/default/configmaps")["metadata"]["resourceVersion"]
+    cluster.kubectl("create", "configmap", "behind")
     cluster.forget()
     assert '"code":410' in watch_from(cluster, version)
     cluster.stop()
