@@ -29,7 +29,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reconciler.transport.sandbox import wait_for
-from tests.cluster_parts import HOST, Authority, Port, Proxy, leashed, need_kubernetes, private_pem
+from tests.cluster_parts import HOST, Authority, Port, Proxy, kubeconfig, leashed, need_kubernetes, private_pem
 
 OPENSHIFT = Path(__file__).parent / "kubernetes/crds"
 WITHIN = 60.0
@@ -145,7 +145,8 @@ class ApiServer:
         self.start()
 
     def controller_manager(self) -> None:
-        """Start Kubernetes' `CONTROLLERS`."""
+        """Start Kubernetes' `CONTROLLERS`; skips the test where there are none."""
+        need_kubernetes(["kube-controller-manager"])
         keys = ["--service-account-private-key-file=sa.key", "--root-ca-file=ca.crt"]
         loops = [f"--controllers={','.join(CONTROLLERS)}", "--leader-elect=false", "--secure-port=0"]
         self._spawn("kube-controller-manager", f"--kubeconfig={self.kubeconfig}", *HURRY, *keys, *loops)
@@ -153,7 +154,8 @@ class ApiServer:
         self._await("kube-controller-manager", lambda: self.exists(root))
 
     def scheduler(self) -> None:
-        """Start Kubernetes' scheduler: pods without a node get one."""
+        """Start Kubernetes' scheduler: pods without a node get one. Skips the test where there is none."""
+        need_kubernetes(["kube-scheduler"])
         options = [f"--kubeconfig={self.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
         self._spawn("kube-scheduler", *HURRY, *options)
 
@@ -319,18 +321,9 @@ class ApiServer:
         }
 
     def _kubeconfig(self, name: str, credentials: dict[str, object], server: str) -> Path:
-        authority = base64.b64encode(self.authority.certificate).decode()
-        content = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": authority}}],
-            "users": [{"name": name, "user": credentials}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}],
-            "current-context": "test",
-        }
         port = server.rpartition(":")[2]
         file = self.directory / f"{name.replace(':', '-')}-{port}.kubeconfig"
-        file.write_text(yaml.safe_dump(content))
+        file.write_text(kubeconfig(name, credentials, server, self.authority.certificate))
         file.chmod(0o600)
         return file
 

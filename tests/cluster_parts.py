@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import shutil
 import socket
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+"""Those that envtest's users have too; kube-controller-manager and kube-scheduler are asked for where they are used."""
+
 MODULE = Path(__file__).parent / "kubernetes/assets/kube/go.mod"
 HOST = "127.0.0.1"
 
@@ -35,23 +39,15 @@ def default_assets() -> Path:
     return Path(cache) / f"reconciler/kubernetes-{version}"
 
 
-def assets() -> tuple[Path, str]:
-    """The folder of Kubernetes' programs, and why it is of no use here ("": it is)."""
+def need_kubernetes(programs: Sequence[str] = PROGRAMS) -> Path:
+    """The folder of Kubernetes' programs; skips the test where these are not built."""
     given = os.environ.get("KUBEBUILDER_ASSETS")
     folder = Path(given) if given else default_assets()
-    missing = [program for program in PROGRAMS if not os.access(folder / program, os.X_OK)]
-    if not missing:
-        return folder, ""
-    if given:
-        return folder, f"KUBEBUILDER_ASSETS has no {', '.join(missing)}"
-    return folder, "no Kubernetes here: KUBEBUILDER_ASSETS is not set, and `make kubernetes` has not been run"
-
-
-def need_kubernetes() -> Path:
-    """The folder of Kubernetes' programs; skips the test where they are not built."""
-    folder, problem = assets()
-    if problem:
-        pytest.skip(problem)
+    missing = [program for program in programs if not os.access(folder / program, os.X_OK)]
+    if missing and given:
+        pytest.skip(f"KUBEBUILDER_ASSETS has no {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: KUBEBUILDER_ASSETS is not set, and `make kubernetes` has not built them")
     return folder
 
 
@@ -126,6 +122,20 @@ def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     """In the only form that kube-apiserver takes for a key of service accounts."""
     form, plain = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, form, plain)
+
+
+def kubeconfig(user: str, credentials: Mapping[str, object], server: str, authority: bytes) -> str:
+    """The text of a kubeconfig file with one context."""
+    data = base64.b64encode(authority).decode()
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": data}}],
+        "users": [{"name": user, "user": dict(credentials)}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+        "current-context": "test",
+    }
+    return str(yaml.safe_dump(content))
 
 
 # --- ports ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,9 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
 from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.cluster import ApiServer
+from tests.cluster_parts import HOST
 from tests.containers import Json
 from tests.pods import Pod
 
@@ -119,14 +122,38 @@ class Kubelet:
         for pod in [pod for pod in self._pods.values() if pod.node == node]:
             self._see(pod.latest)
 
+    # --- logs ---------------------------------------------------------------------------------------------------------
+
+    async def _serve_logs(self) -> None:
+        """Answer the API server when somebody asks for the log of a pod that really ran."""
+        application = web.Application()
+        application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._answer_log)
+        self._server = web.AppRunner(application, access_log=None)
+        await self._server.setup()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        directory = self.cluster.directory
+        context.load_cert_chain(directory / "apiserver.crt", directory / "apiserver.key")
+        site = web.TCPSite(self._server, HOST, 0, ssl_context=context)
+        await site.start()
+        port = self._server.addresses[0][1]
+        status = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}}
+        for name in self.machines:
+            await self.request("PATCH", f"/api/v1/nodes/{name}/status", status)
+
+    async def _answer_log(self, request: web.Request) -> web.Response:
+        found = request.match_info
+        return web.Response(text=self.log(found["namespace"], found["pod"], found["container"]))
+
     # --- watching -----------------------------------------------------------------------------------------------------
 
     async def _main(self) -> None:
         connections = aiohttp.TCPConnector(ssl=self.cluster.tls, limit=0)
         patience = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with aiohttp.ClientSession(self.cluster.url, connector=connections, timeout=patience) as self._session:
+            await self._serve_logs()
             watching = asyncio.create_task(self._watch_for_ever())
             await self._end.wait()
+            await self._server.cleanup()
             tasks = [watching, *(pod.task for pod in self._pods.values() if pod.task)]
             for task in tasks:
                 task.cancel()

@@ -91,6 +91,7 @@ def test_pod_writes_its_nodes_etc_and_answers(cluster: ApiServer, nodes: list[Sa
     assert nodes[0].actions() == ["reload crio.service"]
     machine = (nodes[0].directory / "control/machine_id").read_text().strip()
     assert kubelet.log("default", "writer").split() == [machine, "text"]
+    assert cluster.kubectl("logs", "writer").split() == [machine, "text"]
 
 
 def test_container_has_its_own_root_and_what_the_node_runs_stays(cluster: ApiServer, kubelet: Kubelet) -> None:
