@@ -91,6 +91,11 @@ class ApiServer:
         self._write_keys()
         self.tls = ssl.create_default_context(cafile=str(directory / "ca.crt"))
         self.tls.load_cert_chain(directory / "admin.crt", directory / "admin.key")
+        # loopback goes through no proxy, whatever the environment says
+        direct = urllib.request.ProxyHandler({})
+        self.opener = urllib.request.build_opener(direct, urllib.request.HTTPSHandler(context=self.tls))
+        """Opens addresses of this cluster, as an administrator."""
+
         self.kubeconfig = self._kubeconfig("admin", self._certificate_user("admin"), self.url)
         """Of an administrator who may do everything."""
 
@@ -194,7 +199,7 @@ class ApiServer:
         request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310  https of our own
         request.add_header("Content-Type", f"application/{patch}" if method == "PATCH" else "application/json")
         try:
-            with urllib.request.urlopen(request, timeout=30, context=self.tls) as answer:  # noqa: S310
+            with self.opener.open(request, timeout=30) as answer:
                 return _decoded(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -208,7 +213,10 @@ class ApiServer:
         return False
 
     def calls(self, user: str = "") -> list[Call]:
-        """Every request answered so far, of a user or of all, oldest first; a watch is there once it has begun."""
+        """Every request answered so far, of a user or of all, oldest first; a watch is there once it has begun.
+
+        The log may be a moment behind the answer.
+        """
         log = self.directory / "audit.log"
         entries: dict[str, Call] = {}
         for line in log.read_text().splitlines() if log.exists() else ():
@@ -372,7 +380,7 @@ class ApiServer:
 
     def _etcd(self, verb: str, body: object) -> Any:
         url = f"http://{HOST}:{self._ports['etcd'].number}/v3/kv/{verb}"
-        with urllib.request.urlopen(url, json.dumps(body).encode(), timeout=30) as answer:
+        with self.opener.open(url, json.dumps(body).encode(), timeout=30) as answer:
             return _decoded(answer.read())
 
 

@@ -179,7 +179,6 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flowing.set()
         self.refuse()
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)

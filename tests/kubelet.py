@@ -31,7 +31,8 @@ from tests.pods import Pod
 
 RETRY = 0.1
 """Seconds before what failed is tried again, such as a request while the API server is away."""
-GONE = (404, 409, 410)
+AGAIN = (409, 429)
+"""Answers after which a request is tried again: somebody else's write came between, too many requests."""
 
 
 @dataclass
@@ -42,7 +43,7 @@ class Faults:
     """Images, repositories or registries whose images no node can pull."""
 
     starting: float = 0.0
-    """Seconds from a pod's start until it is Ready."""
+    """Seconds until a pod that is not really run is Ready."""
 
     ending: float = 0.0
     """Seconds that a pod which is not really run takes to end; its grace period ends it sooner."""
@@ -95,7 +96,7 @@ class Kubelet:
         return files[0].read_text(errors="replace") if files else ""
 
     def switch_off(self, node: str) -> None:
-        """As if the node lost its power: its pods' processes die, and nobody reports it. The Node is left as it is."""
+        """As if the node lost its power: its pods' processes die, and nobody reports it. Its Node stays as it is."""
         self._call(lambda: self._switch_off(node))
 
     def switch_on(self, node: str) -> None:
@@ -170,6 +171,9 @@ class Kubelet:
                 await self._watch()
             except (aiohttp.ClientError, TimeoutError, ValueError):
                 await asyncio.sleep(RETRY)
+            except Exception as error:
+                self.problems.append(f"the watch ended: {error!r}")
+                raise
 
     async def _watch(self) -> None:
         """List the pods that have a node, then follow them until the watch ends."""
@@ -228,11 +232,11 @@ class Kubelet:
                 async with self._session.request(
                     method, path, json=body, headers={"Content-Type": kind}, timeout=aiohttp.ClientTimeout(30)
                 ) as answer:
-                    if answer.status in GONE:
-                        return None
                     if answer.ok:
                         return await answer.json()
-                    if answer.status < 500 and answer.status != 429:
+                    if answer.status == 404 or (method, answer.status) == ("DELETE", 409):
+                        return None
+                    if answer.status < 500 and answer.status not in AGAIN:
                         self.problems.append(f"{method} {path}: {await answer.text()}")
                         return None
             await asyncio.sleep(RETRY)
