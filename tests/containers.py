@@ -143,7 +143,7 @@ class Container:
 
     async def starts(self, run: asyncio.Task[Ended]) -> None:
         """Until its command runs, or is over."""
-        while not run.done() and not (self._directory / "started").exists():
+        while not run.done() and not (self._directory / "started").exists():  # noqa: ASYNC110  a file tells
             await asyncio.sleep(0.01)
 
     @property

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -125,7 +126,7 @@ class Pod:
                 container.kill()
             await asyncio.wait([work], timeout=SOON)
         elif not reason:
-            await asyncio.sleep(min(grace, self._kubelet.faults.ending))
+            await self._pause(lambda: min(grace, self._kubelet.faults.ending))
         if reason and not work.done():
             work.cancel()
             await self._all_ended("")
@@ -145,10 +146,16 @@ class Pod:
         if really_runs(spec):
             await self._really_run()
             return
-        await asyncio.sleep(self._kubelet.faults.starting)
+        await self._pause(lambda: self._kubelet.faults.starting)
         self._states = {each["name"]: {"running": {"startedAt": _now()}} for each in spec["containers"]}
         await self._report("Running")
         await asyncio.Event().wait()
+
+    async def _pause(self, seconds: Callable[[], float]) -> None:
+        """Until that many seconds are over, which a test may change meanwhile."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds():  # noqa: ASYNC110  changed by tests at any time
+            await asyncio.sleep(AGAIN)
 
     async def _wait_for_image(self) -> None:
         while image := next(filter(self._unpullable, _images(self.latest["spec"])), ""):
