@@ -148,7 +148,7 @@ class Container:
 
     @property
     def _directory(self) -> Path:
-        return self.place.outside / "containers" / self.spec["name"]
+        return self.place.outside / "containers" / str(self.spec["name"])
 
     def terminate(self) -> None:
         """Ask its first process to end; that of a shell may not listen."""
