@@ -231,7 +231,7 @@ class ApiServer:
     def kubeconfig_for(self, user: str, groups: Sequence[str] = (), *, server: str = "") -> Path:
         """A kubeconfig file of a user with a certificate, or, as `system:serviceaccount:NAMESPACE:NAME`, with a token.
 
-        Such a user may do what RBAC rules allow: at first next to nothing. `server`: an address other than `url`.
+        `admin` may do everything, others what RBAC rules allow: at first next to nothing. `server`: instead of `url`.
         """
         if user.startswith("system:serviceaccount:"):
             _, _, namespace, name = user.split(":")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import shutil
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
 from reconciler.transport.sandbox import wait_for
 from tests.cluster import OPENSHIFT, ApiError, ApiServer
+from tests.cluster_parts import need_kubernetes
 
 DIGEST_MIRRORS = "/apis/config.openshift.io/v1/imagedigestmirrorsets"
 
@@ -109,3 +114,36 @@ def test_nodes_are_as_a_kubelet_registers_them(cluster: ApiServer) -> None:
     cluster.set_ready("worker-1", True)
     assert cluster.kubectl("get", "nodes", "--no-headers").split()[1] == "Ready"
     assert "taints" not in cluster.api("GET", "/api/v1/nodes/worker-1")["spec"]
+
+
+STARTER = """
+import sys, time
+from pathlib import Path
+from tests.cluster import ApiServer
+with ApiServer(Path(sys.argv[1])) as cluster:
+    cluster.controller_manager()
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv")
+def test_ends_with_its_starter(tmp_path: Path) -> None:
+    """Killed without a chance to clean up, it leaves no process."""
+    need_kubernetes(("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"))
+    with subprocess.Popen([sys.executable, "-c", STARTER, tmp_path], stdout=subprocess.PIPE) as starter:
+        assert starter.stdout
+        assert starter.stdout.readline() == b"ready\n"
+        assert len(processes_in(tmp_path)) == 3
+        starter.kill()
+    wait_for(lambda: not processes_in(tmp_path), "processes outlive their starter")
+
+
+def processes_in(directory: Path) -> list[str]:
+    """Living processes that work in a directory."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "cwd").readlink() == directory:
+                found.append(process.name)
+    return found
