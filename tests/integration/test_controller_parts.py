@@ -81,6 +81,7 @@ def test_budget_blocks_the_second_eviction_and_frees(cluster: ApiServer, control
     wait_for(lambda: second not in pods(cluster, "web"), "the second pod stays", WITHIN)
 
 
+@pytest.mark.slow
 def test_500_pods_over_20_nodes_are_drained(cluster: ApiServer, controlled: Kubelet) -> None:
     """By kubectl, within the budget; and back they are, elsewhere."""
     begun = time.monotonic()
