@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.kubernetes.trial import leashed
 from reconciler.transport.sandbox import SandboxNode
-from tests.cluster_parts import leashed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MESSAGE_LIMIT = 4096

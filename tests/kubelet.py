@@ -23,9 +23,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from reconciler.kubernetes.trial import HOST
 from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.cluster import ApiServer
-from tests.cluster_parts import HOST
 from tests.containers import Json
 from tests.pods import Pod
 

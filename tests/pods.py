@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.cluster_parts import HOST
+from reconciler.kubernetes.trial import HOST
 from tests.containers import Container, Ended, Json, NotStarted, Place
 from tests.pod_sources import Sources
 
