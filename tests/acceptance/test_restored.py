@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import commands, restores
+from reconciler import commands, custody, restores
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import NodeDeferred, RestoreDetected
 from reconciler.events.chain import Content, Record, body_digest, event_hash
@@ -125,6 +125,31 @@ async def test_a_restored_log_writes_to_no_node_until_a_person_accepts_it(fleet:
     assert fleet.node.owner.epoch == 2
     with pytest.raises(UsageError, match="nothing contradicts this log"):
         await restores.accept(world.context, reason="again")
+
+
+@pytest.mark.parametrize("restore", [True, False])
+async def test_a_node_that_was_given_back_since_the_backup_is_not_taken_back_unasked(
+    fleet: Fleet, restore: bool
+) -> None:
+    backup = await fleet.world.head()
+    await custody.release(fleet.world.context, "w1", restore=restore, reason="to the other team")
+    await fleet.world.sync()
+    assert fleet.node.owner is None
+    assert (await fleet.world.sync()).exit_code == 3
+    assert await detections(fleet.world) == []  # the log that gave it back
+    fleet.block("newest.example.com")
+    files, world = dict(fleet.node.files), copy_of(fleet.world, backup)
+    for number in range(9):  # the copy comes past the position of the release before it looks
+        world.repository.commit({f"notes-{number}.yaml": ""})
+    assert (await world.sync()).exit_code == 3
+    [found] = await detections(world)
+    assert [(item["source"], item["name"]) for item in found.evidence] == [("released node", "w1")]
+    assert (fleet.node.owner, fleet.node.files) == (None, files)
+    await restores.accept(world.context, reason="it is to come back")
+    world.clock.advance(3600)
+    assert (await world.sync()).exit_code == 0
+    assert fleet.node.owner is not None
+    assert fleet.node.owner.epoch == 2
 
 
 async def test_of_two_copies_nodes_take_only_the_one_that_was_accepted_last(fleet: Fleet) -> None:
