@@ -199,7 +199,7 @@ class Past:
         changes that: a commit that was recorded before the nodes were seen is a state of theirs, too."""
         state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
         later = (body for position, body in self._baselines.get(name, ()) if position > snapshot.position)
-        if state.get("base") or (first := next(later, None)) is None:
+        if state.get("base") or state.get("released") or (first := next(later, None)) is None:
             return state
         return {**state, "base": first.base, "base_files": plain(first.files)}
 

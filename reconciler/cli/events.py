@@ -45,7 +45,7 @@ def event_filters(command: Command) -> Command:
         option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
         option("--pull-request", metavar="NUMBER", show_default="all", help="Only what this pull request led to."),
         option("--author", metavar="TEXT", show_default="all",
-               help="Only what commits of this author led to: a part of the name or address."),
+               help="Only what commits of this author, or what they said here, led to: a part of name or address."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
         option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),

@@ -93,7 +93,7 @@ async def compare_sides(
     for host, old, new in sides:
         if old is None or new is None:
             lacks = before if old is None else after
-            why = f": {host.unknown}" if lacks == "wanted" and host.unknown else ""
+            why = f": {host.unknown}" if host.unknown and (lacks == "wanted" or host.released) else ""
             items.append({"node": host.name, "path": "", "error": f"nothing is recorded as {lacks}{why}"})
             continue
         unread = _unread(snapshot, host.name) if "observed" in (before, after) else {}

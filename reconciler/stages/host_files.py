@@ -39,6 +39,7 @@ class HostFiles:
     `applied` is what the last receipt proved over what the host had of its own, `observed` what was last seen (None:
     the same), and `unread` names the files of which the bytes are not known. `complete`: no other file there may add
     to these. `live`: `observed` was asked for now. `notes` are about the node's state, `sights` about what was seen.
+    `released` says of a node that was given back since when and why; nothing is wanted there.
     """
 
     name: str
@@ -56,6 +57,7 @@ class HostFiles:
     unread: tuple[str, ...] = ()
     unknown: str = ""
     live: bool = False
+    released: str = ""
 
     @property
     def group(self) -> HostFiles:
@@ -102,7 +104,14 @@ def _recorded(
         sights=tuple(_sights(drift, strays)),
         unread=_decisive(path for path, seen in drift.items() if seen not in (ABSENT, "") and len(seen) != _DIGEST),
         unknown="" if row else _why_unknown(status, state, blocked),
+        released=released_since(state),
     )
+
+
+def released_since(state: Mapping[str, Any]) -> str:
+    """That the node was given back, in words; empty where it was not."""
+    released = state.get("released")
+    return f"the node was released ({released['reason']}): what stands there is not ours" if released else ""
 
 
 def own_files(snapshot: Snapshot, node: str) -> dict[str, str]:
@@ -128,6 +137,8 @@ def _decisive(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | None) -> str:
+    if released := released_since(state):
+        return released
     if not status.pool:
         return "no pool selects the node: nothing is wanted there"
     if not state.get("base"):
