@@ -21,8 +21,9 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.status import NodeStatus, node_status
-from reconciler.projections.tables import HOLDS, NODES, POOLS
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS
 from reconciler.stages.context import Context, Progress
+from reconciler.stages.host_files import released_since
 
 GOOD, SKIP, WORST = 0, 125, 127
 """Exit statuses of a probe, as `git bisect run` takes them; all others up to the last are bad."""
@@ -137,6 +138,8 @@ async def _begin(context: Context, good: str, bad: str | None, node: str, *, now
         raise UsageError(f"there is no node {node} in a pool", where="--node", remedy="see `reconciler get nodes`")
     if not desired.pools[one.pool].enforces:
         raise UsageError(f"pool {one.pool} only observes: nothing is written to {node}", where="--node")
+    if released := released_since(snapshot.one(NODE_STATES, context.name, node) or {}):
+        raise UsageError(released, where=f"node {node}", remedy=f"`reconciler adopt {node}` takes it back")
     held = [str(hold["hold"]) for hold in desired.holds if hold["node"] == node]
     if held or node in desired.held_nodes(one.pool):
         remedy = f"lift it first: `reconciler hold lift {held[0]}`" if held else "see `reconciler hold list`"

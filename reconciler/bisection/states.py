@@ -246,10 +246,19 @@ def _wish(unit: Unit, state: Mapping[str, Any], ours: Ours) -> Wish:
     return Wish(Scope(unit.pool, unit.node), files, complete, ours)
 
 
+async def _commit(context: Context, event: StoredEvent) -> CommitObserved | None:
+    ended_by = event.body.commit if isinstance(event.body, HoldLifted) else None
+    wanted = EventFilter(context.name, after=event.group - 1, until=event.group)
+    if ended_by:
+        wanted = EventFilter(context.name, until=event.position, types=(CommitObserved.__name__,), commit=ended_by)
+    found = await context.log.read(wanted)
+    return found[0].body if found and isinstance(found[0].body, CommitObserved) else None
+
+
 async def event_data(context: Context, event: StoredEvent) -> dict[str, Any]:
-    """Who began a state, and with what: the event, and the commit, rollback or lifted hold behind it."""
-    read = await context.log.read(EventFilter(context.name, after=event.group - 1, until=event.group))
-    commit = read[0].body if isinstance(read[0].body, CommitObserved) else None
+    """Who began a state, and with what: the event, and the commit, rollback or lifted hold behind it. A hold that ended
+    for what a commit says has both."""
+    commit = await _commit(context, event)
     return {
         "position": event.position,
         "type": event.type,

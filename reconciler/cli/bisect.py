@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +49,9 @@ def bisect(
     With --image the log tells it all: every state that nodes should have been in is judged as `why` does, no node is
     asked, and every event that turned the verdict is listed. With --probe the node is taken through earlier states by
     rollbacks of that node alone, with its windows, guard and drains, and COMMAND is run here at each: exit status 0 is
-    good, 125 skips the state, any other up to 127 is bad, as for `git bisect run`. At the end, also after Ctrl-C, the
-    node gets back what it had. Exit code 0 when one event is named, 3 when one of several may be it or the node is not
-    back yet.
+    good, 125 skips the state, any other up to 127 is bad, as for `git bisect run`. At the end, also after Ctrl-C or
+    SIGTERM, the node gets back what it had. Exit code 0 when one event is named, 3 when one of several may be it or the
+    node is not back yet.
     """
     if (image is None) == (probe is None):
         raise UsageError("give one of --image and --probe", remedy="--image REF, or --probe COMMAND --node NAME")
@@ -107,6 +109,8 @@ async def _of_probe(
     def said(text: str) -> None:
         click.echo(text, err=True, nl=False)
 
+    # SIGTERM as Ctrl-C: the node is given back, and a second one ends it at once
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     async with session.context() as context:
         (first, last), candidates = await bisection.probe_candidates(context, **ends)
         steps = _steps(candidates)

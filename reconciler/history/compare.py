@@ -56,7 +56,9 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
     for name in sorted(old.keys() & new.keys()):
         before, after = _meant(old[name]), _meant(new[name])
         if before is None or after is None:
-            notes.append(_not_compared(old[name] if before is None else new[name], "before" if before is None else "after"))
+            notes.append(
+                _not_compared(old[name] if before is None else new[name], "before" if before is None else "after")
+            )
         elif before != after:
             changes.setdefault((before, after), []).append(new[name])
     named = {digest for pair in changes for blobs in pair for _, digest in blobs}

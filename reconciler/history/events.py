@@ -49,7 +49,7 @@ def _whole_name(event: StoredEvent) -> str:
 
 
 async def lines(context: Context, wanted: EventFilter) -> list[dict[str, Any]]:
-    """One readable line per event, with its author, and pull request and time of the commit it goes back to, if it does.
+    """One readable line per event, with its author, and pull request and time of the commit it goes back to.
 
     `recordedAt` is when the event was, `committedAt` when that commit was made. Two reads of the log.
     """

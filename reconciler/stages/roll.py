@@ -209,7 +209,8 @@ class _PoolRoll:
             if step.purpose in GIVING:
                 types = (ReleaseAsked.__name__, AdoptionAsked.__name__)
                 asked = EventFilter(self.context.name, node=step.node, types=types, newest_first=True, limit=1)
-                found |= {step.step: str(event.correlation_id) for event in await self.context.log.read(asked)}
+                for event in await self.context.log.read(asked):
+                    found[step.step] = str(event.correlation_id)
         return found
 
     def _cause(self, snapshot: Snapshot, body: Event) -> str | None:

@@ -38,8 +38,8 @@ _MCO = ("mco", "the Machine Config Operator manages this node")
 @dataclass(slots=True)
 class MemoryNode:
     """Files by path, the state directory's content as fields, and two logs: `actions`, what the runtime was told, and
-    `hooks`, the commands that were run. `packages` says which package owns a path. `released`: the last release, and the
-    stamp with which it was. Times are Unix seconds."""
+    `hooks`, the commands that were run. `packages` says which package owns a path, `released` the last release and its
+    stamp. Times are Unix seconds."""
 
     name: str
     files: dict[str, Entry] = field(default_factory=dict)
