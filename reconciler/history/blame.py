@@ -43,7 +43,8 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     if content is None:
         content = base if row is None or kind == "host" else None
     if content is None:
-        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=await _paths(context, row))
+        remedy = _given_back(desired, _scope(desired, node, row)) or await _paths(context, row)
+        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=remedy)
     lines = blame(path, content, base, origins)
     known, note = await _known(context, snapshot, desired, node, row, lines)
     captured = await _captured(context, snapshot, desired, node, base_path(path), kind) if kind else None
@@ -137,15 +138,31 @@ async def _known(
     pool = desired.nodes[node].pool
     if row is None or pool not in desired.pools:
         return Known(), []
-    held = node in desired.held_nodes(pool) or bool(row["node"])
-    scope = Scope(pool, node if held else "")
+    scope = _scope(desired, node, row)
     used = (await in_force(context, desired, [scope]))[scope]
     named = {o: used[o.resource][0] for line in lines for o in line.origins if o.resource in used}
     told = (await traces(context, snapshot, {scope: named}))[scope]
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
     late = render_inputs(desired.pools[pool], bodies, row["base"]) != row["inputs"]
     note = ["the newest state is not rendered yet; these are the files of the one before it"] if late else []
+    if back := _given_back(desired, scope):
+        note = [back]
     return Known({name: resource for name, (_, resource) in used.items()}, told), note
+
+
+def _scope(desired: Desired, node: str, row: Row | None) -> Scope:
+    """What decides about a node: its pool, or itself where a hold sets it apart."""
+    pool = desired.nodes[node].pool or ""
+    held = pool in desired.pools and node in desired.held_nodes(pool)
+    return Scope(pool, node if held or (row and row["node"]) else "")
+
+
+def _given_back(desired: Desired, scope: Scope) -> str:
+    """Which hold left nothing of ours in force, in words; empty where none did."""
+    if scope.pool not in desired.pools or not desired.at_baseline(*scope):
+        return ""
+    hold = [name for name, entry in desired.entries_at(*scope) if entry.get("baseline")][-1]
+    return f"hold {hold} gave the files from before the first write back: nothing of ours is wanted"
 
 
 def _item(line: Line, known: Known, captured: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -38,8 +38,7 @@ _MCO = ("mco", "the Machine Config Operator manages this node")
 @dataclass(slots=True)
 class MemoryNode:
     """Files by path, the state directory's content as fields, and two logs: `actions`, what the runtime was told, and
-    `hooks`, the commands that were run. `packages` says which package owns a path, `released` the last release and its
-    stamp. Times are Unix seconds."""
+    `hooks`, the commands that were run. `packages` says which package owns a path. Times are Unix seconds."""
 
     name: str
     files: dict[str, Entry] = field(default_factory=dict)
@@ -330,10 +329,9 @@ class MemoryNode:
 
     def _claim(self, request: StepRequest, generation: int, step: str | None = None) -> None:
         self.released = None
-        last = self.owner.step if self.owner else ""
+        last = step if step is not None else self.owner.step if self.owner else ""
         head = request.head if request.head.position or self.owner is None else self.owner.head
-        stamp = (request.log_id, request.epoch, request.fence, generation, last if step is None else step)
-        self.owner = Owner(*stamp, head)
+        self.owner = Owner(request.log_id, request.epoch, request.fence, generation, last, head)
 
     def _finish(
         self,
@@ -367,13 +365,8 @@ class MemoryNode:
         """Takes away what makes the node ours; a baseline that was not restored is kept aside."""
         if self.baseline and not request.restore:
             self.archive.append(self.baseline)
-        self.owner, self.previous, self.baseline, self.receipts, self.released = (
-            None,
-            None,
-            {},
-            {},
-            (receipt, self.owner),
-        )
+        self.released = receipt, self.owner
+        self.owner, self.previous, self.baseline, self.receipts = None, None, {}, {}
 
     def _receipt(
         self,

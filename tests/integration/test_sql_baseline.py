@@ -72,6 +72,9 @@ async def test_a_hold_at_the_baseline_has_nothing_in_force(tmp_path: Path, engin
     await commands.rollback(world.context, to=unwritten, node="w2", reason="as in the beginning")
     await world.sync()
 
+    kept = await ask(engine, "SELECT resources FROM reconciler_v1.holds ORDER BY from_position")
+    assert [row["resources"] for row in kept] == [[], ["Image/cluster"], ["Image/cluster"], []]
+
     seen = set()
     for snapshot in await ended(world):
         desired = Desired(FLEET, snapshot.rows)
