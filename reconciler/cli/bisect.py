@@ -11,6 +11,7 @@ import click
 
 from reconciler.cli.bisected import CANDIDATE_COLUMNS, image_lines, print_probed
 from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.images import checked
 from reconciler.cli.options import Duration, dry_run, flag, fleet, option, output
 from reconciler.cli.output import count, print_list, print_object
 from reconciler.cli.progress import progress
@@ -56,6 +57,7 @@ def bisect(
     if (image is None) == (probe is None):
         raise UsageError("give one of --image and --probe", remedy="--image REF, or --probe COMMAND --node NAME")
     if image is not None:
+        checked([image], "--image")
         if now or dry_run:
             raise UsageError("--now and --dry-run are about a probe", remedy="leave them out: no node is touched")
         if node and pool:
