@@ -172,7 +172,8 @@ class Past:
         """Where each line of ours comes from."""
         if not wish.ours.origins:
             return wish.ours.rendered
-        return decode_origins((await self._context.load([wish.ours.origins]))[wish.ours.origins])
+        known = await self._context.load_known([wish.ours.origins])
+        return decode_origins(known[wish.ours.origins]) if known else {}
 
     async def is_file_set(self, wish: Wish, name: str | None) -> bool:
         """Whether the file set with this digest is what is wanted of us."""
@@ -215,6 +216,7 @@ class Past:
         key = (unit.pool, unit.base, inputs)
         if recorded := self._recorded.get(key):
             entries = (await self._context.load_file_set(recorded.files)).entries
+            await self._context.load(entry.sha256 for entry in entries)
             return Ours(tuple((entry.path, entry.sha256) for entry in entries), recorded.origins)
         if key not in self._rendered:
             outcome = await render_unit(self._context, desired.pools[unit.pool], chosen, unit)

@@ -17,7 +17,7 @@ from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, digest
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.explained import Known
 from reconciler.stages.project import decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
@@ -38,7 +38,7 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     chosen_nodes(desired, [node])
     state = snapshot.one(NODE_STATES, context.name, node) or {}
     row = wanted(snapshot, desired, node)
-    content, origins = await _file(context, row, path)
+    content, origins, gap = await _file(context, row, path)
     base, kind = await _base(context, snapshot, desired, node, base_path(path))
     if content is None:
         content = base if row is None or kind == "host" else None
@@ -54,21 +54,23 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
         "node": node,
         "path": path,
         "position": snapshot.position,
-        "notes": [*note, *(["the node does not have these files yet"] if behind else [])],
+        "notes": [*gap, *note, *(["the node does not have these files yet"] if behind else [])],
         "lines": [_item(line, known, captured) for line in lines],
     }
 
 
-async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | None, By]:
-    """The rendered bytes and their provenance; None where nothing is rendered there."""
+async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | None, By, list[str]]:
+    """The rendered bytes and their provenance, and what of that was redacted; None where nothing is rendered there."""
     if row is None:
-        return None, {}
-    loaded = await context.load([row["files"], row["origins"]])
-    entry = decode_file_set(loaded[row["files"]]).by_path.get(path)
+        return None, {}, []
+    known = await context.load_known([row["files"], row["origins"]])
+    entry = (await context.load_file_set(row["files"])).by_path.get(path)
     if entry is None:
-        return None, {}
-    by_path = decode_origins(loaded[row["origins"]])
-    return (await context.load([entry.sha256]))[entry.sha256], origins_of(path, by_path)
+        return None, {}, []
+    content = (await context.load([entry.sha256]))[entry.sha256]
+    if row["origins"] not in known:
+        return content, {}, ["where its lines come from was redacted: those of resources count as the renderer's"]
+    return content, origins_of(path, decode_origins(known[row["origins"]])), []
 
 
 async def _paths(context: Context, row: Row | None) -> str:

@@ -56,9 +56,8 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
     for name in sorted(old.keys() & new.keys()):
         before, after = _meant(old[name]), _meant(new[name])
         if before is None or after is None:
-            notes.append(
-                _not_compared(old[name] if before is None else new[name], "before" if before is None else "after")
-            )
+            when, host = ("before", old[name]) if before is None else ("after", new[name])
+            notes.append(f"{name} cannot be compared: {when}, {host.unknown}")
         elif before != after:
             changes.setdefault((before, after), []).append(new[name])
     named = {digest for pair in changes for blobs in pair for _, digest in blobs}
@@ -77,12 +76,6 @@ def _came_and_went(before: Collection[str], after: Collection[str]) -> list[str]
     """Nodes that cannot be compared, as they were not there at both points."""
     came = [f"{name} was not in the fleet before" for name in after if name not in before]
     return sorted([*came, *(f"{name} is not in the fleet after" for name in before if name not in after)])
-
-
-def _not_compared(host: HostFiles, when: str) -> str:
-    if host.released:
-        return f"{host.name} cannot be compared: {when}, {host.released}"
-    return f"{host.name} was never observed {when}: nothing is known of it"
 
 
 async def _hosts(context: Context, names: Sequence[str], desired: Desired) -> dict[str, HostFiles]:

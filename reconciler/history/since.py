@@ -149,18 +149,13 @@ def _stages_of(group: _Group, events: Iterable[StoredEvent], sets: Mapping[str, 
 
 async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
     """Those that are not redacted."""
-    named = set(names)
-    wanted = named - (await context.gone(named)).keys()
-    loaded = await context.load(wanted)
-    return {name: decode_file_set(loaded[name]) for name in wanted}
+    return {name: decode_file_set(blob) for name, blob in (await context.load_known(names)).items()}
 
 
 async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Mapping[str, bytes]:
     named = {digest for mine in stages for stage in mine for _, digest in stage.files or ()}
     named |= {stage.origins for mine in stages for stage in mine if stage.origins}
-    known = named - (await context.gone(named)).keys()
-    loaded = await context.load(known)
-    return {name: loaded[name] for name in known}
+    return await context.load_known(named)
 
 
 def _answers(

@@ -82,10 +82,9 @@ def _recorded(
     pool = status.pool if status.pool in desired.pools else None
     row = wanted_row(snapshot.fleet, snapshot.rows, pool, status.name, state)
     base = own_files(snapshot, status.name)
-    wanted = laid_over(base, sets[row["files"]]) if row else None
-    applied = (
-        laid_over(base, sets[state["files"]] if state.get("files") else FileSet(())) if state.get("base") else None
-    )
+    wanted = laid_over(base, sets[row["files"]]) if row and row["files"] in sets else None
+    proved = sets.get(state["files"]) if state.get("files") else FileSet(())
+    applied = laid_over(base, proved) if state.get("base") and proved is not None else None
     drift = {str(item["path"]): str(item["observed"]) for item in state.get("drift") or ()}
     strays = [path for path in status.strays if is_drop_in_read(path)]
     blocked = (snapshot.one(POOLS, snapshot.fleet, pool) or {}).get("blocked") if pool else None
@@ -103,7 +102,7 @@ def _recorded(
         notes=tuple(_notes(status, state)),
         sights=tuple(_sights(drift, strays)),
         unread=_decisive(path for path, seen in drift.items() if seen not in (ABSENT, "") and len(seen) != _DIGEST),
-        unknown="" if row else _why_unknown(status, state, blocked),
+        unknown="" if wanted is not None else _why_unknown(status, state, blocked, lost=row is not None),
         released=released_since(state),
     )
 
@@ -136,7 +135,9 @@ def _decisive(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(path for path in paths if kind_of(path) in ("registries", "drop-in", "policy")))
 
 
-def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | None) -> str:
+def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | None, *, lost: bool) -> str:
+    if lost:
+        return "which files it was to have was redacted"
     if released := released_since(state):
         return released
     if not status.pool:

@@ -117,6 +117,8 @@ def test_a_blob_is_redacted(fleet: Doors) -> None:
     fleet.run("redact", blob, "--reason", "a password", "--yes", code=2)
     fleet.block("other.example.com")
     fleet.run("sync", "--wait")
+    assert "there is no blob" in fleet.run("redact", "0" * 64, "--reason", "x", code=2).stderr
+    assert "not confirmed: take the " in fleet.run("redact", blob, "--reason", "a password", code=2).stderr
     assert "dry run" in fleet.run("redact", blob, "--reason", "a password", "--dry-run").stdout
     fleet.run("redact", blob, "--reason", "a password", "--yes")
     fleet.run("log", "verify")
@@ -161,7 +163,8 @@ def test_what_is_no_backup_leaves_the_database_as_it_was(fleet: Doors) -> None:
     for content in (b"", b"nonsense", b"-- PostgreSQL database dump\nSELECT nonsense;\n", b"PGDMP and no more"):
         nonsense.write_bytes(content)
         assert fleet.run("db", "restore", str(nonsense), "--yes", code=2 if len(content) < 10 else 1).output
-    fleet.run("db", "restore", "nowhere", "--yes", code=2)
+    assert "cannot be read" in fleet.run("db", "restore", "nowhere", code=2).stderr
+    assert "is no backup" in fleet.run("db", "restore", str(fleet.settings), code=2).stderr
     assert fleet.data("log", "verify") == before
 
 
