@@ -161,7 +161,8 @@ async def _judge(run: _Run, number: int, probe: Probe) -> Judgement:
     judgement: Judgement = "good" if status == GOOD else "skip" if status in (None, SKIP) else "bad"
     first = not any(one["status"] is not None for one in run.probed)
     run.probed.append({"position": run.position(number), "judgement": judgement, "status": status, "reason": why})
-    run.context.progress(Progress("bisect", f"#{run.position(number)} is {judgement}{f': {why}' if why else ''}"))
+    said = "was skipped" if judgement == "skip" else f"is {judgement}"
+    run.context.progress(Progress("bisect", f"#{run.position(number)} {said}{f': {why}' if why else ''}"))
     if first and status in NOT_RUN and (await _probed(run, 0, probe))[0] == status:
         what = f"the probe ended with status {status} at #{run.ends[0]}, too, which is good"
         raise UsageError(what, where="--probe", remedy="give a command that can be run here")

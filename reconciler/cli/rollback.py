@@ -36,7 +36,8 @@ POINT_COLUMNS = (
     "--to",
     metavar="POINT",
     show_default="list the last ten states and change nothing",
-    help="'#POSITION', a commit, a time (2026-01-31T09:00:00Z), previous or last-good.",
+    help="'#POSITION', a commit, a time (2026-01-31T09:00:00Z), previous (the state before the present one) or "
+    "last-good (the latest brought out without a failed node).",
 )
 @option(
     "--undo",
