@@ -89,6 +89,8 @@ class Context:
     resources: dict[str, Resource] = field(default_factory=dict)
     judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """What the files beside ours were found to shadow, by the digest of all that decides it."""
+    foreseen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Files and their origins of what may come when a hold ends, by the digest of the inputs: rendered once."""
     asked_at: int = -1
     """Position of the log at which it was last judged whose images to ask for."""
     unsent: set[str] = field(default_factory=set)
@@ -106,6 +108,8 @@ class Context:
             self.resources.clear()
         if len(self.judged) > CACHE_RESOURCES:
             self.judged.clear()
+        if len(self.foreseen) > CACHE_RESOURCES:
+            self.foreseen.clear()
 
     async def snapshot(self, at: int | None = None) -> Snapshot:
         return await self.reads.snapshot(self.name, at)

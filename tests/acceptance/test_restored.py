@@ -14,9 +14,11 @@ from reconciler import commands, custody, restores
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import NodeDeferred, RestoreDetected
 from reconciler.events.chain import Content, Record, body_digest, event_hash
+from reconciler.planning.plan import on_overlay
 from reconciler.ports import EventFilter, LogHead
 from reconciler.projections.fold import LogFold
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
+from reconciler.stages.foresee import foresee_pass
 from reconciler.store.memory import MemoryEventLog, MemoryReadModel
 from reconciler.store.records import Draft, Head, chained, stored
 from reconciler.transport.memory import MemoryTransport
@@ -228,5 +230,8 @@ async def test_a_node_that_moves_to_another_fleet_of_the_log_takes_its_epoch_alo
     )
     await commands.sync(other, wait=True, within=60.0)
     assert len(await detections(world)) == 1
+    source.commit({"image.yaml": IMAGE.replace("untrusted", "next")})
+    planned = (await foresee_pass(on_overlay(other, await other.snapshot())[0], live=True)).pools
+    assert [step.epoch for pool in planned for step in pool.plan.steps] == [2], "as it will be sent"
     node = fleet.transport.node("w2")
     assert b"other.example.com" in node.files[POLICY_JSON].content + node.files[REGISTRIES_CONF].content
