@@ -1051,11 +1051,12 @@ json_stamp() {
     stamp="$stamp,\"head\":${owner_head%% *},\"head_hash\":\"${owner_head#* }\"}"
 }
 
-# Sets $left to the stamp with which a log gave the node back; older programs kept none.
+# Sets $left to the stamp with which a log gave the node back; where an older program kept none, to its receipt, which has
+# all of it but the head.
 read_left() {
     [ -f "$state/released" ] || return 0
     { read -r receipt && read -r text; } <"$state/released" || return 0
-    case $text in '{'*'}') left=$text ;; esac
+    case $text in '{'*) left=$text ;; *) left=$receipt ;; esac
 }
 
 # claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of
