@@ -78,14 +78,13 @@ async def why(
 def _notes(
     snapshot: Snapshot, desired: Desired, group: _Group, used: Used, known: Mapping[str, bytes]
 ) -> Iterator[str]:
-    """Holds, which also tell why a line is missing; and that the files are not those of the state in force, so that
-    fields and commits may be of a newer one."""
+    """Holds, which also tell why a line is missing; what was redacted; and that the files are not those of the state in
+    force, so that fields and commits may be of a newer one."""
     files = group.files
     for hold in desired.holds_on(*group.scope):
         yield f"hold {hold['hold']} is in force there: {hold['reason']}"
-    for what, blobs in (("was to have", files.wanted), ("proved to have", files.applied)):
-        if gone := [path for path, digest in blobs or () if digest not in known]:
-            yield f"{gone[0]}, as it {what} it, was redacted"
+    if gone := [path for path, digest in files.applied or () if digest not in known]:
+        yield f"{gone[0]}, as its last receipt proved it, was redacted"
     if files.wanted is None or desired.at_baseline(*group.scope):
         return
     if files.origins not in known:

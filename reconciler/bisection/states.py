@@ -249,7 +249,8 @@ def _wish(unit: Unit, state: Mapping[str, Any], ours: Ours) -> Wish:
 
 
 async def _commit(context: Context, event: StoredEvent) -> CommitObserved | None:
-    ended_by = event.body.commit if isinstance(event.body, HoldLifted) else None
+    body = event.body
+    ended_by = body.commit if isinstance(body, HoldLifted) and not body.is_a_persons else None
     wanted = EventFilter(context.name, after=event.group - 1, until=event.group)
     if ended_by:
         wanted = EventFilter(context.name, until=event.position, types=(CommitObserved.__name__,), commit=ended_by)
@@ -259,7 +260,7 @@ async def _commit(context: Context, event: StoredEvent) -> CommitObserved | None
 
 async def event_data(context: Context, event: StoredEvent) -> dict[str, Any]:
     """Who began a state, and with what: the event, and the commit, rollback or lifted hold behind it. A hold that ended
-    for what a commit says has both."""
+    by itself, for what a commit says, has both."""
     commit = await _commit(context, event)
     return {
         "position": event.position,

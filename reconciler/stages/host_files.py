@@ -39,7 +39,7 @@ class HostFiles:
     `applied` is what the last receipt proved over what the host had of its own, `observed` what was last seen (None:
     the same), and `unread` names the files of which the bytes are not known. `complete`: no other file there may add
     to these. `live`: `observed` was asked for now. `notes` are about the node's state, `sights` about what was seen.
-    `released` says of a node that was given back since when and why; nothing is wanted there.
+    `released` says that the node was given back, and why; nothing is wanted there.
     """
 
     name: str
@@ -99,7 +99,7 @@ def _recorded(
         applied=applied,
         observed=_drifted(applied, drift) if applied is not None and drift else None,
         complete=not strays,
-        notes=tuple(_notes(status, state)),
+        notes=tuple(_notes(status, state, lost=proved is None)),
         sights=tuple(_sights(drift, strays)),
         unread=_decisive(path for path, seen in drift.items() if seen not in (ABSENT, "") and len(seen) != _DIGEST),
         unknown="" if wanted is not None else _why_unknown(status, state, blocked, lost=row is not None),
@@ -147,10 +147,12 @@ def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | No
     return f"nothing was rendered for it: {blocked}" if blocked else "nothing was rendered for it yet"
 
 
-def _notes(status: NodeStatus, state: Mapping[str, Any]) -> Iterator[str]:
+def _notes(status: NodeStatus, state: Mapping[str, Any], *, lost: bool) -> Iterator[str]:
     """What else is to be known of the node; the same words for nodes of which the same is true."""
     if status.files in _SAYS:
         yield _SAYS[status.files]
+    if lost:
+        yield "which files its last receipt proved was redacted"
     if state.get("unproven"):
         yield "a step was lost on the way: whether its files stand there is not known"
     if state.get("unreachable"):
