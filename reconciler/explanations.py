@@ -10,6 +10,7 @@ from reconciler.errors import UsageError
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs
 from reconciler.projections.tables import POOLS
+from reconciler.registries.evidence import Origins
 from reconciler.registries.explain import Explanation
 from reconciler.registries.inputs import Inputs, collect
 from reconciler.registries.model import Origin, Resource, canonical_json, digest
@@ -56,12 +57,12 @@ async def why(
     if live:
         hosts, contents = await live_files(context, snapshot, hosts)
     groups = _grouped(hosts)
-    contents |= await context.load(_digests(groups) - contents.keys())
+    contents |= await context.load_known(_digests(groups) - contents.keys())
     used = await in_force(context, desired, {group.scope for group in groups if group.files.pool})
     inputs = {scope: collect([resource for _, resource in found.values()]) for scope, found in used.items()}
     for group in groups:
         _answer(group, question, contents, inputs)
-        group.notes = tuple(_notes(snapshot, desired, group, used.get(group.scope, {})))
+        group.notes = tuple(_notes(snapshot, desired, group, used.get(group.scope, {}), contents))
     named = {
         scope: {origin: found[origin.resource][0] for origin in _behind(groups, scope) if origin.resource in found}
         for scope, found in used.items()
@@ -74,14 +75,20 @@ async def why(
     return _merged(question, [_items(group, known.get(group.scope, Known())) for group in groups])
 
 
-def _notes(snapshot: Snapshot, desired: Desired, group: _Group, used: Used) -> Iterator[str]:
-    """Holds, which also tell why a line is missing; and that the files are not those of the state in force, so that
-    fields and commits may be of a newer one."""
+def _notes(
+    snapshot: Snapshot, desired: Desired, group: _Group, used: Used, known: Mapping[str, bytes]
+) -> Iterator[str]:
+    """Holds, which also tell why a line is missing; what was redacted; and that the files are not those of the state in
+    force, so that fields and commits may be of a newer one."""
     files = group.files
     for hold in desired.holds_on(*group.scope):
         yield f"hold {hold['hold']} is in force there: {hold['reason']}"
+    if gone := [path for path, digest in files.applied or () if digest not in known]:
+        yield f"{gone[0]}, as its last receipt proved it, was redacted"
     if files.wanted is None or desired.at_baseline(*group.scope):
         return
+    if files.origins not in known:
+        yield "where its lines come from was redacted"
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
     if render_inputs(desired.pools[files.pool], bodies, files.base) != files.inputs:
         row = snapshot.one(POOLS, snapshot.fleet, files.pool)
@@ -124,14 +131,13 @@ def _answer(group: _Group, question: Question, contents: Mapping[str, bytes], in
         pulls = [Explanation(image, "cannot tell", files.unknown, None) for image in question.images]
         group.wanted = Answers(pulls, imports(question, inputs.get(group.scope)))
     else:
-        origins = decode_origins(contents[files.origins])
-        bytes_of = _contents(files.wanted, contents)
-        group.wanted = ask(question, bytes_of, origins, inputs.get(group.scope), complete=files.complete)
+        origins = decode_origins(contents[files.origins]) if files.origins in contents else {}
+        group.wanted = _asked_of(question, files, contents, origins, inputs.get(group.scope))
     pulls = list(group.wanted.pulls)
     only_pulls = Question(question.images, question.namespace)
 
     def other(blobs: Blobs | None, than: Sequence[Explanation]) -> list[Explanation | None]:
-        if blobs is None:
+        if blobs is None or any(digest not in contents for _, digest in blobs):
             return [None] * len(than)
         found = ask(only_pulls, _contents(blobs, contents), complete=files.complete).pulls
         return [new if _say(new) != _say(old) else None for new, old in zip(found, than, strict=True)]
@@ -143,6 +149,18 @@ def _answer(group: _Group, question: Question, contents: Mapping[str, bytes], in
     else:
         now = [new or old for new, old in zip(group.applied, pulls, strict=True)]
         group.observed = other(files.observed if files.observed != files.applied else None, now)
+
+
+def _asked_of(
+    question: Question, files: HostFiles, contents: Mapping[str, bytes], origins: Origins, inputs: Inputs | None
+) -> Answers:
+    """The answers of the wanted files; of one that was redacted nothing can be told."""
+    gone = [path for path, digest in files.wanted or () if digest not in contents]
+    if not gone:
+        bytes_of = _contents(files.wanted or (), contents)
+        return ask(question, bytes_of, origins, inputs, complete=files.complete)
+    pulls = [Explanation(image, "cannot tell", f"{gone[0]} was redacted", None) for image in question.images]
+    return Answers(pulls, imports(question, inputs))
 
 
 def _say(explanation: Explanation) -> tuple[str, ...]:

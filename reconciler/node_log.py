@@ -101,6 +101,10 @@ async def _diff(context: Context, event: StoredEvent, step: StepStarted) -> list
         return []
     snapshot = await context.reads.snapshot(context.name, event.position, (NODE_STATES,))
     state = snapshot.one(NODE_STATES, context.name, step.node) or {}
+    sets = (state.get("files"), step.files)
+    if gone := await context.gone(filter(None, sets)):
+        told = await context.load_past(gone)
+        return [difference("(the list of files)", *(told.get(name or "") for name in sets))]
     base = state.get("base_files") or {}
     drifted = {item["path"]: item["observed"] for item in state.get("drift") or ()}
     before = {**base, **await _entries(context, state.get("files")), **drifted}

@@ -458,6 +458,7 @@ class Observation:
     `pending`: the step that waits for a confirmation, or "". `reverted`: the step that undid itself for want of one,
     until another step is finished. `loaded_since`: Unix seconds since which the runtime has run with what it loaded
     (its start, or its last reload that exited with 0); 0 when nobody can tell. `images`: where they were asked for.
+    `released`: the stamp with which a log gave the node back, until another request takes it; then there is no `owner`.
     """
 
     machine_id: str
@@ -477,6 +478,7 @@ class Observation:
     reverted: str = ""
     loaded_since: int = 0
     images: NodeImages | None = None
+    released: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from reconciler.events.envelope import fleet_stream
 from reconciler.projections.tables import RESTORES
 from reconciler.stages.context import Context, anew
 from reconciler.stages.observe import look
-from reconciler.stages.restores import accepted_epoch, contradicted
+from reconciler.stages.restores import accepted_epoch, contradicted, stamp_of
 
 
 async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
@@ -26,8 +26,8 @@ async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dic
         if not said:
             raise UsageError("nothing contradicts this log: nothing to accept", remedy="see `reconciler status`")
         sights = (await look(context, now)).values()
-        owners = [sight.observation.owner for sight in sights if sight.observation and sight.observation.owner]
-        seen = [owner.epoch for owner in owners if owner.log_id == context.log.log_id]
+        stamps = [stamp_of(sight.observation, context.log.log_id) for sight in sights]
+        seen = [stamp.epoch for stamp in stamps if stamp is not None]
         epoch = max(await accepted_epoch(context), *_epochs(now.one(RESTORES, context.name)), *seen) + 1
         if not dry_run:
             body = RestoreAccepted(epoch, reason)

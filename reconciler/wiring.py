@@ -28,7 +28,7 @@ from reconciler.source.git_source import GitSource
 from reconciler.source.keyring import ALLOWED, GPG, REVOKED, KeyFiles
 from reconciler.stages.context import Context, FleetSettings
 from reconciler.stages.restores import record_restore
-from reconciler.store.backup import Form, backup, occupied, restore
+from reconciler.store.backup import Form, backup, form_of, occupied, restore
 from reconciler.store.blobs import PostgresBlobs
 from reconciler.store.checkpoint_file import CheckpointFile, StandardOutput, read_key, write_key
 from reconciler.store.database import engine_for
@@ -271,8 +271,10 @@ async def backup_database(settings: Settings, file: Path, form: Form) -> int:
         return await asyncio.to_thread(backup, url, file, form)
 
 
-async def events_to_replace(settings: Settings) -> int:
-    """How many events a restore would replace. Raises StoreError where the database is in use, or another's."""
+async def events_to_replace(settings: Settings, file: Path) -> int:
+    """How many events a restore of this file would replace. Raises UsageError where it is no backup, StoreError where
+    the database is in use, or another's."""
+    form_of(file)
     async with database(settings) as url:
         return await asyncio.to_thread(occupied, url)
 

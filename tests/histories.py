@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from reconciler import commands
+from reconciler import commands, custody
 from reconciler.ports import EventFilter
 from reconciler.stages.observe import observe
 from reconciler.transport.memory import MemoryTransport
@@ -18,6 +18,9 @@ from reconciler.transport.memory_parts import Entry
 from tests.world import ManualClock, MemoryWorld, ScriptedSource, image, make_world, mirrors, site
 
 POLICY = b'{"default": [{"type": "insecureAcceptAnything"}]}\n'
+SYNCED = ("commit", "rollback", "lift", "undo", "reachable", "release", "adopt")
+"""The steps after which there is a sync, unless they say otherwise."""
+
 _TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _POSITION = re.compile(r"#(\d+)\b")
 
@@ -34,10 +37,10 @@ class History:
 
     async def do(self, step: Mapping[str, Any]) -> None:
         """One of: commit, rollback, lift, undo, reachable (each then a sync, unless `sync` is false), drift (then a
-        look), own (a node's file) and full (its disk)."""
-        (verb,) = step.keys() & {"commit", "rollback", "lift", "undo", "reachable", "drift", "own", "full"}
+        look), release and adopt (a node), own (a node's file) and full (its disk)."""
+        (verb,) = step.keys() & {*SYNCED, "drift", "own", "full"}
         await getattr(self, f"_{verb}")(step[verb], **{k: v for k, v in step.items() if k not in (verb, "sync")})
-        if verb in ("commit", "rollback", "lift", "undo", "reachable") and step.get("sync", True):
+        if verb in SYNCED and step.get("sync", True):
             await self.world.sync()
             self.world.clock.advance(3600)
 
@@ -76,6 +79,12 @@ class History:
 
     async def _full(self, node: str) -> None:
         self.transport.node(node).faults.disk_full = True
+
+    async def _release(self, node: str, reason: str) -> None:
+        await custody.release(self.world.context, node, restore=True, reason=reason)
+
+    async def _adopt(self, node: str, reason: str) -> None:
+        await custody.adopt(self.world.context, node, reason=reason)
 
     async def _drift(self, files: Mapping[str, str]) -> None:
         await self._own(files)

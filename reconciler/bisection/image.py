@@ -9,10 +9,13 @@ from typing import Any
 from reconciler.bisection.effect import changed_resources, file_differences, undo
 from reconciler.bisection.states import Past, State, Wish, between, event_data
 from reconciler.errors import UsageError
+from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
+from reconciler.projections.tables import NODE_STATES
 from reconciler.registries.lint_hosts import Kind
 from reconciler.stages.context import Context
 from reconciler.stages.explained import Known, Question, ask
+from reconciler.stages.host_files import released_since
 from reconciler.stages.traces import in_force, traces
 
 DECIDING: tuple[Kind, ...] = ("registries", "drop-in", "policy")
@@ -63,7 +66,7 @@ async def bisect_image(
     judge = _Judge(past, image)
     ends = (await past.at(first))[1], await past.at(last)
     snapshot, wishes = ends[1]
-    names = _asked(Desired(context.name, snapshot.rows), ends[0].keys() & wishes.keys(), pool, node, (first, last))
+    names = _asked(snapshot, ends[0].keys() & wishes.keys(), pool, node, (first, last))
     old, new = await judge.verdicts(ends[0], names), await judge.verdicts(wishes, names)
     turned = [name for name in names if old[name] != new[name]]
     good_verdict, bad_verdict = _one_way(image, (first, last), old, new, turned)
@@ -82,13 +85,16 @@ async def bisect_image(
 
 
 def _asked(
-    desired: Desired, known: Iterable[str], pool: str | None, node: str | None, ends: tuple[int, int]
+    snapshot: Snapshot, known: Iterable[str], pool: str | None, node: str | None, ends: tuple[int, int]
 ) -> list[str]:
     """The nodes to judge: those of the scope of which the wish is known at both ends."""
+    desired = Desired(snapshot.fleet, snapshot.rows)
     if node is not None and node not in desired.nodes:
         raise UsageError(f"there is no node {node} at #{ends[1]}", where="--node", remedy="see `reconciler get nodes`")
     if pool is not None and pool not in desired.pools:
         raise UsageError(f"there is no pool {pool} at #{ends[1]}", where="--pool", remedy="see `reconciler get pools`")
+    if node is not None and (released := released_since(snapshot.one(NODE_STATES, snapshot.fleet, node) or {})):
+        raise UsageError(released, where=f"node {node} at #{ends[1]}", remedy="choose an earlier point as --bad")
     found = sorted(name for name in known if node in (None, name) and pool in (None, desired.nodes[name].pool))
     if not found:
         what = f"nothing was wanted at both #{ends[0]} and #{ends[1]}"

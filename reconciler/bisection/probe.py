@@ -21,8 +21,9 @@ from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.status import NodeStatus, node_status
-from reconciler.projections.tables import HOLDS, NODES, POOLS
+from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS
 from reconciler.stages.context import Context, Progress
+from reconciler.stages.host_files import released_since
 
 GOOD, SKIP, WORST = 0, 125, 127
 """Exit statuses of a probe, as `git bisect run` takes them; all others up to the last are bad."""
@@ -137,6 +138,8 @@ async def _begin(context: Context, good: str, bad: str | None, node: str, *, now
         raise UsageError(f"there is no node {node} in a pool", where="--node", remedy="see `reconciler get nodes`")
     if not desired.pools[one.pool].enforces:
         raise UsageError(f"pool {one.pool} only observes: nothing is written to {node}", where="--node")
+    if released := released_since(snapshot.one(NODE_STATES, context.name, node) or {}):
+        raise UsageError(released, where=f"node {node}", remedy=f"`reconciler adopt {node}` takes it back")
     held = [str(hold["hold"]) for hold in desired.holds if hold["node"] == node]
     if held or node in desired.held_nodes(one.pool):
         remedy = f"lift it first: `reconciler hold lift {held[0]}`" if held else "see `reconciler hold list`"
@@ -158,7 +161,8 @@ async def _judge(run: _Run, number: int, probe: Probe) -> Judgement:
     judgement: Judgement = "good" if status == GOOD else "skip" if status in (None, SKIP) else "bad"
     first = not any(one["status"] is not None for one in run.probed)
     run.probed.append({"position": run.position(number), "judgement": judgement, "status": status, "reason": why})
-    run.context.progress(Progress("bisect", f"#{run.position(number)} is {judgement}{f': {why}' if why else ''}"))
+    said = "was skipped" if judgement == "skip" else f"is {judgement}"
+    run.context.progress(Progress("bisect", f"#{run.position(number)} {said}{f': {why}' if why else ''}"))
     if first and status in NOT_RUN and (await _probed(run, 0, probe))[0] == status:
         what = f"the probe ended with status {status} at #{run.ends[0]}, too, which is good"
         raise UsageError(what, where="--probe", remedy="give a command that can be run here")

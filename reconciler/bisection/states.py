@@ -172,7 +172,8 @@ class Past:
         """Where each line of ours comes from."""
         if not wish.ours.origins:
             return wish.ours.rendered
-        return decode_origins((await self._context.load([wish.ours.origins]))[wish.ours.origins])
+        known = await self._context.load_known([wish.ours.origins])
+        return decode_origins(known[wish.ours.origins]) if known else {}
 
     async def is_file_set(self, wish: Wish, name: str | None) -> bool:
         """Whether the file set with this digest is what is wanted of us."""
@@ -199,7 +200,7 @@ class Past:
         changes that: a commit that was recorded before the nodes were seen is a state of theirs, too."""
         state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
         later = (body for position, body in self._baselines.get(name, ()) if position > snapshot.position)
-        if state.get("base") or (first := next(later, None)) is None:
+        if state.get("base") or state.get("released") or (first := next(later, None)) is None:
             return state
         return {**state, "base": first.base, "base_files": plain(first.files)}
 
@@ -215,6 +216,7 @@ class Past:
         key = (unit.pool, unit.base, inputs)
         if recorded := self._recorded.get(key):
             entries = (await self._context.load_file_set(recorded.files)).entries
+            await self._context.load(entry.sha256 for entry in entries)
             return Ours(tuple((entry.path, entry.sha256) for entry in entries), recorded.origins)
         if key not in self._rendered:
             outcome = await render_unit(self._context, desired.pools[unit.pool], chosen, unit)
@@ -246,10 +248,20 @@ def _wish(unit: Unit, state: Mapping[str, Any], ours: Ours) -> Wish:
     return Wish(Scope(unit.pool, unit.node), files, complete, ours)
 
 
+async def _commit(context: Context, event: StoredEvent) -> CommitObserved | None:
+    body = event.body
+    ended_by = body.commit if isinstance(body, HoldLifted) and not body.is_a_persons else None
+    wanted = EventFilter(context.name, after=event.group - 1, until=event.group)
+    if ended_by:
+        wanted = EventFilter(context.name, until=event.position, types=(CommitObserved.__name__,), commit=ended_by)
+    found = await context.log.read(wanted)
+    return found[0].body if found and isinstance(found[0].body, CommitObserved) else None
+
+
 async def event_data(context: Context, event: StoredEvent) -> dict[str, Any]:
-    """Who began a state, and with what: the event, and the commit, rollback or lifted hold behind it."""
-    read = await context.log.read(EventFilter(context.name, after=event.group - 1, until=event.group))
-    commit = read[0].body if isinstance(read[0].body, CommitObserved) else None
+    """Who began a state, and with what: the event, and the commit, rollback or lifted hold behind it. A hold that ended
+    by itself, for what a commit says, has both."""
+    commit = await _commit(context, event)
     return {
         "position": event.position,
         "type": event.type,

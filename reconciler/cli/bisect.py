@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +11,7 @@ import click
 
 from reconciler.cli.bisected import CANDIDATE_COLUMNS, image_lines, print_probed
 from reconciler.cli.confirm import confirm, yes
+from reconciler.cli.images import checked
 from reconciler.cli.options import Duration, dry_run, flag, fleet, option, output
 from reconciler.cli.output import count, print_list, print_object
 from reconciler.cli.progress import progress
@@ -47,13 +50,14 @@ def bisect(
     With --image the log tells it all: every state that nodes should have been in is judged as `why` does, no node is
     asked, and every event that turned the verdict is listed. With --probe the node is taken through earlier states by
     rollbacks of that node alone, with its windows, guard and drains, and COMMAND is run here at each: exit status 0 is
-    good, 125 skips the state, any other up to 127 is bad, as for `git bisect run`. At the end, also after Ctrl-C, the
-    node gets back what it had. Exit code 0 when one event is named, 3 when one of several may be it or the node is not
-    back yet.
+    good, 125 skips the state, any other up to 127 is bad, as for `git bisect run`. At the end, also after Ctrl-C or
+    SIGTERM, the node gets back what it had. Exit code 0 when one event is named, 3 when one of several may be it or the
+    node is not back yet.
     """
     if (image is None) == (probe is None):
         raise UsageError("give one of --image and --probe", remedy="--image REF, or --probe COMMAND --node NAME")
     if image is not None:
+        checked([image], "--image")
         if now or dry_run:
             raise UsageError("--now and --dry-run are about a probe", remedy="leave them out: no node is touched")
         if node and pool:
@@ -107,6 +111,8 @@ async def _of_probe(
     def said(text: str) -> None:
         click.echo(text, err=True, nl=False)
 
+    # SIGTERM as Ctrl-C: the node is given back, and a second one ends it at once
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     async with session.context() as context:
         (first, last), candidates = await bisection.probe_candidates(context, **ends)
         steps = _steps(candidates)

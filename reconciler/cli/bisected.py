@@ -77,6 +77,8 @@ def _event(first: dict[str, Any]) -> Iterator[str]:
     if first["commit"]:
         request = f", pull request #{first['pullRequest']}" if first["pullRequest"] else ""
         yield f"  commit {short(first['commit'])} by {first['author']}{request}: {first['subject']}"
+        if first["hold"]:
+            yield f"  it ended hold {first['hold']}"
     elif first["hold"]:
         yield f"  hold {first['hold']} by {first['actor']}: {first['subject']}"
     else:

@@ -25,7 +25,8 @@ def tree_lines(tree: Item, root: Item, marked: int, *, wide: bool) -> Iterator[s
     """The lines of the tree."""
     if root["author"]:
         request = f"pull request #{root['pullRequest']} " if root["pullRequest"] else ""
-        yield f"  {request}by {root['author']}, committed {moment(root['committedAt'])}"
+        committed = f", committed {moment(root['committedAt'])}" if root["committedAt"] else ""
+        yield f"  {request}by {root['author']}{committed}"
     yield f"  {_text(tree, marked)}, recorded {moment(root['recordedAt'])}"
     yield from _below(tree, marked, "  ", wide=wide)
 

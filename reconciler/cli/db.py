@@ -180,7 +180,7 @@ def restore(session: Session, file: Path, yes: bool) -> int:
     """
     from reconciler.wiring import events_to_replace, restore_database  # as above
 
-    if events := run(events_to_replace(session.settings)):
+    if events := run(events_to_replace(session.settings, file)):
         confirm(f"replace the database, with its {count(events, 'event')}, by {file}", yes=yes)
     proof = run(restore_database(session.settings, file))
     for problem in proof.problems:

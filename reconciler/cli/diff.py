@@ -11,11 +11,11 @@ import click
 
 from reconciler.cli.explained import field_of
 from reconciler.cli.failures import report
+from reconciler.cli.images import read_from
 from reconciler.cli.options import Command, flag, fleet, option, output
 from reconciler.cli.output import Column, Item, count, print_object, short, table
 from reconciler.cli.past import Asked, asked, at_option, place_of, the_past
 from reconciler.cli.session import Session, run
-from reconciler.cli.why import listed
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -129,9 +129,7 @@ def _wish(given: Item) -> Wish:
     elif len(sides) == 1:
         sides = [*sides, "wanted"]
     nodes = list(dict.fromkeys([*given["nodes"], *given["node"]]))
-    images = list(listed(given["images"], "--images"))
-    if given["images"] and not images:
-        raise UsageError("no image is named", where="--images")
+    images = read_from(given["images"], "--images")
     return Wish(
         nodes, given["pool"], given["at"], given["since"], given["until"], sides, (kinds or ["files"])[0], images
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,10 @@ EVENT_COLUMNS = (
 _POSITION = re.compile(r"#\d+|\d{1,6}")
 """Here just that event; elsewhere a position stands for the end of its append group."""
 _AGO = re.compile(r"(?=\d)(\d+h)?(\d+m)?(\d+s)?")
-POINT = "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous or last-good."
+POINT = (
+    "A point in time: '#POSITION', commit, 2026-01-31T09:00:00Z, 90m (ago), previous (the state before the present "
+    "one) or last-good (the latest brought out without a failed node)."
+)
 
 
 def event_filters(command: Command) -> Command:
@@ -45,7 +48,7 @@ def event_filters(command: Command) -> Command:
         option("--type", multiple=True, metavar="TYPE", show_default="all", help="Only this type; repeatable."),
         option("--pull-request", metavar="NUMBER", show_default="all", help="Only what this pull request led to."),
         option("--author", metavar="TEXT", show_default="all",
-               help="Only what commits of this author led to: a part of the name or address."),
+               help="Only what commits of this author, or what they said here, led to: a part of name or address."),
         option("--commit", metavar="SHA", show_default="all", help="Only of this commit (at least 7 digits)."),
         option("--resource", metavar="ID", show_default="all", help="Only about this resource: [PATH:]KIND/NAME."),
         option("--pool", metavar="NAME", show_default="all", help="Only about this pool."),
@@ -79,6 +82,17 @@ async def event_filter(
         newest_first=True,
         **columns,
     )
+
+
+async def refuse_unknown(context: Context, filters: Mapping[str, Any]) -> None:
+    """Raises UsageError for a node, pool or resource that the log has never named: of it, no answer is none."""
+    from reconciler.ports import EventFilter  # as above
+
+    for noun in ("node", "pool", "resource"):
+        name = filters.get(noun)
+        if name and not await context.log.read(EventFilter(context.name, limit=1, **{noun: name})):
+            what = f"no {noun} {name} was ever known"
+            raise UsageError(what, where=f"--{noun}", remedy=f"see `reconciler get {noun}s`")
 
 
 def _types(names: Sequence[str]) -> Sequence[str] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.events import EVENT_COLUMNS, event_filter, event_filters
+from reconciler.cli.events import EVENT_COLUMNS, event_filter, event_filters, refuse_unknown
 from reconciler.cli.hold import HOLD_COLUMNS
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import FORMS, Age, Column, Item, print_list, short
@@ -194,6 +194,8 @@ def events(session: Session, /, watch: bool, output: str, **filters: Any) -> Non
     from reconciler import queries  # as above
 
     async def wanted(context: Context) -> Sequence[Item]:
+        if not watch:  # what does not exist yet may be waited for
+            await refuse_unknown(context, filters)
         found = await queries.list_events(context, await event_filter(context, **filters))
         return found[::-1]
 

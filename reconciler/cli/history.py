@@ -11,7 +11,7 @@ import yaml
 from reconciler.cli.branches import print_tree
 from reconciler.cli.diff import print_difference
 from reconciler.cli.entries import ENTRY_COLUMNS, matching_entries
-from reconciler.cli.events import event_filter, event_filters
+from reconciler.cli.events import event_filter, event_filters, refuse_unknown
 from reconciler.cli.options import fleet, option, output
 from reconciler.cli.output import FORMS, Column, moment, print_list, print_object, short
 from reconciler.cli.session import Session, run
@@ -69,6 +69,7 @@ async def _history(session: Session, form: str, filters: Mapping[str, Any]) -> l
     from reconciler.history.events import lines  # as above
 
     async with session.context() as context:
+        await refuse_unknown(context, filters)
         wanted = await event_filter(context, **filters)
         return await (queries.list_events if form in ("json", "yaml") else lines)(context, wanted)
 
@@ -77,6 +78,7 @@ async def _entries(session: Session, entry: str, filters: Mapping[str, Any]) -> 
     from reconciler.history.entries import history_of_entry  # as above
 
     async with session.context() as context:
+        await refuse_unknown(context, filters)
         return await matching_entries(context, await history_of_entry(context, entry), filters)
 
 

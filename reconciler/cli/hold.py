@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,22 +17,31 @@ from reconciler.errors import ReconcilerError, UsageError
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
 
+BASELINE = "(baseline)"
+"""What an entry is about that is about no resource."""
+
 HOLD_COLUMNS = (
     Column("NAME", lambda item: item["name"]),
     Column("SCOPE", lambda item: item["scope"]),
     Column("TO", lambda item: f"#{item['position']}"),
-    Column("RESOURCES", lambda item: len(item["entries"])),
+    Column("RESOURCES", lambda item: _held(item["entries"])),
     Column("AGE", Age("since")),
     Column("UNTIL", lambda item: _until(item)),
     Column("ACTOR", lambda item: item["actor"]),
     Column("REASON", lambda item: item["reason"]),
 )
 ENTRY_COLUMNS = (
-    Column("RESOURCE", lambda item: item["resource"] or "(baseline)"),
+    Column("RESOURCE", lambda item: item["resource"] or BASELINE),
     Column("RESTORED", lambda item: short(item["restoredCommit"]) or ("baseline" if item["baseline"] else "absent")),
     Column("GIT-IS", lambda item: item["gitIs"]),
     Column("REFUSED", lambda item: [short(content) or "absent" for content in item["refused"]]),
 )
+
+
+def _held(entries: Sequence[Item]) -> str:
+    """How many resources, or that it is the baseline."""
+    resources = sum(not entry["baseline"] for entry in entries)
+    return BASELINE if not resources else f"{resources}, {BASELINE}" if resources < len(entries) else str(resources)
 
 
 def _until(item: Item) -> str:
@@ -71,12 +81,13 @@ def show(session: Session, id: str, output: str) -> None:
     if output != "table":
         print_object(output, {"kind": "Hold", **item})
         return
-    left = [f"  {entry['resource']}: {text}" for entry in item["entries"] for text in entry["left"]]
+    left = [f"  {entry['resource'] or BASELINE}: {text}" for entry in item["entries"] for text in entry["left"]]
     accept = sorted({entry["accept"] for entry in item["entries"]} - {""})
     lines = [*table([item], HOLD_COLUMNS), "", *table(item["entries"], ENTRY_COLUMNS)]
     lines += ["", "Git still has, or lacks:", *left] if left else []
     if item["untilFixed"]:
-        mended = [entry["resource"] for entry in item["entries"] if entry["gitIs"] == "other" and not entry["left"]]
+        entries = [entry for entry in item["entries"] if not entry["baseline"]]
+        mended = [entry["resource"] for entry in entries if entry["gitIs"] == "other" and not entry["left"]]
         lines += [f"{name} is mended in Git: it ends when the lock-out guard lets that pass" for name in mended]
     lines += ["", "to accept what is new in Git:", *(f"  {command}" for command in accept)] if accept else []
     for line in lines:
@@ -108,7 +119,7 @@ def lift(
         from reconciler import commands  # not before it is needed: rendering's libraries take a while to load
 
         done = await commands.lift_hold(context, id, reason=reason, accept=accept, dry_run=dry_run)
-        stays = f"; stays for {', '.join(done['stays'])}" if done["stays"] else ""
+        stays = f"; stays for {', '.join(name or BASELINE for name in done['stays'])}" if done["stays"] else ""
         line = f"hold {id} lifted, pools {', '.join(done['pools'])}{stays}"
         print_done(output, "LiftedHold", done, line, dry="dry run")
 

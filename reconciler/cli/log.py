@@ -94,7 +94,7 @@ def _read_checkpoints(
 def _keys(session: Session, given: Sequence[str]) -> list[VerifierKey]:
     """Those given, or the public half of ours."""
     if given:
-        return [VerifierKey.parse(key if "+" in key else _text(Path(key))) for key in given]
+        return [VerifierKey.parse(key) if "+" in key else VerifierKey.parse(_text(Path(key)), key) for key in given]
     from reconciler.wiring import signer_key  # not before it is needed: it loads the database's libraries
 
     if not session.settings.checkpoints.key:

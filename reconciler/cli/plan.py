@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.failures import report
+from reconciler.cli.images import listed
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import print_list
 from reconciler.cli.plan_text import UPGRADE_COLUMNS, print_plan, print_upgrade, unanswered
@@ -145,13 +146,8 @@ def _asked(given: Mapping[str, Any]) -> Asked:
         given["directory"],
         not given["offline"],
         given["pools"] or None,
-        _images(given["images"]) if given["images"] else (),
+        listed(_text(given["images"]), str(given["images"])) if given["images"] else (),
     )
-
-
-def _images(file: Path) -> Sequence[str]:
-    lines = (line.partition("#")[0].strip() for line in _text(file).splitlines())
-    return tuple(dict.fromkeys(line for line in lines if line))
 
 
 def _text(file: Path) -> str:

@@ -34,9 +34,10 @@ def redact(session: Session, blob: str, reason: str, yes: bool, dry_run: bool, o
     async def say(context: Context) -> None:
         from reconciler import redaction  # not before it is needed: rendering's libraries take a while to load
 
-        done = await redaction.redact(context, blob, reason=reason, dry_run=dry_run)
+        done = await redaction.redact(context, blob, reason=reason, dry_run=True)
+        if not dry_run:
+            confirm(f"take the {count(done['size'], 'byte')} of {blob[:12]} away for ever", yes=yes)
+            done = await redaction.redact(context, blob, reason=reason)
         print_done(output, "Redaction", done, f"redacted {blob[:12]}, {count(done['size'], 'byte')}")
 
-    if not dry_run:
-        confirm(f"take the bytes of {blob[:12]} away for ever", yes=yes)
     return run(say_once(session, say))

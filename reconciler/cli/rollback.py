@@ -36,7 +36,8 @@ POINT_COLUMNS = (
     "--to",
     metavar="POINT",
     show_default="list the last ten states and change nothing",
-    help="'#POSITION', a commit, a time (2026-01-31T09:00:00Z), previous or last-good.",
+    help="'#POSITION', a commit, a time (2026-01-31T09:00:00Z), previous (the state before the present one) or "
+    "last-good (the latest brought out without a failed node).",
 )
 @option(
     "--undo",
@@ -105,13 +106,21 @@ def _undo(
         raise UsageError("is required: it is recorded", where="--reason")
 
     async def say(context: Context) -> None:
-        from reconciler import commands  # as below
+        if dry_run:
+            from reconciler.planning import plan_undo  # as below
 
-        done = await commands.undo_rollback(context, hold, reason=reason or "", dry_run=dry_run)
+            done = await plan_undo(context, hold, reason=reason or "")
+        else:
+            from reconciler import commands  # as below
+
+            done = await commands.undo_rollback(context, hold, reason=reason)
         again = (
             f"{', '.join(done['reinstated'])} in force again" if done["reinstated"] else "nothing was replaced by it"
         )
         print_done(form, "UndoneRollback", done, f"hold {hold} undone, {again}")
+        for pool in done["plan"]["pools"] if "plan" in done and form == "table" else ():
+            for line in ("", *pool_lines(pool)):
+                click.echo(line)
 
     if dry_run:
         return run(say_once(session, say))
@@ -172,7 +181,10 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     whom = f"{scope['kind']} {scope['name']}" if scope["name"] else "the fleet"
     whom = f"{scope['resource']} of {whom}" if scope["resource"] else whom
     hold = f", hold {data['hold']}" if data["hold"] else ""
-    reach = f"{count(len(data['entries']), 'resource')}, {count(len(data['nodes']), 'node')}"
+    resources = sum(not entry.get("baseline") for entry in data["entries"])
+    what = [count(resources, "resource")] if resources or not data["entries"] else []
+    what += ["the baseline"] if resources < len(data["entries"]) else []
+    reach = ", ".join([*what, count(len(data["nodes"]), "node")])
     yield f"{whom} to #{data['position']} (the end of its append group){hold}: {reach}"
     for entry in data["entries"]:
         restored = entry["restored"]

@@ -95,7 +95,10 @@ async def _recorded(session: Session, at: str, pool: str | None, node: str | Non
 
     async with asked(session, at, settled=True) as question:
         question.say()
-        return await rendered_files(question.context, pool, node)
+        files, notes = await rendered_files(question.context, pool, node)
+        for note in notes:
+            click.echo(note, err=True)
+        return files
 
 
 def _print_files(files: Sequence[NodeFile], out: Path | None, output: str) -> None:

@@ -29,6 +29,11 @@ async def bring_to_nodes(context: Context, within: float | None) -> int:
     context.retry_now = True
     _, found = await commands.sync(context, wait=True, within=within)
     if found.exit_code:
+        if found.restored:
+            from reconciler.stages.restores import REMEDY, evidence_text  # as above
+
+            said = evidence_text(found.restored["items"], found.restored["more"])
+            click.echo(f"{said}; no node is written: {REMEDY}", err=True)
         for pool in found.pools:
             if pool.blocked:
                 click.echo(f"pool {pool.name} is blocked: {pool.blocked}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.explained import change_lines, columns, explanation_lines
+from reconciler.cli.images import checked, read_from
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import Item, print_list, print_object
 from reconciler.cli.past import asked, at_option, place_of, the_past
@@ -72,7 +73,7 @@ def why(
     """
     from reconciler.stages.explained import Question  # as in `validate`
 
-    wanted = [*images, *listed(image_list)]
+    wanted = [*checked(images, "IMAGE"), *read_from(image_list, "--image-list")]
     if not wanted:
         raise UsageError("no image is named", remedy="name one, or give --image-list FILE")
     question = Question(wanted, namespace, imports, pushes)
@@ -166,18 +167,6 @@ def _of_manifests(source: Path | None, pool: str | None, question: Question, *, 
     for text in assumed:
         click.echo(f"assumed: {text}", err=True)
     return found
-
-
-def listed(file: Any, where: str = "--image-list") -> Iterator[str]:
-    """The images of a file: one a line; # begins a comment. Raises UsageError."""
-    try:
-        lines = file.read().splitlines() if file else []
-    except UnicodeDecodeError:
-        raise UsageError("is not UTF-8", where=where) from None
-    for line in lines:
-        image = line.partition("#")[0].strip()
-        if image:
-            yield image
 
 
 def _code(item: Item) -> int:

@@ -47,13 +47,17 @@ class VerifierKey:
     public: bytes
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
-        """Raises UsageError for anything else, also for an id that is not the key's."""
+    def parse(cls, text: str, where: str = "--key") -> VerifierKey:
+        """Raises UsageError for anything else, also for an id that is not the key's. The text is not in the message."""
+        if text.startswith(_PREFIX):
+            remedy = "give the public one, as `reconciler log keygen` printed it, and make a new key if others saw this"
+            raise UsageError("a secret key is no public key", where=where, remedy=remedy)
         name, _, rest = text.strip().partition("+")
         identity, _, encoded = rest.partition("+")
-        key = cls(name, _key_bytes(encoded))
-        if not _NAME.fullmatch(name) or identity != key.id.hex():
-            raise UsageError("is no public key for checkpoints", where="--key", remedy=_KEY_FORM)
+        blob = _decoded(encoded)
+        key = cls(name, blob[1:]) if len(blob) == 33 and blob[:1] == _ED25519 else None
+        if key is None or not _NAME.fullmatch(name) or identity != key.id.hex():
+            raise UsageError("is no public key for checkpoints", where=where, remedy=_KEY_FORM)
         return key
 
     @property

@@ -40,6 +40,10 @@ def _signed(signature: Any) -> str:
     return f", {signature['verdict'].replace('-', ' ')}"
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _rendered(body: Any) -> str:
     whom = f"node {body.node}" if body.node else f"pool {body.pool}"
     return f"files {body.files[:12]} for {whom} over base {body.base[:12]}, class {body.disruption}"
@@ -59,7 +63,7 @@ def _held_back(body: Any) -> str:
 
 
 def _judged(body: Any) -> str:
-    known = f"guard: {body.images} image{'s' * (body.images != 1)}" if body.images else "guard: NOT ARMED"
+    known = f"guard: {_count(body.images, 'image')}" if body.images else "guard: NOT ARMED"
     lost = [item["image"] for change in body.changes for item in change["turned"] if not item["override"]]
     given_up = sum(len(c["turned"]) + c["more"] - c["blocking"] for c in body.changes)
     if lost:
@@ -155,7 +159,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "PlanBlocked": lambda b: f"blocked: {b.reason}" if b.reason else "no longer blocked",
     "GuardJudged": _judged,
     "OverrideGranted": lambda b: f"images {b.glob} given up: {b.reason}",
-    "RolloutStarted": lambda b: f"{b.kind} of {b.nodes} nodes, class {b.disruption}, action {b.effective}",
+    "RolloutStarted": lambda b: f"{b.kind} of {_count(b.nodes, 'node')}, class {b.disruption}, action {b.effective}",
     "WaveStarted": lambda b: f"{'canary' if b.kind == 'canary' else f'wave {b.wave}'}: {_some(b.nodes)}",
     "RolloutApproved": lambda b: f"approved ({b.stage}): {b.reason}",
     "RolloutAborted": lambda b: f"rollout aborted: {b.reason}",
@@ -202,7 +206,7 @@ _LINES: dict[str, Callable[[Any], str]] = {
     ),
     "DriftContested": _contested,
     "MassDriftDetected": lambda b: (
-        f"the same drift on {len(b.nodes)} nodes, none is repaired: {_some(b.nodes)}"
+        f"the same drift on {_count(len(b.nodes), 'node')}, none is repaired: {_some(b.nodes)}"
         if b.nodes
         else "no node has the drift any more that many had"
     ),

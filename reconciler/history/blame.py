@@ -17,7 +17,7 @@ from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, digest
-from reconciler.stages.context import Context, decode_file_set
+from reconciler.stages.context import Context
 from reconciler.stages.explained import Known
 from reconciler.stages.project import decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
@@ -38,12 +38,13 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     chosen_nodes(desired, [node])
     state = snapshot.one(NODE_STATES, context.name, node) or {}
     row = wanted(snapshot, desired, node)
-    content, origins = await _file(context, row, path)
+    content, origins, gap = await _file(context, row, path)
     base, kind = await _base(context, snapshot, desired, node, base_path(path))
     if content is None:
         content = base if row is None or kind == "host" else None
     if content is None:
-        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=await _paths(context, row))
+        remedy = _given_back(desired, _scope(desired, node, row)) or await _paths(context, row)
+        raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=remedy)
     lines = blame(path, content, base, origins)
     known, note = await _known(context, snapshot, desired, node, row, lines)
     captured = await _captured(context, snapshot, desired, node, base_path(path), kind) if kind else None
@@ -53,21 +54,23 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
         "node": node,
         "path": path,
         "position": snapshot.position,
-        "notes": [*note, *(["the node does not have these files yet"] if behind else [])],
+        "notes": [*gap, *note, *(["the node does not have these files yet"] if behind else [])],
         "lines": [_item(line, known, captured) for line in lines],
     }
 
 
-async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | None, By]:
-    """The rendered bytes and their provenance; None where nothing is rendered there."""
+async def _file(context: Context, row: Row | None, path: str) -> tuple[bytes | None, By, list[str]]:
+    """The rendered bytes and their provenance, and what of that was redacted; None where nothing is rendered there."""
     if row is None:
-        return None, {}
-    loaded = await context.load([row["files"], row["origins"]])
-    entry = decode_file_set(loaded[row["files"]]).by_path.get(path)
+        return None, {}, []
+    known = await context.load_known([row["files"], row["origins"]])
+    entry = (await context.load_file_set(row["files"])).by_path.get(path)
     if entry is None:
-        return None, {}
-    by_path = decode_origins(loaded[row["origins"]])
-    return (await context.load([entry.sha256]))[entry.sha256], origins_of(path, by_path)
+        return None, {}, []
+    content = (await context.load([entry.sha256]))[entry.sha256]
+    if row["origins"] not in known:
+        return content, {}, ["where its lines come from was redacted: those of resources count as the renderer's"]
+    return content, origins_of(path, decode_origins(known[row["origins"]])), []
 
 
 async def _paths(context: Context, row: Row | None) -> str:
@@ -137,15 +140,31 @@ async def _known(
     pool = desired.nodes[node].pool
     if row is None or pool not in desired.pools:
         return Known(), []
-    held = node in desired.held_nodes(pool) or bool(row["node"])
-    scope = Scope(pool, node if held else "")
+    scope = _scope(desired, node, row)
     used = (await in_force(context, desired, [scope]))[scope]
     named = {o: used[o.resource][0] for line in lines for o in line.origins if o.resource in used}
     told = (await traces(context, snapshot, {scope: named}))[scope]
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
     late = render_inputs(desired.pools[pool], bodies, row["base"]) != row["inputs"]
     note = ["the newest state is not rendered yet; these are the files of the one before it"] if late else []
+    if back := _given_back(desired, scope):
+        note = [back]
     return Known({name: resource for name, (_, resource) in used.items()}, told), note
+
+
+def _scope(desired: Desired, node: str, row: Row | None) -> Scope:
+    """What decides about a node: its pool, or itself where a hold sets it apart."""
+    pool = desired.nodes[node].pool or ""
+    held = pool in desired.pools and node in desired.held_nodes(pool)
+    return Scope(pool, node if held or (row and row["node"]) else "")
+
+
+def _given_back(desired: Desired, scope: Scope) -> str:
+    """Which hold left nothing of ours in force, in words; empty where none did."""
+    if scope.pool not in desired.pools or not desired.at_baseline(*scope):
+        return ""
+    hold = [name for name, entry in desired.entries_at(*scope) if entry.get("baseline")][-1]
+    return f"hold {hold} gave the files from before the first write back: nothing of ours is wanted"
 
 
 def _item(line: Line, known: Known, captured: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -56,7 +56,8 @@ async def files_between(asked: Between) -> tuple[list[dict[str, Any]], list[str]
     for name in sorted(old.keys() & new.keys()):
         before, after = _meant(old[name]), _meant(new[name])
         if before is None or after is None:
-            notes.append(f"{name} was never observed {'before' if before is None else 'after'}: nothing is known of it")
+            when, host = ("before", old[name]) if before is None else ("after", new[name])
+            notes.append(f"{name} cannot be compared: {when}, {host.unknown}")
         elif before != after:
             changes.setdefault((before, after), []).append(new[name])
     named = {digest for pair in changes for blobs in pair for _, digest in blobs}

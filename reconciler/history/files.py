@@ -47,8 +47,11 @@ def refuse_unknown(names: Sequence[str], pool: str | None, *states: Desired) -> 
         raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
 
 
-async def rendered_files(context: Context, pool: str | None, node: str | None) -> tuple[NodeFile, ...]:
-    """The files recorded as wanted for a node, or for all nodes of a pool, byte for byte.
+async def rendered_files(
+    context: Context, pool: str | None, node: str | None
+) -> tuple[tuple[NodeFile, ...], list[str]]:
+    """The files recorded as wanted for a node, or for all nodes of a pool, byte for byte; and what is said of those
+    that were redacted.
 
     Raises UsageError when there are none, or the pool's nodes differ, so that one must be named.
     """
@@ -69,8 +72,12 @@ async def rendered_files(context: Context, pool: str | None, node: str | None) -
         raise UsageError(what, where="--node", remedy=f"name a node, such as {next(iter(found.values()))}")
     (digest,) = found
     entries = (await context.load_file_set(digest)).entries
-    contents = await context.load(entry.sha256 for entry in entries)
-    return tuple(NodeFile(entry.path, contents[entry.sha256], entry.mode) for entry in entries)
+    contents = await context.load_known(entry.sha256 for entry in entries)
+    gone = await context.gone(entry.sha256 for entry in entries if entry.sha256 not in contents)
+    kept = [entry for entry in entries if entry.sha256 in contents]
+    lost = [(entry.path, gone[entry.sha256]) for entry in entries if entry.sha256 in gone]
+    notes = [f"{path} was redacted at #{why.position}: {why.reason}" for path, why in lost]
+    return tuple(NodeFile(entry.path, contents[entry.sha256], entry.mode) for entry in kept), notes
 
 
 def wanted(snapshot: Snapshot, desired: Desired, node: str) -> Row | None:
@@ -93,7 +100,7 @@ async def compare_sides(
     for host, old, new in sides:
         if old is None or new is None:
             lacks = before if old is None else after
-            why = f": {host.unknown}" if lacks == "wanted" and host.unknown else ""
+            why = f": {host.unknown}" if host.unknown and (lacks == "wanted" or host.released) else ""
             items.append({"node": host.name, "path": "", "error": f"nothing is recorded as {lacks}{why}"})
             continue
         unread = _unread(snapshot, host.name) if "observed" in (before, after) else {}

@@ -9,7 +9,7 @@ from reconciler.errors import UsageError
 from reconciler.events.catalogue import CommitObserved, DriftDetected
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
-from reconciler.history.events import about
+from reconciler.history.events import about, author_of
 from reconciler.ports import EventFilter
 from reconciler.projections.consequences import Branch, consequences
 from reconciler.queries import event_item
@@ -32,7 +32,7 @@ async def show(context: Context, text: str) -> dict[str, Any]:
     root = next((e for e in family if e.event_id == event.correlation_id), family[0])
     return {
         **event_item(event),
-        "root": {**_line(root), **about(_commit(family))},
+        "root": {**_line(root), **_author(root, family)},
         "appendGroup": [_line(e) for e in family if e.group == event.group],
         "consequences": [_line(e) for e in family if e.group > event.group],
         "tree": branch_data(consequences(family)),
@@ -53,8 +53,10 @@ def branch_data(branch: Branch) -> dict[str, Any]:
     }
 
 
-def _commit(family: Sequence[StoredEvent]) -> CommitObserved | None:
-    return next((event.body for event in family if isinstance(event.body, CommitObserved)), None)
+def _author(root: StoredEvent, family: Sequence[StoredEvent]) -> dict[str, Any]:
+    """Whose the root is; a commit may come after what made it be seen."""
+    commit = next((event.body for event in family if isinstance(event.body, CommitObserved)), None)
+    return author_of(root, None) if root.body.is_a_persons else about(commit)
 
 
 def _line(event: StoredEvent) -> dict[str, Any]:

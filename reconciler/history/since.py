@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from reconciler.events.catalogue import CommitObserved, FilesRendered
+from reconciler.events.catalogue import BaselineCaptured, CommitObserved, FilesRendered, NodeReleased
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.history.events import OBSERVED, about
@@ -19,33 +19,45 @@ from reconciler.projections.desired import Desired
 from reconciler.registries.explain import Explanation
 from reconciler.stages.context import Context, FileSet, decode_file_set
 from reconciler.stages.explained import Known, Question, ask
-from reconciler.stages.host_files import Blobs, HostFiles, laid_over, own_files, recorded_files
+from reconciler.stages.host_files import Blobs, HostFiles, laid_over, own_files, recorded_files, released_since
 from reconciler.stages.project import decode_origins
 
-CAUSES = (*OBSERVED, "RolledBack", "HoldLifted")
+CAUSES = (*OBSERVED, "RolledBack", "HoldLifted", "ReleaseAsked", "NodeAdopted")
 """What a change of files goes back to."""
+
+TURNS = (FilesRendered.__name__, NodeReleased.__name__, BaselineCaptured.__name__)
+"""What may change the files that a node is to have."""
+
+REDACTED = "a file of that time was redacted"
 
 
 @dataclass
 class _Group:
     """Nodes that are alike now, and were then; `before` are their files then. `apart`: a hold had set it apart by then,
-    which it stays."""
+    which it stays. `custody` are the positions at which they were given back, and seen anew."""
 
     host: HostFiles
     base: Mapping[str, str]
-    before: Blobs | None
-    origins: str
-    apart: bool
+    was: HostFiles | None
+    custody: tuple[int, ...]
     nodes: list[str] = field(default_factory=list)
+
+    @property
+    def before(self) -> Blobs | None:
+        if self.was is None:
+            return None
+        return self.was.wanted if self.was.wanted is not None else self.was.applied
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """The files that a group was to have from an event on (None: from the point in time on; nobody knows them)."""
+    """The files that a group was to have from an event on (None: from the point in time on; nobody knows them, or
+    `unknown` says why)."""
 
     event: StoredEvent | None
     files: Blobs | None
-    origins: str
+    origins: str = ""
+    unknown: str = ""
 
 
 async def why_since(
@@ -57,8 +69,9 @@ async def why_since(
     `before` and `after` are contexts of the past (`stages.past`), settled. Raises UsageError for a node or pool that is
     not there.
     """
-    groups = await _groups(before, after, pool, node)
-    stages, causes = await _stages(before, after, groups)
+    events = await after.log.read(EventFilter(after.name, after=before.as_of or 0, types=TURNS))
+    groups = await _groups(before, after, events, pool, node)
+    stages, causes = await _stages(after, events, groups)
     sets = await _contents(after, stages)
     found: list[dict[str, Any]] = []
     for group, mine in zip(groups, stages, strict=True):
@@ -69,42 +82,40 @@ async def why_since(
     return _merged(found)
 
 
-async def _groups(before: Context, after: Context, pool: str | None, node: str | None) -> list[_Group]:
+async def _groups(
+    before: Context, after: Context, events: Iterable[StoredEvent], pool: str | None, node: str | None
+) -> list[_Group]:
     then, now = await before.snapshot(), await after.snapshot()
     old, new = Desired(then.fleet, then.rows), Desired(now.fleet, now.rows)
     names = chosen_nodes(new, [node] if node else (), pool)
     past = {host.name: host for host in await recorded_files(before, then, old, [n for n in names if n in old.nodes])}
-    found: dict[tuple[HostFiles, Blobs | None, Blobs], _Group] = {}
+    custody = _custody(events, {name for name, host in past.items() if host.released})
+    found: dict[tuple[Any, ...], _Group] = {}
     for host in await recorded_files(after, now, new, names):
-        was = past.get(host.name)
-        files = (was.wanted if was.wanted is not None else was.applied) if was else None
         base = own_files(now, host.name)
-        key = (host.group, files, tuple(sorted(base.items())))
-        origins = was.origins if was and was.wanted is not None else ""
-        group = _Group(host, base, files, origins, bool(was and was.own))
+        group = _Group(host, base, past.get(host.name), custody.get(host.name, ()))
+        was = group.was and replace(group.was.group, notes=(), sights=())
+        key = (host.group, was, tuple(sorted(base.items())), group.custody)
         found.setdefault(key, group).nodes.append(host.name)
     return list(found.values())
 
 
+def _custody(events: Iterable[StoredEvent], released: Collection[str]) -> Mapping[str, tuple[int, ...]]:
+    """By node, where it was given back, and where one that was, as those `released` were before, was seen anew."""
+    found: dict[str, tuple[int, ...]] = dict.fromkeys(released, ())
+    for event in events:
+        body = event.body
+        if isinstance(body, NodeReleased) or (isinstance(body, BaselineCaptured) and body.node in found):
+            found[body.node] = (*found.get(body.node, ()), event.position)
+    return found
+
+
 async def _stages(
-    before: Context, after: Context, groups: Sequence[_Group]
+    after: Context, events: Sequence[StoredEvent], groups: Iterable[_Group]
 ) -> tuple[list[list[_Stage]], Mapping[uuid.UUID, StoredEvent]]:
-    """Of each group, the files then and after each rendering since; and what those go back to, by root cause."""
-    start = before.as_of or 0
-    types = (FilesRendered.__name__,)
-    events = await after.log.read(EventFilter(after.name, after=start, types=types))
-    bodies = [(event, event.body) for event in events if isinstance(event.body, FilesRendered)]
-    sets = await _sets(after, {body.files for _, body in bodies})
-    stages = []
-    for group in groups:
-        mine = [_Stage(None, group.before, group.origins)]
-        host, apart = group.host, group.apart
-        for event, body in bodies:
-            apart = apart or (host.own != "" and body.node == host.own)
-            if (body.pool, body.node, body.base) == (host.pool, host.own if apart else "", host.base):
-                files = laid_over(group.base, sets[body.files]) if body.files in sets else None
-                mine.append(_Stage(event, files, body.origins))
-        stages.append(mine)
+    """Of each group, the files then and after each turn since; and what those go back to, by root cause."""
+    sets = await _sets(after, {event.body.files for event in events if isinstance(event.body, FilesRendered)})
+    stages = [_stages_of(group, events, sets) for group in groups]
     roots = sorted({event.correlation_id for event in events})
     found = await after.log.read(EventFilter(after.name, types=CAUSES, correlation_ids=roots)) if roots else ()
     causes: dict[uuid.UUID, StoredEvent] = {}
@@ -113,27 +124,45 @@ async def _stages(
     return stages, causes
 
 
+def _stages_of(group: _Group, events: Iterable[StoredEvent], sets: Mapping[str, FileSet]) -> list[_Stage]:
+    """Over the base of now; where the group was given back since, until then over the one before."""
+    host, was = group.host, group.was
+    away, apart = was.released if was else "", bool(was and was.own)
+    base = was.base if was and group.custody else host.base
+    found = [_Stage(None, group.before, was.origins if was and was.wanted is not None else "", away)]
+    by_base = {was.base: found[0]} if was and was.wanted is not None else {}
+    for event in events:
+        body = event.body
+        if isinstance(body, FilesRendered):
+            apart = apart or (host.own != "" and body.node == host.own)
+            if (body.pool, body.node) == (host.pool, host.own if apart else ""):
+                files = laid_over(group.base, sets[body.files]) if body.files in sets else None
+                by_base[body.base] = _Stage(event, files, body.origins, "" if files is not None else REDACTED)
+                found += [by_base[base]] if body.base == base and not away else []
+        elif event.position in group.custody:
+            away = released_since({"released": {"reason": body.reason}}) if isinstance(body, NodeReleased) else ""
+            base = host.base
+            ours = by_base.get(base, _Stage(event, host.wanted, host.origins))
+            found.append(_Stage(event, None, unknown=away) if away else replace(ours, event=event))
+    return found
+
+
 async def _sets(context: Context, names: Iterable[str]) -> dict[str, FileSet]:
     """Those that are not redacted."""
-    named = set(names)
-    wanted = named - (await context.gone(named)).keys()
-    loaded = await context.load(wanted)
-    return {name: decode_file_set(loaded[name]) for name in wanted}
+    return {name: decode_file_set(blob) for name, blob in (await context.load_known(names)).items()}
 
 
 async def _contents(context: Context, stages: Iterable[Sequence[_Stage]]) -> Mapping[str, bytes]:
     named = {digest for mine in stages for stage in mine for _, digest in stage.files or ()}
     named |= {stage.origins for mine in stages for stage in mine if stage.origins}
-    known = named - (await context.gone(named)).keys()
-    loaded = await context.load(known)
-    return {name: loaded[name] for name in known}
+    return await context.load_known(named)
 
 
 def _answers(
     images: Sequence[str], stage: _Stage, group: _Group, contents: Mapping[str, bytes]
 ) -> Sequence[Explanation]:
     if stage.files is None or any(digest not in contents for _, digest in stage.files):
-        why = "nothing is known of the node at that time" if stage.files is None else "a file of that time was redacted"
+        why = REDACTED if stage.files is not None else stage.unknown or "nothing is known of the node at that time"
         return [Explanation(image, "cannot tell", why, None) for image in images]
     by_path = decode_origins(contents[stage.origins]) if stage.origins in contents else {}
     files = {path: contents[digest] for path, digest in stage.files}

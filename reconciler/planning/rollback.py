@@ -1,7 +1,8 @@
-"""`rollback --dry-run`: the rollback and the pass after it on an overlay of the log. Git is not asked."""
+"""`rollback --dry-run`, also with `--undo`: that and the pass after it on an overlay of the log. Git is not asked."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from reconciler import commands
@@ -17,8 +18,18 @@ async def plan_rollback(context: Context, **asked: Any) -> dict[str, Any]:
 
     Nothing is appended and no node is written.
     """
+    return await _planned(context, lambda overlay: commands.rollback(overlay, **asked))
+
+
+async def plan_undo(context: Context, hold: str, *, reason: str) -> dict[str, Any]:
+    """The same of `commands.undo_rollback`."""
+    return await _planned(context, lambda overlay: commands.undo_rollback(overlay, hold, reason=reason))
+
+
+async def _planned(context: Context, command: Callable[[Context], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+    """What a command says, and what it leads to in the pools that it names."""
     overlay, log = on_overlay(context, await context.snapshot())
-    done = await commands.rollback(overlay, **asked)
+    done = await command(overlay)
     found = await foresee_pass(overlay, live=True, source=False)
     pools = [pool for pool in found.pools if pool.view.pool.name in done["pools"]]
     images = {image for pool in pools for image in await _images(overlay, pool)}

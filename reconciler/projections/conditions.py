@@ -53,7 +53,7 @@ def pool_conditions(
     behind = [n.name for n in found.nodes if n.pool == pool.name and not (n.files == "Converged" and n.ready)]
     updated, updating = pool.updated == pool.machines, pool.rollout == "progressing"
     degraded = pool.degraded > 0 or pool.rollout == "halted" or bool(pool.blocked)
-    counted = f"{pool.updated} of {pool.machines} nodes"
+    counted = f"{pool.updated} of {pool.machines} node{'s' * (pool.machines != 1)}"
     return (
         Condition(
             "Converged", not behind and not pool.blocked, "AllNodes" if not behind else "NodesBehind", _some(behind)

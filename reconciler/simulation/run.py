@@ -16,7 +16,7 @@ from reconciler.projections.tables import FLEETS, POOLS, rollout_of
 from reconciler.rollout.plan import Planner, plan_pool
 from reconciler.simulation.faults import Fault
 from reconciler.simulation.world import OWNER, World
-from reconciler.stages.restores import epoch_of
+from reconciler.stages.restores import epoch_to_send
 from reconciler.stages.view import Look, view_pool
 
 PRECISION = 60
@@ -153,9 +153,8 @@ async def _would_act(world: World, done: Pass, snapshot: Snapshot, elapsed: floa
     for rolled in done.pools:
         if rolled.waits:
             look = Look(context, done.sights)
-            plan = plan_pool(
-                await view_pool(look, snapshot, rolled.pool), Planner("", OWNER, epoch_of(snapshot)), clock.now()
-            )
+            planner = Planner("", OWNER, epoch_to_send(context, snapshot, done.sights.values()))
+            plan = plan_pool(await view_pool(look, snapshot, rolled.pool), planner, clock.now())
             if plan.events or plan.steps:
                 return True
     return False

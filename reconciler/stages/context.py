@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from reconciler.errors import StoreError, WrongExpectation
+from reconciler.errors import ContentRedacted, StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
@@ -89,6 +89,8 @@ class Context:
     resources: dict[str, Resource] = field(default_factory=dict)
     judged: dict[str, tuple[Mapping[str, object], ...]] = field(default_factory=dict)
     """What the files beside ours were found to shadow, by the digest of all that decides it."""
+    foreseen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Files and their origins of what may come when a hold ends, by the digest of the inputs: rendered once."""
     asked_at: int = -1
     """Position of the log at which it was last judged whose images to ask for."""
     unsent: set[str] = field(default_factory=set)
@@ -106,6 +108,8 @@ class Context:
             self.resources.clear()
         if len(self.judged) > CACHE_RESOURCES:
             self.judged.clear()
+        if len(self.foreseen) > CACHE_RESOURCES:
+            self.foreseen.clear()
 
     async def snapshot(self, at: int | None = None) -> Snapshot:
         return await self.reads.snapshot(self.name, at)
@@ -155,6 +159,15 @@ class Context:
         wanted = set(digests) - self.contents.keys()
         return await self.blobs.redacted(wanted) if wanted else {}
 
+    async def load_known(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Blobs by digest, those left out that were redacted."""
+        wanted = set(digests)
+        try:
+            found = await self.load(wanted)
+        except ContentRedacted:
+            found = await self.load(wanted - (await self.gone(wanted)).keys())
+        return {name: found[name] for name in wanted if name in found}
+
     async def load_file_set(self, digest: str) -> FileSet:
         """The file set that a blob is."""
         return decode_file_set((await self.load([digest]))[digest])
@@ -168,16 +181,18 @@ class Context:
         return {**{name: found[name] for name in wanted - gone.keys()}, **said}
 
     async def load_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
-        """Versions of resources as the renderer wants them; each content is decoded once."""
+        """Versions of resources as the renderer wants them; each content is decoded once. Where the text as it was
+        written, or where its lines are, was redacted, that is empty; raises ContentRedacted for a content."""
         wanted = list(versions)
-        await self.load(name for version in wanted for name in blobs_of(version))
+        await self.load_known(name for version in wanted for name in blobs_of(version))
+        await self.load(version.content for version in wanted)
         return {version: self._resource(version) for version in wanted}
 
     async def known_resources(self, versions: Iterable[Version]) -> dict[Version, Resource]:
-        """The same without those of which something was redacted: no version that is wanted now is one."""
+        """The same without those of which the content was redacted: no version that is wanted now is one."""
         wanted = list(versions)
-        gone = await self.gone(name for version in wanted for name in blobs_of(version))
-        return await self.load_resources(v for v in wanted if gone.keys().isdisjoint(blobs_of(v)))
+        known = await self.load_known(name for version in wanted for name in blobs_of(version))
+        return await self.load_resources(version for version in wanted if version.content in known)
 
     def _resource(self, version: Version) -> Resource:
         key = digest([version.resource, version.content, version.text, version.file, version.line])
@@ -190,8 +205,8 @@ class Context:
                 name,
                 json.loads(self.contents[version.content]),
                 Location(version.file, version.line),
-                json.loads(self.contents[version.lines]),
-                self.contents[version.text].decode(),
+                json.loads(self.contents.get(version.lines, b"{}")),
+                self.contents.get(version.text, b"").decode(),
             )
         return self.resources[key]
 

@@ -20,7 +20,7 @@ from reconciler.stages.guard import guard
 from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
-from reconciler.stages.restores import epoch_of
+from reconciler.stages.restores import epoch_to_send
 from reconciler.stages.settle import settle
 from reconciler.stages.sight import Sight
 from reconciler.stages.view import Look, view_pool
@@ -170,7 +170,8 @@ async def _plan_pool(
 ) -> PoolForesight:
     """As a pass plans it."""
     view = await view_pool(Look(context, sights), snapshot, name)
-    plan = plan_pool(view, Planner(context.name, context.owner, epoch_of(snapshot)), context.clock.now())
+    epoch = epoch_to_send(context, snapshot, sights.values())
+    plan = plan_pool(view, Planner(context.name, context.owner, epoch), context.clock.now())
     mine = {
         node.name: replace(sights[node.name], state=snapshot.one(NODE_STATES, context.name, node.name) or {})
         for node in view.nodes

@@ -39,6 +39,7 @@ class HostFiles:
     `applied` is what the last receipt proved over what the host had of its own, `observed` what was last seen (None:
     the same), and `unread` names the files of which the bytes are not known. `complete`: no other file there may add
     to these. `live`: `observed` was asked for now. `notes` are about the node's state, `sights` about what was seen.
+    `released` says that the node was given back, and why; nothing is wanted there.
     """
 
     name: str
@@ -56,6 +57,7 @@ class HostFiles:
     unread: tuple[str, ...] = ()
     unknown: str = ""
     live: bool = False
+    released: str = ""
 
     @property
     def group(self) -> HostFiles:
@@ -80,10 +82,9 @@ def _recorded(
     pool = status.pool if status.pool in desired.pools else None
     row = wanted_row(snapshot.fleet, snapshot.rows, pool, status.name, state)
     base = own_files(snapshot, status.name)
-    wanted = laid_over(base, sets[row["files"]]) if row else None
-    applied = (
-        laid_over(base, sets[state["files"]] if state.get("files") else FileSet(())) if state.get("base") else None
-    )
+    wanted = laid_over(base, sets[row["files"]]) if row and row["files"] in sets else None
+    proved = sets.get(state["files"]) if state.get("files") else FileSet(())
+    applied = laid_over(base, proved) if state.get("base") and proved is not None else None
     drift = {str(item["path"]): str(item["observed"]) for item in state.get("drift") or ()}
     strays = [path for path in status.strays if is_drop_in_read(path)]
     blocked = (snapshot.one(POOLS, snapshot.fleet, pool) or {}).get("blocked") if pool else None
@@ -98,11 +99,18 @@ def _recorded(
         applied=applied,
         observed=_drifted(applied, drift) if applied is not None and drift else None,
         complete=not strays,
-        notes=tuple(_notes(status, state)),
+        notes=tuple(_notes(status, state, lost=proved is None)),
         sights=tuple(_sights(drift, strays)),
         unread=_decisive(path for path, seen in drift.items() if seen not in (ABSENT, "") and len(seen) != _DIGEST),
-        unknown="" if row else _why_unknown(status, state, blocked),
+        unknown="" if wanted is not None else _why_unknown(status, state, blocked, lost=row is not None),
+        released=released_since(state),
     )
+
+
+def released_since(state: Mapping[str, Any]) -> str:
+    """That the node was given back, in words; empty where it was not."""
+    released = state.get("released")
+    return f"the node was released ({released['reason']}): what stands there is not ours" if released else ""
 
 
 def own_files(snapshot: Snapshot, node: str) -> dict[str, str]:
@@ -127,7 +135,11 @@ def _decisive(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(path for path in paths if kind_of(path) in ("registries", "drop-in", "policy")))
 
 
-def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | None) -> str:
+def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | None, *, lost: bool) -> str:
+    if lost:
+        return "which files it was to have was redacted"
+    if released := released_since(state):
+        return released
     if not status.pool:
         return "no pool selects the node: nothing is wanted there"
     if not state.get("base"):
@@ -135,10 +147,12 @@ def _why_unknown(status: NodeStatus, state: Mapping[str, Any], blocked: str | No
     return f"nothing was rendered for it: {blocked}" if blocked else "nothing was rendered for it yet"
 
 
-def _notes(status: NodeStatus, state: Mapping[str, Any]) -> Iterator[str]:
+def _notes(status: NodeStatus, state: Mapping[str, Any], *, lost: bool) -> Iterator[str]:
     """What else is to be known of the node; the same words for nodes of which the same is true."""
     if status.files in _SAYS:
         yield _SAYS[status.files]
+    if lost:
+        yield "which files its last receipt proved was redacted"
     if state.get("unproven"):
         yield "a step was lost on the way: whether its files stand there is not known"
     if state.get("unreachable"):

@@ -137,12 +137,11 @@ async def look(
 
 
 async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
-    """Every file set that a node has or should have, by digest."""
+    """Every file set that a node has or should have, by digest; of the past, less those that were redacted."""
     named = {row["files"] for row in snapshot.table(NODE_STATES).values() if row["files"]}
     named |= {name for row in snapshot.table(NODE_STATES).values() for name in row["unproven"] or ()}
     named |= {row["files"] for row in snapshot.table(RENDERS).values()}
-    contents = await context.load(named)
-    return {name: decode_file_set(contents[name]) for name in named}
+    return {name: decode_file_set(blob) for name, blob in (await context.load_known(named)).items()}
 
 
 def wanted_files(snapshot: Snapshot, sight: Sight, state: Row | None = None) -> str | None:

@@ -81,7 +81,8 @@ async def past_at(context: Context, position: int, *, settled: bool = False) -> 
 async def _first_seen(context: Context, snapshot: Snapshot) -> Mapping[str, Rows]:
     """NODE_STATES, with the nodes that were not seen yet as they first were."""
     states = dict(snapshot.table(NODE_STATES))
-    unseen = {key for key in snapshot.table(NODES) if not (states.get(key) or {}).get("base")}
+    known = {key for key, state in states.items() if state["base"] or state["released"]}
+    unseen = set(snapshot.table(NODES)) - known
     types = (BaselineCaptured.__name__,)
     wanted = EventFilter(context.name, after=snapshot.position, types=types, newest_first=True)
     for event in await context.log.read(wanted) if unseen else ():

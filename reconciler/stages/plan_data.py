@@ -20,6 +20,7 @@ from reconciler.rollout.views import NodeView
 from reconciler.stages.context import Context
 from reconciler.stages.differences import file_differences, wanted_paths
 from reconciler.stages.foresee import Foresight, PoolForesight
+from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import Sight, is_unread
 
 CONTENT_TYPES = (
@@ -48,6 +49,7 @@ async def plan_data(
         "removes": list(found.removes),
         "rewritten": row.get("rewritten"),
         "sourceUnreachable": row.get("unreachable"),
+        "restored": contradicted(found.snapshot),
         "pools": items,
         "changes": bool(content["content"]) or any(_is_change(item) for item in items),
     }

@@ -1,7 +1,8 @@
 """A log that its nodes contradict: restored from a backup, forked, or rewritten.
 
 Each request names the end of the log as it was, and the node keeps it. A node that was told of what the log does not
-hold, or of a higher fence epoch than the log's, has served another copy.
+hold, or of a higher fence epoch than the log's, has served another copy. So has one that was given back by a request
+which the log does not hold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from reconciler.stages.sight import Sight
 
 MOST_EVIDENCE = 20
 """Items of evidence that one event names; the others are counted."""
+
+RELEASED = "released node"
+"""`source` of evidence from a node that was given back."""
 
 REMEDY = "`reconciler accept --restore --reason TEXT`"
 
@@ -37,8 +41,8 @@ async def accepted_epoch(context: Context) -> int:
 def epoch_to_send(context: Context, snapshot: Snapshot, sights: Iterable[Sight]) -> int:
     """The fence epoch of requests: the fleet's, or the higher one under which another fleet of the log wrote to a node
     that is here by now; the node would refuse a lower one. Where nothing is contradicted, that is one of this log."""
-    owners = [_stamp(sight.observation, context.log.log_id) for sight in sights]
-    return max(epoch_of(snapshot), *(owner.epoch for owner in owners if owner is not None), EPOCH)
+    stamps = [stamp_of(sight.observation, context.log.log_id) for sight in sights]
+    return max(epoch_of(snapshot), *(stamp.epoch for stamp in stamps if stamp is not None), EPOCH)
 
 
 def contradicted(snapshot: Snapshot) -> str:
@@ -95,32 +99,33 @@ async def record_restore(context: Context, evidence: list[dict[str, Any]]) -> No
 async def evidence_of(context: Context, epoch: int, sights: Iterable[Sight]) -> list[dict[str, Any]]:
     """What the stamps of nodes say against the log. Those of lower epochs were answered by a person's acceptance; a
     higher one may be another fleet's of this log."""
-    stamps = {
-        sight.name: owner for sight in sights if (owner := _stamp(sight.observation, context.log.log_id)) is not None
-    }
-    told = {name: _told(owner) for name, owner in stamps.items()}
+    sources, stamps = {}, {}
+    for sight in sights:
+        if sight.observation is not None and (stamp := stamp_of(sight.observation, context.log.log_id)) is not None:
+            sources[sight.name] = "node" if sight.observation.owner else RELEASED
+            stamps[sight.name] = stamp
+    told = {name: _told(stamp) for name, stamp in stamps.items()}
     here = {position for name, (position, _) in told.items() if stamps[name].epoch >= epoch and position}
     hashes = await context.log.hashes(here) if here else {}
-    above = any(owner.epoch > epoch for owner in stamps.values())
+    above = any(stamp.epoch > epoch for stamp in stamps.values())
     highest = max(epoch, await accepted_epoch(context)) if above else epoch
     found = []
-    for name, owner in sorted(stamps.items()):
+    for name, stamp in sorted(stamps.items()):
         position, own = told[name]
-        if owner.epoch > highest:
-            found.append(_evidence(name, owner.epoch, 0, "", ""))
-        elif owner.epoch >= epoch and position and (position not in hashes or (own and hashes[position] != own)):
-            found.append(_evidence(name, owner.epoch, position, own, hashes.get(position, "")))
+        item = {"source": sources[name], "name": name, "epoch": stamp.epoch}
+        if stamp.epoch > highest:
+            found.append({**item, "position": 0, "hash": "", "found": ""})
+        elif stamp.epoch >= epoch and position and (position not in hashes or (own and hashes[position] != own)):
+            found.append({**item, "position": position, "hash": own, "found": hashes.get(position, "")})
     return found
 
 
-def _stamp(seen: Observation | None, log_id: str) -> Owner | None:
-    return seen.owner if seen is not None and seen.owner is not None and seen.owner.log_id == log_id else None
+def stamp_of(seen: Observation | None, log_id: str) -> Owner | None:
+    """The stamp of this log that the node has, or had when this log gave it back."""
+    stamp = (seen.owner or seen.released) if seen is not None else None
+    return stamp if stamp is not None and stamp.log_id == log_id else None
 
 
 def _told(owner: Owner) -> tuple[int, str]:
     """The furthest event that the node knows of; a stamp of an older program has no hash, only the fence."""
     return (owner.head.position, owner.head.hash) if owner.head.position >= owner.fence else (owner.fence, "")
-
-
-def _evidence(name: str, epoch: int, position: int, own: str, found: str) -> dict[str, Any]:
-    return {"source": "node", "name": name, "epoch": epoch, "position": position, "hash": own, "found": found}

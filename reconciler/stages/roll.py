@@ -13,11 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.errors import WrongExpectation
-from reconciler.events.catalogue import Event, NodeDeferred, StepStarted, StepTakenOver, WaveStarted
+from reconciler.events.catalogue import (
+    AdoptionAsked,
+    Event,
+    NodeDeferred,
+    ReleaseAsked,
+    StepStarted,
+    StepTakenOver,
+    WaveStarted,
+)
 from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
-from reconciler.ports import LogHead, Snapshot
+from reconciler.ports import EventFilter, LogHead, Snapshot
 from reconciler.projections.tables import NODE_STATES, POOLS
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import Plan, Planner, plan_pool
@@ -182,9 +190,10 @@ class _PoolRoll:
         bodies: list[Event] = [*plan.events, *_orphan_events(orphans, ends, self.context.owner), *plan.steps]
         if not bodies:
             return ()
-        events = []
+        events, asked = [], await self._asked_for(plan.steps)
         for body in bodies:
-            events += self.context.events(snapshot, [body], correlation=self._cause(snapshot, body))
+            cause = asked.get(body.step) if isinstance(body, StepStarted) else None
+            events += self.context.events(snapshot, [body], correlation=cause or self._cause(snapshot, body))
         nodes = [body.node for body in bodies if isinstance(body, (StepStarted, StepTakenOver, NodeDeferred))]
         streams = [pool_stream(self.context.name, self.name), *(node_stream(self.context.name, node) for node in nodes)]
         stored = await self.context.append(events, snapshot, streams)
@@ -195,6 +204,17 @@ class _PoolRoll:
             Begun(step, fences[step.step], head, _phase(snapshot, step), _asked(snapshot, step))
             for step in (*plan.steps, *taken)
         ]
+
+    async def _asked_for(self, steps: Sequence[StepStarted]) -> Mapping[str, str]:
+        """By step, the root of the person's word that it carries out."""
+        found: dict[str, str] = {}
+        for step in steps:
+            if step.purpose in GIVING:
+                types = (ReleaseAsked.__name__, AdoptionAsked.__name__)
+                asked = EventFilter(self.context.name, node=step.node, types=types, newest_first=True, limit=1)
+                for event in await self.context.log.read(asked):
+                    found[step.step] = str(event.correlation_id)
+        return found
 
     def _cause(self, snapshot: Snapshot, body: Event) -> str | None:
         """The root of what is begun: the drift that a repair repairs, or what last changed the pool's content."""

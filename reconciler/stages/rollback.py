@@ -14,7 +14,7 @@ from reconciler.errors import InputRejected, UsageError
 from reconciler.events.catalogue import FilesRendered, ResourceAdded, ResourceChanged, ResourceRemoved
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version, render_inputs, shadowed_out
-from reconciler.projections.holds import NOTHING, places_of
+from reconciler.projections.holds import NOTHING
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Key, Row
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
@@ -22,6 +22,7 @@ from reconciler.registries.validate import validate_set
 from reconciler.stages.context import Context
 from reconciler.stages.expiry import expiring_certificates, is_expired
 from reconciler.stages.project import Unit, disruption_of, options_over, units
+from reconciler.stages.replaced import carried_on, replaced_holds
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     _refuse_unknown_resource(desired, then, scope)
     unwritten = () if scope.resource else _unwritten(now, past, then, scope)
     untouched = tuple(pool for pool in scope.pools if pool not in (*then.pools, *unwritten))
-    replaced = tuple(str(h["hold"]) for h in desired.holds if _covers(scope, h) and not _only_on(desired, h, untouched))
+    replaced = replaced_holds(desired, scope, untouched)
     remaining = _without_holds(context.name, now, replaced)
     since = await _contents_since(context, position, scope)
     states = _States(desired, remaining, then, scope, since, replaced, unwritten)
@@ -84,6 +85,7 @@ async def work_out(context: Context, now: Snapshot, position: int, scope: Scope)
     entries = [entry for pool in known for entry in states.entries(pool)]
     given_back = [name for pool in known for name in states.given_back(pool)]
     merged = (*_merge(entries, desired, then, scope), *_baseline_entries(unwritten, given_back, scope))
+    merged = (*merged, *carried_on(desired, replaced, untouched))
     merged = tuple({**entry, "id": number} for number, entry in enumerate(merged))
     rows = _with_hold(context.name, now, replaced, merged)
     after = Desired(context.name, rows)
@@ -165,23 +167,6 @@ def _refuse_alone_in_force(before: Desired, after: Desired, scope: Scope) -> Non
                 where="--resource",
                 remedy=f"lift the hold first: reconciler hold lift {hold}",
             )
-
-
-def _covers(scope: Scope, hold: Row) -> bool:
-    """Whether the new hold says everything the old one said, so that it replaces it."""
-    asked = ("node", hold["node"]) if hold["node"] else ("pool", hold["pool"])
-    for entry in hold["entries"]:
-        about = (entry["scope"]["kind"], entry["scope"]["name"])
-        inside = scope.kind == "fleet" or (scope.kind, scope.name) in (asked, about)
-        if not inside or (scope.resource is not None and entry["resource"] != scope.resource):
-            return False
-    return True
-
-
-def _only_on(desired: Desired, hold: Row, pools: Sequence[str]) -> bool:
-    """Whether a hold decides about none but these pools."""
-    found = {pool for entry in hold["entries"] for pool, _ in places_of(desired, entry)}
-    return bool(found) and found <= set(pools)
 
 
 def _without_holds(fleet: str, now: Snapshot, replaced: Sequence[str]) -> Desired:

@@ -68,10 +68,12 @@ async def _in_the_way(
         if unit.pool not in pools:
             continue
         chosen, inputs = await inputs_of(context, desired, unit)
-        outcome = await render_unit(context, desired.pools[unit.pool], chosen, unit)
-        if not outcome.ok:
-            return "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
-        files, origins = await keep_rendered(context, outcome)
+        if inputs not in context.foreseen:
+            outcome = await render_unit(context, desired.pools[unit.pool], chosen, unit)
+            if not outcome.ok:
+                return "; ".join(str(problem) for problem in outcome.problems if problem.severity == "error")
+            context.foreseen[inputs] = await keep_rendered(context, outcome)
+        files, origins = context.foreseen[inputs]
         key = (context.name, unit.pool, unit.node, unit.base)
         renders[key] = {**renders.get(key, {}), "inputs": inputs, "files": files, "origins": origins}
     then = replace(snapshot, rows={**rows, RENDERS.name: renders})

@@ -69,7 +69,7 @@ def occupied(url: str) -> int:
 def restore(url: str, file: Path) -> None:
     """Replace what the login owns in the database by the dump, in one transaction. Raises UsageError and StoreError;
     the database is then as it was."""
-    form = _form_of(file)
+    form = form_of(file)
     psql = _program("psql")
     with tempfile.TemporaryDirectory(prefix="reconciler-") as folder, _connecting(url) as environment:
         script = file
@@ -85,7 +85,8 @@ def restore(url: str, file: Path) -> None:
 _DB = f"--dbname=service={_SERVICE}"
 
 
-def _form_of(file: Path) -> Form:
+def form_of(file: Path) -> Form:
+    """The form of a backup, by how it begins. Raises UsageError for a file that is none, or cannot be read."""
     try:
         with file.open("rb") as opened:
             start = opened.read(4096)

@@ -61,7 +61,7 @@ class MemoryNode:
     receipts: dict[str, Receipt] = field(default_factory=dict)
     journal: Journal | None = None
     pending: Pending | None = None
-    released: Receipt | None = None
+    released: tuple[Receipt, Owner | None] | None = None
     archive: list[Mapping[str, Entry | None]] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     hooks: list[tuple[str, ...]] = field(default_factory=list)
@@ -94,6 +94,7 @@ class MemoryNode:
             reverted=self._reverted(),
             loaded_since=self.loaded_since if crio else 0,
             images=self.needs(ImagesRequest(request.log_id, request.runtime), now) if request.images else None,
+            released=self.released[1] if self.released else None,
         )
 
     def needs(self, request: ImagesRequest, now: int) -> NodeImages:
@@ -148,7 +149,7 @@ class MemoryNode:
         if not self.mco:
             self._recover(now)
         if not self.mco and self.owner is None and not self.baseline:
-            known = self.released
+            known = self.released[0] if self.released else None
             return known if known and known.step == request.step else self._receipt(request, (), "released")
         if refusal := self._admit(request, (), now):
             return refusal
@@ -328,10 +329,9 @@ class MemoryNode:
 
     def _claim(self, request: StepRequest, generation: int, step: str | None = None) -> None:
         self.released = None
-        last = self.owner.step if self.owner else ""
+        last = step if step is not None else self.owner.step if self.owner else ""
         head = request.head if request.head.position or self.owner is None else self.owner.head
-        stamp = (request.log_id, request.epoch, request.fence, generation, last if step is None else step)
-        self.owner = Owner(*stamp, head)
+        self.owner = Owner(request.log_id, request.epoch, request.fence, generation, last, head)
 
     def _finish(
         self,
@@ -365,7 +365,8 @@ class MemoryNode:
         """Takes away what makes the node ours; a baseline that was not restored is kept aside."""
         if self.baseline and not request.restore:
             self.archive.append(self.baseline)
-        self.owner, self.previous, self.baseline, self.receipts, self.released = None, None, {}, {}, receipt
+        self.released = receipt, self.owner
+        self.owner, self.previous, self.baseline, self.receipts = None, None, {}, {}
 
     def _receipt(
         self,

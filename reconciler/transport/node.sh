@@ -391,13 +391,13 @@ observe() {
     printf ',"os":"%s"' "$quoted"
     quote "$runtime_version"
     printf ',"runtime_version":"%s","unit":"%s","active":"%s"' "$quoted" "$unit" "$active"
+    stamp=null left=null
     if [ -n "$owner_log" ]; then
-        printf ',"owner":{"log_id":"%s","epoch":%s,"fence":%s,"generation":%s,"step":"%s"' \
-            "$owner_log" "$owner_epoch" "$owner_fence" "$owner_generation" "$owner_step"
-        printf ',"head":%s,"head_hash":"%s"}' "${owner_head%% *}" "${owner_head#* }"
+        json_stamp "$owner_log" "$owner_epoch" "$owner_fence" "$owner_step"
     else
-        printf ',"owner":null'
+        read_left
     fi
+    printf ',"owner":%s,"released":%s' "$stamp" "$left"
     managed_by_mco && mco=true || mco=false
     quote "$hold"
     printf ',"mco":%s,"hold":"%s","present":"%s","effective":"%s"' "$mco" "$quoted" "$present" "$effective"
@@ -1043,6 +1043,20 @@ read_owner() {
             head) owner_head=$value ;;
         esac
     done <"$state/owner"
+}
+
+# json_stamp LOG EPOCH FENCE STEP: sets $stamp, of the generation and head of the owner.
+json_stamp() {
+    stamp="{\"log_id\":\"$1\",\"epoch\":$2,\"fence\":$3,\"generation\":$owner_generation,\"step\":\"$4\""
+    stamp="$stamp,\"head\":${owner_head%% *},\"head_hash\":\"${owner_head#* }\"}"
+}
+
+# Sets $left to the stamp with which a log gave the node back; where an older program kept none, to its receipt, which has
+# all of it but the head.
+read_left() {
+    [ -f "$state/released" ] || return 0
+    { read -r receipt && read -r text; } <"$state/released" || return 0
+    case $text in '{'*) left=$text ;; *) left=$receipt ;; esac
 }
 
 # claim GENERATION [STEP]: stamps the node with this request's log, epoch, fence and, where it names one, head of
@@ -1913,6 +1927,7 @@ release() {
 
 give_back() {
     if [ "$release" = keep ]; then
+        owner_head=${log_head:-$owner_head}
         unit_state
         result=released
         finish
@@ -1943,11 +1958,12 @@ list_baseline() {
     IFS=' '
 }
 
-# The file `released` is the point of no return: its receipt, then what becomes of the baseline.
+# The file `released` is the point of no return: its receipt, the stamp, then what becomes of the baseline.
 finish_release() {
     generation=$owner_generation
     build_receipt
-    save "$state/released" "$receipt$newline$release" || { result=''; return 0; }
+    json_stamp "$log_id" "$epoch" "$fence" "$step"
+    save "$state/released" "$receipt$newline$stamp$newline$release" || { result=''; return 0; }
     flush "$state"
     retire
 }

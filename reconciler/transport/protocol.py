@@ -185,7 +185,7 @@ def decode_observation(output: bytes, request: ObserveRequest, target: Target, h
     found = {file.path: file for file in (_file(answer.at(item)) for item in answer.items("files"))}
     if found.keys() != request.known.keys():
         raise answer.malformed("files")
-    owner, images = answer.inner("owner"), answer.inner("images")
+    owner, released, images = (answer.inner(name) for name in ("owner", "released", "images"))
     return Observation(
         machine_id=answer.text("machine_id"),
         boot_id=answer.text("boot_id"),
@@ -204,6 +204,7 @@ def decode_observation(output: bytes, request: ObserveRequest, target: Target, h
         reverted=answer.text("reverted"),
         loaded_since=answer.number("loaded_since"),
         images=_images(images) if images else None,
+        released=_owner(released) if released else None,
     )
 
 
@@ -380,8 +381,7 @@ def _owner(answer: _Answer) -> Owner:
 
 
 def _effective(answer: _Answer) -> Sequence[tuple[str, str]]:
-    pairs = [name.partition(" ") for name in answer.names("effective")]
-    return [(path, state) for state, _, path in pairs]
+    return [(path, state) for state, _, path in (name.partition(" ") for name in answer.names("effective"))]
 
 
 def _file(answer: _Answer) -> ObservedFile:

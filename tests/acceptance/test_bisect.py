@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler import commands, control, cycle, queries
+from reconciler import commands, control, custody, cycle, queries
 from reconciler.bisection import Candidate, bisect_image, bisect_probe, probe_candidates
 from reconciler.errors import NotConverged, UsageError
 from reconciler.ports import EventFilter
@@ -100,6 +100,8 @@ async def test_image(case: dict[str, Any], tmp_path: Path) -> None:
     found = await bisect_image(past.world.context, **asked)
     assert past.step_of(found["first"]) == case["first"]
     assert found["first"]["type"] == case.get("type", "CommitAccepted")
+    if "commit" in case:
+        assert past.commits[found["first"]["commit"]] == case["commit"]
     assert [found["good"]["verdict"], found["bad"]["verdict"]] == case["verdicts"]
     assert [found["before"]["verdict"], found["explanation"]["verdict"]] == case["verdicts"]
     assert [[past.step_of(turn), turn["to"]] for turn in found["turns"]] == case["turns"]
@@ -302,6 +304,14 @@ async def test_what_is_refused_before_the_first_step(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=what):
             await bisect_probe(context, Probe(past, "g"), **{"good": good, "bad": None, **asked})  # type: ignore[arg-type]
     assert await past.world.head() == head
+    await custody.release(context, "eu-2", restore=False, reason="to the other team")
+    await past.world.sync()
+    for found in (
+        probe_candidates(context, good=good, bad=None, node="eu-2"),
+        bisect_image(context, good=good, bad=None, node="eu-2", image="j.corp/app:1"),
+    ):
+        with pytest.raises(UsageError, match=r"was released \(to the other team\)"):
+            await found
     await commands.rollback(context, to=past.point("c"), node="eu-1", reason="x")
     with pytest.raises(UsageError, match="sets eu-1 apart"):
         await bisect_probe(context, Probe(past, "g"), good=good, bad=None, node="eu-1")

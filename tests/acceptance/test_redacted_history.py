@@ -10,6 +10,7 @@ import pytest
 
 from reconciler import commands
 from reconciler.bisection import bisect_image
+from reconciler.errors import ContentRedacted
 from reconciler.events.catalogue import (
     CommitAccepted,
     CommitHeldBack,
@@ -21,11 +22,13 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import StoredEvent
 from reconciler.explanations import why
 from reconciler.history.blame import blame_file
+from reconciler.history.compare import Between, files_between, resources_between
+from reconciler.history.files import rendered_files
 from reconciler.history.since import why_since
 from reconciler.ports import EventFilter
 from reconciler.queries import status
 from reconciler.redaction import redact
-from reconciler.registries.model import REGISTRIES_CONF
+from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.stages.context import decode_file_set
 from reconciler.stages.explained import Question
 from reconciler.stages.past import past
@@ -189,3 +192,32 @@ async def test_a_redacted_file_is_not_rendered_again(world: MemoryWorld, transpo
     world.repository.commit(of("third.example.com"))
     assert (await world.sync()).exit_code == 0
     assert "third.example.com" in transport.node("w1").files[REGISTRIES_CONF].content.decode()
+
+
+async def test_where_only_the_text_is_gone_its_state_is_told(world: MemoryWorld) -> None:
+    """As it was written nobody knows any more; what it said is known, and so are the files that came of it."""
+    world = await without_secret(world, "text")
+    first, second, _ = (f"#{event.position}" for event in await commits(world))
+    then = await past(world.context, second, settled=True)
+    assert (then.redacted, then.unrendered) == ((), ())
+    lines = (await blame_file(then.context, "w1", REGISTRIES_CONF))["lines"]
+    assert any(SECRET in line["text"] and line["origins"][0]["commit"] for line in lines)
+    before = await past(world.context, first, settled=True)
+    [item] = [one for one in (await files_between(Between(before.context, then.context)))[0] if SECRET in one["to"]][:1]
+    assert item["nodes"] == ["w1"]
+    [changed] = await resources_between(Between(before.context, then.context))
+    assert changed["to"].startswith("(redacted at #")
+
+
+async def test_a_redacted_file_leaves_a_gap_that_is_named(world: MemoryWorld) -> None:
+    await redact_file(world)
+    at, world = await world.head(), next_process(world)
+    then = await past(world.context, f"#{(await commits(world))[1].position}", settled=True)
+    files, notes = await rendered_files(then.context, "worker", None)
+    assert [file.path for file in files] == [POLICY_JSON]
+    assert notes == [f"{REGISTRIES_CONF} was redacted at #{at}: a password"]
+    [item] = await why(then.context, Question([f"{OTHER}/x:1"]))
+    assert (item["verdict"], item["reason"]) == ("cannot tell", f"{REGISTRIES_CONF} was redacted")
+    with pytest.raises(ContentRedacted, match="a password"):
+        await blame_file(then.context, "w1", REGISTRIES_CONF)
+    assert (await blame_file(then.context, "w1", POLICY_JSON))["lines"]

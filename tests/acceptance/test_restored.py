@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import commands, restores
+from reconciler import commands, custody, restores
 from reconciler.errors import UsageError
 from reconciler.events.catalogue import NodeDeferred, RestoreDetected
 from reconciler.events.chain import Content, Record, body_digest, event_hash
+from reconciler.planning.plan import on_overlay
 from reconciler.ports import EventFilter, LogHead
 from reconciler.projections.fold import LogFold
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
+from reconciler.stages.foresee import foresee_pass
 from reconciler.store.memory import MemoryEventLog, MemoryReadModel
 from reconciler.store.records import Draft, Head, chained, stored
 from reconciler.transport.memory import MemoryTransport
@@ -127,6 +129,30 @@ async def test_a_restored_log_writes_to_no_node_until_a_person_accepts_it(fleet:
         await restores.accept(world.context, reason="again")
 
 
+@pytest.mark.parametrize("restore", [True, False])
+async def test_a_node_that_was_given_back_since_the_backup_is_not_taken_back_unasked(
+    fleet: Fleet, restore: bool
+) -> None:
+    backup = await fleet.world.head()
+    await custody.release(fleet.world.context, "w1", restore=restore, reason="to the other team")
+    await fleet.world.sync()
+    assert (await fleet.world.sync()).exit_code == 3
+    assert await detections(fleet.world) == []  # the log that gave it back
+    fleet.block("newest.example.com")
+    files, world = dict(fleet.node.files), copy_of(fleet.world, backup)
+    for number in range(9):  # the copy comes past the position of the release before it looks
+        world.repository.commit({f"notes-{number}.yaml": ""})
+    assert (await world.sync()).exit_code == 3
+    [found] = await detections(world)
+    assert [(item["source"], item["name"]) for item in found.evidence] == [("released node", "w1")]
+    assert (fleet.node.owner, fleet.node.files) == (None, files)
+    await restores.accept(world.context, reason="it is to come back")
+    world.clock.advance(3600)
+    assert (await world.sync()).exit_code == 0
+    assert fleet.node.owner is not None
+    assert fleet.node.owner.epoch == 2
+
+
 async def test_of_two_copies_nodes_take_only_the_one_that_was_accepted_last(fleet: Fleet) -> None:
     copy = copy_of(fleet.world, fleet.backup)
     await copy.sync()
@@ -204,5 +230,8 @@ async def test_a_node_that_moves_to_another_fleet_of_the_log_takes_its_epoch_alo
     )
     await commands.sync(other, wait=True, within=60.0)
     assert len(await detections(world)) == 1
+    source.commit({"image.yaml": IMAGE.replace("untrusted", "next")})
+    planned = (await foresee_pass(on_overlay(other, await other.snapshot())[0], live=True)).pools
+    assert [step.epoch for pool in planned for step in pool.plan.steps] == [2], "as it will be sent"
     node = fleet.transport.node("w2")
     assert b"other.example.com" in node.files[POLICY_JSON].content + node.files[REGISTRIES_CONF].content

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from reconciler.errors import NodeRefused
-from reconciler.ports import ConfirmRequest, HealthCheck, HookRequest, HookResult, LogHead, Receipt, ReleaseRequest
+from reconciler.ports import (
+    ConfirmRequest,
+    HealthCheck,
+    HookRequest,
+    HookResult,
+    LogHead,
+    Owner,
+    Receipt,
+    ReleaseRequest,
+)
 from tests.conformance.transport import (
     ACTED,
     CA,
@@ -344,6 +353,18 @@ class VerbConformance:
         assert (done.result, done.reason) == ("refused", "fence")
         assert done.detail == "this node has seen epoch 2, fence 1: another copy of this log has taken it"
         assert await head_of(rig) == LogHead(7, "a" * 64)
+
+    @pytest.mark.parametrize("restore", [True, False])
+    async def test_a_released_node_tells_who_gave_it_back_until_it_is_taken(self, rig: Rig, restore: bool) -> None:
+        head = LogHead(9, "b" * 64)
+        await apply(rig, "s1", FIRST, head=LogHead(7, "a" * 64))
+        assert (await observe(rig, MAIN)).released is None
+        request = ReleaseRequest("log-1", 2, 8, "s2", "crio", restore, RELOAD, head=head)
+        assert (await rig.transport.release(rig.target, request)).result == "released"
+        seen = await observe(rig, MAIN)
+        assert (seen.owner, seen.released) == (None, Owner("log-1", 2, 8, 1, "s2", head))
+        await apply(rig, "s1", FIRST, log_id="log-2")
+        assert (await observe(rig, MAIN)).released is None
 
     # --- Hooks ------------------------------------------------------------------------------------------------------
 

@@ -78,7 +78,17 @@ def test_an_overdue_hold_is_named_and_an_undone_rollback_reinstates_what_it_repl
     assert fleet.run("get", "pools", "-o", "wide").stdout.splitlines()[1].split()[-2] == "observe"
     assert not fleet.file(fleet.nodes[0]).exists() or "untrusted" not in fleet.file(fleet.nodes[0]).read_text()
     second = _hold(fleet)
-    assert "(baseline)" in fleet.run("hold", "show", second["name"]).stdout
+    shown = fleet.run("hold", "show", second["name"]).stdout
+    assert shown.splitlines()[1].split()[3] == "(baseline)"
+    assert "  (baseline): the files from before the first write" in shown
+    blamed = fleet.run("blame", f"worker-1:/{REGISTRIES_CONF}", code=2)
+    assert f"hold {second['name']} gave the files from before the first write back" in blamed.stderr
+
+    dry = fleet.run("rollback", "--undo", second["name"], "--dry-run").stdout
+    assert f"{first['name']} in force again (dry run: nothing was recorded)" in dry
+    assert '+location = "untrusted.example.com"' in dry
+    (pool,) = fleet.data("rollback", "--undo", second["name"], "--dry-run")["plan"]["pools"]
+    assert pool["changes"][0]["nodes"] == ["worker-1", "worker-2"]
 
     for more in (("--to", "previous"), ("--push-branch", "x")):
         assert "--undo" in fleet.run("rollback", "--undo", second["name"], *more, "--reason", "x", code=2).stderr

@@ -96,7 +96,10 @@ def test_history_tells_who_and_agrees_with_sql(fleet: Doors) -> None:
     assert (gone["until"]["commit"], came["from"]["commit"], came["until"]) == (bad, bad, None)
     assert [effect["node"] for effect in came["effective"]] == ["worker-1", "worker-2"]
     assert all(effect["until"] for effect in gone["effective"])
-    assert fleet.items("history", "--entry", "needed.example.com", "--node", "worker-9") == []
+    for asked in (("history",), ("history", "--entry", "needed.example.com"), ("get", "events")):
+        for noun, name in (("node", "worker-9"), ("pool", "other"), ("resource", "Image/other")):
+            refused = fleet.run(*asked, f"--{noun}", name, code=2).stderr
+            assert f"--{noun}: no {noun} {name} was ever known" in refused
     assert fleet.items("history", "--entry", "needed.example.com", "--until", f"#{came['from']['position'] - 1}") == []
     assert "leave out --type" in fleet.run("history", "--entry", "a", "--type", "StepStarted", code=2).stderr
 

@@ -106,7 +106,8 @@ def test_a_published_checkpoint_stops_a_log_that_was_cut(fleet: Doors) -> None:
     assert "accept --restore" in refused
     said = fleet.run("log", "verify", "--checkpoint", str(fleet.directory / "published"), code=1).stdout
     assert f"checkpoint #{head} ({fleet.directory / 'published'}): the log ends at #" in said
-    assert "accept --restore" in fleet.run("status", code=3).stdout
+    for verb in (("status",), ("sync",), ("plan",)):
+        assert "accept --restore" in fleet.run(*verb, code=0 if verb == ("plan",) else 3).stdout
 
 
 def test_a_blob_is_redacted(fleet: Doors) -> None:
@@ -116,6 +117,8 @@ def test_a_blob_is_redacted(fleet: Doors) -> None:
     fleet.run("redact", blob, "--reason", "a password", "--yes", code=2)
     fleet.block("other.example.com")
     fleet.run("sync", "--wait")
+    assert "there is no blob" in fleet.run("redact", "0" * 64, "--reason", "x", code=2).stderr
+    assert "not confirmed: take the " in fleet.run("redact", blob, "--reason", "a password", code=2).stderr
     assert "dry run" in fleet.run("redact", blob, "--reason", "a password", "--dry-run").stdout
     fleet.run("redact", blob, "--reason", "a password", "--yes")
     fleet.run("log", "verify")
@@ -143,6 +146,9 @@ def test_a_backup_is_restored_and_waits_for_a_person(fleet: Doors, form: str) ->
     assert event["data"]["evidence"][0]["source"] == "backup"
     fleet.block("newest.example.com")
     fleet.run("sync", code=3)
+    back = fleet.run("rollback", "--to", "previous", "--reason", "not yet", "--yes", code=3)
+    assert "no node is written: `reconciler accept --restore" in back.stderr
+    fleet.run("rollback", "--undo", fleet.items("hold", "list")[0]["name"], "--reason", "later", "--yes", code=3)
     assert fleet.file(fleet.nodes[0], "etc/containers/policy.json").read_text() == later
     fleet.run("accept", "--restore", "--reason", "the disk was lost", "--yes")
     assert "newest.example.com" in fleet.file(fleet.nodes[0]).read_text()
@@ -157,7 +163,8 @@ def test_what_is_no_backup_leaves_the_database_as_it_was(fleet: Doors) -> None:
     for content in (b"", b"nonsense", b"-- PostgreSQL database dump\nSELECT nonsense;\n", b"PGDMP and no more"):
         nonsense.write_bytes(content)
         assert fleet.run("db", "restore", str(nonsense), "--yes", code=2 if len(content) < 10 else 1).output
-    fleet.run("db", "restore", "nowhere", "--yes", code=2)
+    assert "cannot be read" in fleet.run("db", "restore", "nowhere", code=2).stderr
+    assert "is no backup" in fleet.run("db", "restore", str(fleet.settings), code=2).stderr
     assert fleet.data("log", "verify") == before
 
 

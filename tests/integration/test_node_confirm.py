@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import NodeUnreachable
-from reconciler.ports import LogHead
+from reconciler.ports import LogHead, Owner
 from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.conformance.transport import ACTED, CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, observe, on_disk, revert
 from tests.conformance.verbs import adopted, confirm, release
@@ -233,7 +233,16 @@ async def test_killed_while_releasing(rig: LocalRig, restore: bool, program: str
     assert leftovers(rig) == []
     kept = {place.name for place in rig.state.iterdir()}
     assert kept == {"lock", "node.sh", "released"} | (set() if restore else {"archive"})
+    assert (await observe(rig, MAIN)).released == Owner("log-1", 1, 1, 1, "s2")
     assert (await apply(rig, "s1", SECOND, log_id="log-2")).generation == 1
+
+
+async def test_who_gave_it_back_is_told_of_a_release_by_an_older_program(rig: LocalRig) -> None:
+    await adopted(rig)
+    await release(rig, "s2")
+    receipt, _, word = (rig.state / "released").read_text().splitlines()
+    (rig.state / "released").write_text(f"{receipt}\n{word}\n")
+    assert (await observe(rig, MAIN)).released == Owner("log-1", 1, 1, 1, "s2")
 
 
 # --- On the host ----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from benchmarks.questions import QUESTIONS
 from reconciler import commands
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, Version
@@ -16,7 +17,7 @@ from reconciler.projections.tables import HOLDS
 from reconciler.store.database import transaction
 from reconciler.transport.memory import MemoryTransport
 from reconciler.wiring import SystemClock
-from tests.world import FLEET, IMAGE, POOL, World, make_real_world, memory_nodes
+from tests.world import FLEET, IMAGE, POOL, World, image, make_real_world, memory_nodes
 
 BLOCKED = "untrusted.example.com"
 
@@ -72,6 +73,9 @@ async def test_a_hold_at_the_baseline_has_nothing_in_force(tmp_path: Path, engin
     await commands.rollback(world.context, to=unwritten, node="w2", reason="as in the beginning")
     await world.sync()
 
+    kept = await ask(engine, "SELECT resources FROM reconciler_v1.holds ORDER BY from_position")
+    assert [row["resources"] for row in kept] == [[], ["Image/cluster"], ["Image/cluster"], []]
+
     seen = set()
     for snapshot in await ended(world):
         desired = Desired(FLEET, snapshot.rows)
@@ -87,3 +91,27 @@ async def test_a_hold_at_the_baseline_has_nothing_in_force(tmp_path: Path, engin
         assert one == other
         assert bool(one) == bool(desired.pools and desired.in_force("worker"))
     assert {("", True, False), ("w1", False, True), ("w2", True, False), ("w1", True, False)} <= seen
+
+
+async def test_what_a_hold_held_back_leaves_out_the_commits_that_ended_it(tmp_path: Path, engine: AsyncEngine) -> None:
+    world = await make_real_world(tmp_path, MemoryTransport(SystemClock()), engine)
+    world.repository.commit(
+        {"pool.yaml": POOL, "image.yaml": image(blockedRegistries=["old.corp"]), **memory_nodes(["w1"])}
+    )
+    await world.sync()
+    first = f"#{await world.head()}"
+    commits = {}
+    for until_fixed, steps in ((True, ("bad", "still", "mended")), (False, ("bad again", "other", "agreed"))):
+        says = (["bad.corp", "old.corp"], ["bad.corp", "new.corp"], ["new.corp"] if until_fixed else ["old.corp"])
+        for name, blocked in zip(steps, says, strict=True):
+            commits[world.repository.commit({"image.yaml": image(blockedRegistries=blocked)})] = name
+            await world.sync()
+            if name.startswith("bad"):
+                await commands.rollback(world.context, to=first, reason=name, until_fixed=until_fixed)
+                await world.sync()
+    assert (await world.status()).holds == ()
+    async with transaction(engine) as connection:
+        await connection.exec_driver_sql("SET search_path = reconciler_v1, public")
+        query = QUESTIONS["What did a hold hold back?"].replace(":", r"\:")
+        rows = (await connection.execute(sa.text(query))).mappings().all()
+    assert [commits[row["commit"]] for row in rows] == ["still", "other"]

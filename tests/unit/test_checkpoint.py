@@ -110,3 +110,12 @@ def test_what_is_no_secret_key_is_refused_without_being_shown(text: str) -> None
 def test_names_that_a_note_cannot_hold_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name a key"):
         SignerKey(name, bytes(32))
+
+
+@pytest.mark.parametrize("text", [KEY.secret_text(), "log.example.com+00000000+AAAA", str(KEY.public)[:-4]])
+def test_what_is_no_public_key_is_named_by_where_it_was_given(text: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        VerifierKey.parse(text, "key.txt")
+    assert refused.value.where == "key.txt"
+    assert text.rpartition("+")[2] not in str(refused.value)
+    assert ("secret" in refused.value.what) == (text == KEY.secret_text())

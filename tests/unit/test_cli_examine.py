@@ -275,3 +275,23 @@ def test_lint_refuses_what_it_does_not_know(given: str, tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert str(tmp_path / given) in result.stderr
     assert invoke("lint", str(tmp_path), "--ignore", "nothing").exit_code == 2
+
+
+def test_what_is_no_image_reference_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("images.txt").write_text("# what we need\nquay.io/app:1\nquay.io/App:1  # upper case\na b\n")
+    Path("none.txt").write_text("# nothing yet\n")
+    in_file = "images.txt:3: 'quay.io/App:1' is no image reference: invalid reference format: repository name must be"
+    for arguments, message in (
+        (["why", "quay.io/app:1", "a b"], "IMAGE: 'a b' is no image reference: invalid reference format"),
+        (["why", "--image-list", "images.txt"], in_file),
+        (["why", "--image-list", "images.txt"], "lowercase (and 1 more)"),
+        (["why", "--image-list", "none.txt"], "none.txt: no image is named"),
+        (["bisect", "--good", "#1", "--image", "quay.io/app:"], "--image: 'quay.io/app:' is no image reference"),
+        (["diff", "--from", "#1", "--images", "images.txt"], in_file),
+        (["plan", "--images", "images.txt"], in_file),
+    ):
+        result = invoke(*arguments)
+        assert (result.exit_code, result.stdout) == (2, ""), result.output
+        assert message in result.stderr
+        assert "write HOST[:PORT]/REPOSITORY" in result.stderr or "no image" in message

@@ -6,7 +6,7 @@ SELECT
     begun.node,
     (begun.data::jsonb ->> 'position')::bigint AS to_position,
     ARRAY(SELECT DISTINCT entry ->> 'resource' FROM jsonb_array_elements(begun.data::jsonb -> 'entries') AS entry
-          ORDER BY 1) AS resources,
+          WHERE entry -> 'baseline' IS DISTINCT FROM 'true' ORDER BY 1) AS resources,
     begun.data::jsonb ->> 'reason' AS reason,
     begun.actor::jsonb ->> 'subject' AS actor,
     begun.recorded_at AS since,
@@ -40,7 +40,7 @@ COMMENT ON COLUMN reconciler_v1.holds.hold IS 'Its id.';
 COMMENT ON COLUMN reconciler_v1.holds.pool IS 'The pool it is for; NULL: the fleet, or one node.';
 COMMENT ON COLUMN reconciler_v1.holds.node IS 'The node it is for; NULL: the fleet, or a pool.';
 COMMENT ON COLUMN reconciler_v1.holds.to_position IS 'The position that was rolled back to.';
-COMMENT ON COLUMN reconciler_v1.holds.resources IS 'The resources that it kept against Git when it began.';
+COMMENT ON COLUMN reconciler_v1.holds.resources IS 'The resources that it kept against Git when it began; none where it gave the files from before the first write back.';
 COMMENT ON COLUMN reconciler_v1.holds.reason IS 'Why, in the words of who rolled back.';
 COMMENT ON COLUMN reconciler_v1.holds.actor IS 'Who rolled back.';
 COMMENT ON COLUMN reconciler_v1.holds.since IS 'When (RolledBack), by the clock of the database.';

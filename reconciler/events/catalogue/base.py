@@ -46,6 +46,13 @@ class Event:
     def type(self) -> str:
         return type(self).__name__
 
+    @property
+    def is_a_persons(self) -> bool:
+        """Whether it is somebody's word, not what the cycle found or did."""
+        named = [rule for rule in self.authority if rule.field and str(getattr(self, rule.field)) == rule.value]
+        others = [rule for rule in self.authority if rule.value is None]
+        return any(rule.role != "cycle" for rule in named or others)
+
     def as_data(self) -> dict[str, Any]:
         """The body's fields by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}

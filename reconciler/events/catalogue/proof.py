@@ -20,8 +20,9 @@ class CheckpointSigned(Event):
 @dataclass(frozen=True)
 class RestoreDetected(Event):
     """Nodes, a checkpoint or a restored backup contradict this log: it is behind, a copy, or was rewritten. Nothing is
-    written to any node until RestoreAccepted. Each of `evidence`: {source: node, checkpoint or backup, name, epoch,
-    position, hash, found}: what the log was there, and what it is now (empty: it does not reach so far)."""
+    written to any node until RestoreAccepted. Each of `evidence`: {source: node, released node, checkpoint or
+    backup, name, epoch, position, hash, found}: what the log was there, and what it is now (empty: it does not reach so
+    far)."""
 
     evidence: tuple[Data, ...]
     more: int = 0
