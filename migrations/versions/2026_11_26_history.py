@@ -51,6 +51,7 @@ _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
     "tables/restores",
     "tables/2026_11_26/blobs",
+    "tables/2026_11_26/streams",
     "functions/redact_blob",
     "functions/refuse_blob_change",
     "triggers/2026_11_26/blobs_append_only",

@@ -31,24 +31,28 @@ BEGIN
                   HINT = 'Append with reconciler: it numbers, dates and chains what it appends.';
     END IF;
     moment := to_char(batch.moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
-    -- docs/reference/event-log.md says what is hashed. For these values array_to_json gives canonical JSON.
+    -- docs/reference/event-log.md says what is hashed. For these values array_to_json gives canonical JSON. Its bytes are
+    -- cut, not its characters, which would be counted first.
     SELECT position INTO broken
     FROM (
         SELECT
             position, previous_hash, hash,
-            coalesce(lag(hash) OVER (ORDER BY position), head.hash, decode(repeat('00', 32), 'hex')) AS hash_before,
-            '["reconciler event 1","' || encode(previous_hash, 'hex') || '",' || position || ',' || version || ','
-            || batch.first || ',"' || moment || '",' AS place,
+            lag(hash, 1, coalesce(head.hash, decode(repeat('00', 32), 'hex'))) OVER (ORDER BY position) AS hash_before,
             sha256(convert_to(
-                rtrim(array_to_json(ARRAY['reconciler event 1', event_id::text, fleet, stream, type])::text, ']')
-                || ',' || schema_version || ',' || ltrim(array_to_json(ARRAY[
-                    data, actor, tool_version, correlation_id::text, causation_id::text, node, pool, resource, commit_sha
-                ])::text, '['), 'UTF8'
-            )) AS digest
+                '["reconciler event 1","' || encode(previous_hash, 'hex') || '",' || position || ',' || version || ','
+                || batch.first || ',"' || moment || '","' || encode(sha256(
+                    convert_to(
+                        '["reconciler event 1","' || event_id || '",' || to_json(fleet)::text || ','
+                        || to_json(stream)::text || ',' || to_json(type)::text || ',' || schema_version || ',', 'UTF8'
+                    ) || substring(convert_to(array_to_json(ARRAY[
+                        data, actor, tool_version, correlation_id::text, causation_id::text, node, pool, resource,
+                        commit_sha
+                    ])::text, 'UTF8') FROM 2)
+                ), 'hex') || '"]', 'UTF8'
+            )) AS hash_of_it
         FROM appended
     ) AS linked
-    WHERE previous_hash <> hash_before
-        OR hash <> sha256(convert_to(place || '"' || encode(digest, 'hex') || '"]', 'UTF8'))
+    WHERE previous_hash <> hash_before OR hash <> hash_of_it
     ORDER BY position
     LIMIT 1;
     IF FOUND THEN
