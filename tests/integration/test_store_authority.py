@@ -407,7 +407,7 @@ async def test_an_author_does_not_approve(session: Open, engine: AsyncEngine, na
 
 
 def test_check_tells_of_every_trigger_that_is_off(database_url: str) -> None:
-    triggers = ("events_approval", "events_authority", "events_chain", "events_streams")
+    triggers = ("events_approval", "events_authority", "events_chain", "events_hash", "events_streams")
     with psycopg.connect(libpq(database_url)) as connection:
         for trigger in triggers:
             connection.execute(sql.SQL("ALTER TABLE events DISABLE TRIGGER {}").format(sql.Identifier(trigger)))
