@@ -118,8 +118,8 @@ def digest_of(content: Sequence[Any]) -> bytes:
     text = (
         f'["{FORM}","{event_id}",{_quoted(fleet)},{_quoted(stream)},{_quoted(kind)},{schema},{_quoted(data)},'
         f'{_quoted(actor)},{_quoted(tool)},"{correlation_id}",{"null" if cause is None else _quoted(cause)},'
-        f'{"null" if node is None else _quoted(node)},{"null" if pool is None else _quoted(pool)},'
-        f'{"null" if resource is None else _quoted(resource)},{"null" if commit is None else _quoted(commit)}]'
+        f"{'null' if node is None else _quoted(node)},{'null' if pool is None else _quoted(pool)},"
+        f"{'null' if resource is None else _quoted(resource)},{'null' if commit is None else _quoted(commit)}]"
     )
     return hashlib.sha256(text.encode()).digest()
 

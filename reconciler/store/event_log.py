@@ -242,6 +242,8 @@ def _place_texts(record: Record) -> tuple[object, ...]:
 def _names_a_taken_id(error: StoreError) -> bool:
     cause = error.__cause__
     return isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == EVENT_ID
+
+
 async def _records_by_id(connection: AsyncConnection, ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Record]:
     found = await connection.execute(_EVENTS_BY_ID, {"ids": ids})
     return {record.content.event_id: record for record in map(record_of, found)}

@@ -81,7 +81,7 @@ def chained(
 
 
 def stored(record: Record, body: Event | None = None) -> StoredEvent:
-    """The event in a row. `body`: its draft's, which need not be decoded: a live fold and a replay see the same values."""
+    """The event in a row. `body`: its draft's, which is what the row is decoded to: live and replay see the same."""
     position, version, group, recorded_at, previous, own, content = record
     event_id, fleet, stream, kind, schema, text, actor, tool, root, cause, node, pool, resource, commit = content
     return StoredEvent(
