@@ -20,7 +20,7 @@ from reconciler.projections.fold import FOLD_VERSION
 from reconciler.store.database import copying, driver_of, store_errors, transaction
 from reconciler.store.fold_version import SETTING, check_version
 from reconciler.store.folding import Fold, fold_group, touched_by
-from reconciler.store.read_rows import current_rows, write_changes
+from reconciler.store.read_rows import current_rows, uncollected, write_changes
 from reconciler.store.records import (
     Head,
     already_appended,
@@ -108,7 +108,9 @@ class PostgresEventLog:
 
     async def read(self, wanted: EventFilter) -> Sequence[StoredEvent]:
         async with transaction(self._engine) as connection:
-            return [stored(record_of(row)) for row in await connection.execute(select_matching(wanted))]
+            with uncollected():
+                found = await connection.execute(select_matching(wanted))
+                return [stored(record_of(row)) for row in found.all()]
 
     async def follow(self, after: int) -> AsyncIterator[StoredEvent]:
         with store_errors(self._engine.url):

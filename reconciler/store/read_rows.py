@@ -12,7 +12,6 @@ from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
-from psycopg.types.json import Jsonb
 from psycopg.types.string import TextLoader
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -162,19 +161,22 @@ def _made(table: Table, found: Sequence[Sequence[Any]]) -> dict[Key, Row]:
     return {key: dict(zip(names, row, strict=True)) for key, row in zip(keys, zip(*columns, strict=True), strict=True)}
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 @cache
 def _sender(name: str) -> Callable[[Row], list[Any]]:
     """From a row of a read table to what is sent of it: its key and columns in order."""
     table = _NAMED[name]
     names = (*table.key, *table.columns)
-    values = itemgetter(*names)
+    values, encoded = itemgetter(*names), _ENCODER.encode
     documents = [index for index, column in enumerate(names) if table.columns.get(column) == "jsonb"]
 
     def sent(row: Row) -> list[Any]:
         line = list(values(row))
         for index in documents:
             if line[index] is not None:
-                line[index] = Jsonb(line[index])
+                line[index] = encoded(line[index])
         return line
 
     return sent
