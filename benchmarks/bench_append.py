@@ -1,9 +1,9 @@
 """The append with its chain, apart from read tables, beside a bare COPY of the same rows and beside `eventsourcing`.
 
 All append the same batches to one server in turn, and the median of the batches counts. DATABASE_URL names the server;
-without it an embedded one is started, with fsync on, as in production. What a batch takes of a processor, client + server,
-is known of an embedded one only. The library has an environment of its own, .venv/bench, where `make bench` installs it;
-where it is not there, its rows are left out.
+without it an embedded one is started, with fsync on, as in production. What a batch takes of a processor (client +
+server) is known of an embedded one only. The library has an environment of its own, .venv/bench, where `make bench`
+installs it; where it is not there, its rows are left out.
 """
 
 from __future__ import annotations
