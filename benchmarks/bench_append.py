@@ -1,8 +1,9 @@
 """The append with its chain, apart from read tables, beside a bare COPY of the same rows and beside `eventsourcing`.
 
 All append the same batches to one server in turn, and the median of the batches counts. DATABASE_URL names the server;
-without it an embedded one is started, with fsync on, as in production. The library has an environment of its own,
-.venv/bench, where `make bench` installs it; where it is not there, its rows are left out.
+without it an embedded one is started, with fsync on, as in production. What a batch takes of a processor (client +
+server) is known of an embedded one only. The library has an environment of its own, .venv/bench, where `make bench`
+installs it; where it is not there, its rows are left out.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from collections import defaultdict
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from benchmarks.bench_store import NODES, converged
+from benchmarks.costs import busy_of
 from benchmarks.database import NoReadTables, run
 from reconciler.events.envelope import NewEvent
 from reconciler.store.database import copy_rows, engine_for, transaction
@@ -67,10 +70,34 @@ class Library:
         await self._process.wait()
 
 
-async def seconds(work: Awaitable[object]) -> float:
-    start = time.perf_counter()
-    await work
-    return time.perf_counter() - start
+class Taken(NamedTuple):
+    """Seconds of a batch, and the milliseconds of a processor that this process and the server's had for it."""
+
+    wall: float
+    client: float
+    server: float
+
+
+class Clock:
+    """Times what goes over one connection to a server on this machine; `server` is None where it is on another one."""
+
+    def __init__(self, server: int | None) -> None:
+        self._server = server
+
+    @classmethod
+    async def of(cls, engine: AsyncEngine) -> Clock:
+        async with transaction(engine) as connection:
+            process = int(await connection.scalar(sa.text("SELECT pg_backend_pid()")))
+        return cls(None if os.environ.get("DATABASE_URL") else process)
+
+    async def time(self, work: Awaitable[object]) -> Taken:
+        before = self._now()
+        await work
+        return Taken(*(now - then for then, now in zip(before, self._now(), strict=True)))
+
+    def _now(self) -> Taken:
+        busy = 0.0 if self._server is None else busy_of(self._server)
+        return Taken(time.perf_counter(), 1000 * time.process_time(), busy)
 
 
 async def copy(engine: AsyncEngine, table: str, rows: Sequence[Sequence[object]]) -> None:
@@ -95,7 +122,7 @@ async def bytes_per_event(engine: AsyncEngine) -> tuple[int, int]:
 
 
 async def measure(url: str) -> list[tuple[str, str]]:
-    engine = engine_for(url)
+    engine = engine_for(url, pool_size=1)
     log = await PostgresEventLog.open(engine, NoReadTables(), tool_version="bench")
     async with transaction(engine) as connection:
         for name, including in BARE.items():
@@ -103,23 +130,24 @@ async def measure(url: str) -> list[tuple[str, str]]:
         for form in FORMS:
             await connection.exec_driver_sql(f"CREATE SCHEMA {form}")
     libraries = {form: await Library.start(url, form) for form in FORMS if PYTHON.exists()}
-    taken: dict[str, list[float]] = defaultdict(list)
+    taken: dict[str, list[Taken]] = defaultdict(list)
+    clock = await Clock.of(engine)
     for version in range(1, BATCHES + 1):
         batch = [converged(node, version) for node in range(NODES)]
-        taken["append"].append(await seconds(log.append(batch, {})))
+        taken["append"].append(await clock.time(log.append(batch, {})))
         rows = await newest_rows(engine)
         for name in BARE:
-            taken[name].append(await seconds(copy(engine, name, rows)))
+            taken[name].append(await clock.time(copy(engine, name, rows)))
         for form, library in libraries.items():
             encoding, inserting = await asyncio.wait_for(library.append(version, batch), 60)
-            taken[form].append(inserting)
-            taken[f"{form}, encoded"].append(encoding + inserting)
+            taken[form].append(Taken(inserting, 0, 0))
+            taken[f"{form}, encoded"].append(Taken(encoding + inserting, 0, 0))
     for library in libraries.values():
         await library.end()
     of_table, of_indexes = await bytes_per_event(engine)
     await engine.dispose()
-    rows_of_result = table({name: median(values) for name, values in taken.items()})
-    return [*rows_of_result, ("bytes per event", f"{of_table} and {of_indexes} of indexes")]
+    medians = {name: Taken(*map(median, zip(*values, strict=True))) for name, values in taken.items()}
+    return [*table(medians), ("bytes per event", f"{of_table} and {of_indexes} of indexes")]
 
 
 WHAT = {
@@ -132,14 +160,19 @@ WHAT = {
 }
 
 
-def table(taken: dict[str, float]) -> list[tuple[str, str]]:
+def table(taken: dict[str, Taken]) -> list[tuple[str, str]]:
     ours = taken["append"]
-    rows = [(f"append with chain, batches of {NODES:,}", f"{NODES / ours:,.0f} events/s")]
+    rows = [(f"append with chain, batches of {NODES:,}", f"{NODES / ours.wall:,.0f} events/s{_processor(ours)}")]
     for name, (what, goal) in WHAT.items():
         if name in taken:
-            compared = f"append ÷ it: {taken[name] / ours:.2f}" + (f" ({goal})" if goal else "")
-            rows.append((what, f"{NODES / taken[name]:,.0f}/s, {compared}"))
+            compared = f"append ÷ it: {taken[name].wall / ours.wall:.2f}" + (f" ({goal})" if goal else "")
+            rows.append((what, f"{NODES / taken[name].wall:,.0f}/s{_processor(taken[name])}, {compared}"))
     return rows
+
+
+def _processor(taken: Taken) -> str:
+    """For a batch; "" where it is not known."""
+    return f", {taken.client:.0f} + {taken.server:.0f} ms of processor" if taken.server else ""
 
 
 if __name__ == "__main__":

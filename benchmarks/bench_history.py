@@ -18,6 +18,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from benchmarks.costs import busy_of
 from benchmarks.database import print_figures
 from benchmarks.history import FLEET, Generator, Shape
 from benchmarks.questions import QUESTIONS, bound
@@ -65,11 +66,6 @@ async def sizes(connection: AsyncConnection) -> Rows:
         ("the log: row, indexes", f"{table / events:.0f} + {indexes / events:.0f} bytes an event"),
         ("all tables, read tables and blobs with them", f"{int(everything) / events:.0f} bytes an event"),
     ]
-
-
-def busy_of(process: int) -> float:
-    """Milliseconds that a process of this machine had a processor."""
-    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
 
 
 async def asked(connection: AsyncConnection, query: str) -> tuple[list[float], list[float]]:

@@ -28,6 +28,11 @@ async def cost(work: Callable[[], Awaitable[object]]) -> Cost:
     return Cost(time.perf_counter() - begun, _cpu() - before)
 
 
+def busy_of(process: int) -> float:
+    """Milliseconds that a process of this machine had a processor."""
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[0]) / 1e6
+
+
 async def growth(work: Callable[[], Awaitable[object]]) -> int:
     """KiB by which it makes this process grow."""
     gc.collect()

@@ -80,12 +80,12 @@ def raw(record: Record) -> RawRecord:
     """The same row as text."""
     position, version, append_group, recorded_at, previous_hash, own, content = record
     place = (position, version, append_group, timestamp(recorded_at))
-    return RawRecord._make([*place, previous_hash, own, *_texts(content)])
+    return RawRecord._make((*place, previous_hash, own, *texts_of(content)))
 
 
 def body_digest(content: Content) -> bytes:
     """SHA-256 over the canonical JSON array of FORM and every field of the content, in the order of `Content`."""
-    return _body_digest(_texts(content))
+    return digest_of(texts_of(content))
 
 
 def event_hash(
@@ -101,20 +101,25 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def _texts(content: Content) -> list[Any]:
+def texts_of(content: Content) -> tuple[Any, ...]:
     """The fields with UUIDs as text."""
-    return [str(field) if isinstance(field, uuid.UUID) else field for field in content]
+    event_id, *named, correlation_id, cause, node, pool, resource, commit = content
+    own = str(event_id)
+    root = own if correlation_id is event_id else str(correlation_id)
+    return (own, *named, root, None if cause is None else str(cause), node, pool, resource, commit)
 
 
 # The arrays are written out, since a general encoder takes most of the time of a check of a long log.
-def _body_digest(content: Sequence[Any]) -> bytes:
+def digest_of(content: Sequence[Any]) -> bytes:
+    """`body_digest` of the content's texts."""
     event_id, fleet, stream, kind, schema, data, actor, tool, correlation_id, cause, node, pool, resource, commit = (
         content
     )
     text = (
         f'["{FORM}","{event_id}",{_quoted(fleet)},{_quoted(stream)},{_quoted(kind)},{schema},{_quoted(data)},'
-        f'{_quoted(actor)},{_quoted(tool)},"{correlation_id}",{_or_null(cause)},{_or_null(node)},{_or_null(pool)},'
-        f"{_or_null(resource)},{_or_null(commit)}]"
+        f'{_quoted(actor)},{_quoted(tool)},"{correlation_id}",{"null" if cause is None else _quoted(cause)},'
+        f"{'null' if node is None else _quoted(node)},{'null' if pool is None else _quoted(pool)},"
+        f"{'null' if resource is None else _quoted(resource)},{'null' if commit is None else _quoted(commit)}]"
     )
     return hashlib.sha256(text.encode()).digest()
 
@@ -123,10 +128,6 @@ def _event_hash(previous_hash: bytes, place: Sequence[Any], digest: bytes) -> by
     position, version, append_group, recorded_at = place
     text = f'["{FORM}","{previous_hash.hex()}",{position},{version},{append_group},"{recorded_at}","{digest.hex()}"]'
     return hashlib.sha256(text.encode()).digest()
-
-
-def _or_null(text: str | None) -> str:
-    return "null" if text is None else _quoted(text)
 
 
 _PLACE = RawRecord._fields.index("previous_hash")
@@ -179,7 +180,7 @@ class Verifier:
         if record.previous_hash != self.head:
             problems.append("its previous hash is not the hash of the event before it")
         place, content = record[:_PLACE], record[_PLACE + 2 :]
-        if record.hash != _event_hash(record.previous_hash, place, _body_digest(content)):
+        if record.hash != _event_hash(record.previous_hash, place, digest_of(content)):
             problems.append("the row does not match its hash")
         stream = record.stream
         if record.version != self.versions.get(stream, 0) + 1:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from reconciler.events.catalogue import Event
 
@@ -43,8 +44,7 @@ class NewEvent:
     causation_id: uuid.UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(NamedTuple):
     """A row of the log. `position` is gapless and in commit order; `version` counts within the stream from 1.
 
     `text` is the canonical JSON of the body exactly as hashed; `group` is the position of the first event of the
@@ -68,7 +68,7 @@ class StoredEvent:
     recorded_at: datetime
     previous_hash: bytes
     hash: bytes
-    columns: Mapping[str, str | None] = field(default_factory=dict)
+    columns: Mapping[str, str | None]
 
 
 def event_id(stream: str, expected_version: int, event_type: str, key: str = "") -> uuid.UUID:

@@ -200,11 +200,12 @@ Schema = Mapping[str, "Field | Schema"]
 
 def complete(schema: Schema, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """A recorded spec with the defaults of fields that did not exist when it was recorded."""
-    defaults = {
-        name: field.default if isinstance(field, Field) else complete(field, recorded.get(name) or {})
+    return {
+        name: recorded.get(name, field.default)
+        if isinstance(field, Field)
+        else complete(field, recorded.get(name) or {})
         for name, field in schema.items()
     }
-    return {**defaults, **{name: value for name, value in recorded.items() if isinstance(schema.get(name), Field)}}
 
 
 def read_fields(document: Document, value: Any, schema: Schema, path: str) -> tuple[dict[str, Any], list[Problem]]:

@@ -7,7 +7,7 @@ What is no part of the log (when nodes last answered, what they have now) is not
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -16,7 +16,7 @@ from reconciler.events.catalogue import BaselineCaptured, FilesRendered
 from reconciler.events.envelope import StoredEvent
 from reconciler.ports import EventFilter, EventLog, ReadModel, Seen, Snapshot
 from reconciler.projections.desired import Desired
-from reconciler.projections.tables import NODE_STATES, NODES, RENDERS, Key, Row, Table
+from reconciler.projections.tables import NODE_STATES, NODES, RENDERS, TABLES, Key, Row, Table
 from reconciler.stages.context import Context
 from reconciler.stages.points import resolve_position
 from reconciler.stages.project import inputs_of, units
@@ -66,7 +66,7 @@ async def past_at(context: Context, position: int, *, settled: bool = False) -> 
     ended = replace(
         context,
         log=_EndedLog(context.log, position),
-        reads=_EndedReads(context.reads, position),
+        reads=_EndedReads(context.reads, snapshot),
         clock=clock,
         as_of=position,
     )
@@ -74,7 +74,8 @@ async def past_at(context: Context, position: int, *, settled: bool = False) -> 
         return Past(ended, position, snapshot.at)
     seen = await _first_seen(context, snapshot)
     renders, unrendered, redacted = await _settled(context, replace(snapshot, rows={**snapshot.rows, **seen}))
-    ended.reads = _EndedReads(context.reads, position, {**seen, RENDERS.name: renders})
+    rows = {**snapshot.rows, **seen, RENDERS.name: renders}
+    ended.reads = _EndedReads(context.reads, replace(snapshot, rows=rows))
     return Past(ended, position, snapshot.at, unrendered, redacted)
 
 
@@ -179,18 +180,19 @@ class _EndedLog:
 
 @dataclass(frozen=True)
 class _EndedReads:
-    """ports.ReadModel as of a position. `rows`: those of tables of which others are meant than recorded."""
+    """ports.ReadModel as of a position. `last`: the snapshot there, so that a large fleet is not read twice."""
 
     below: ReadModel
-    position: int
-    rows: Mapping[str, Rows] = field(default_factory=dict)
+    last: Snapshot
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
-        found = await self.below.snapshot(fleet, self.position if at is None else min(at, self.position), tables)
-        if found.position != self.position:
-            return found
-        meant = {name: rows for name, rows in self.rows.items() if name in found.rows}
-        return replace(found, rows={**found.rows, **meant})
+        position = self.last.position if at is None else min(at, self.last.position)
+        if (fleet, position) != (self.last.fleet, self.last.position):
+            found = await self.below.snapshot(fleet, position, tables)
+            if (fleet, found.position) != (self.last.fleet, self.last.position):
+                return found
+        names = (table.name for table in (TABLES if tables is None else tables))
+        return replace(self.last, rows={name: self.last.rows[name] for name in names})
 
     async def fleets(self) -> Sequence[str]:
         return await self.below.fleets()

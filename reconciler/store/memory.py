@@ -24,7 +24,7 @@ from reconciler.store.records import (
     check_expectations,
     check_unused,
     draft,
-    stored_group,
+    stored,
 )
 
 
@@ -101,11 +101,11 @@ class MemoryEventLog:
         if repeated := already_appended(drafts, present):
             return [self._events[record.position - 1 - self.start] for record in repeated]
         check_expectations(expect, self.versions)
-        check_unused(drafts, present)
+        check_unused([event.event_id for event in events], present)
         if not drafts:
             return []
-        records = chained(drafts, self._head(), self.versions, self._clock.now())
-        group = stored_group(records, drafts)
+        made = list(chained(drafts, self._head(), self.versions, self._clock.now()))
+        records, group = [record for record, _ in made], [stored(record, item.body) for record, item in made]
         changes = fold_group(self._fold, group, self.rows.now)
         # Nothing can fail from here on: the group is in, whole.
         self.past += self.rows.apply(changes, records[-1].position)

@@ -59,8 +59,8 @@ class OverlayLog:
         if not events:
             return []
         drafts = [draft(event, "overlay", self._tool_version) for event in events]
-        records = chained(drafts, self.head, self.versions, self._clock.now())
-        group = [stored(record) for record in records]
+        made = chained(drafts, self.head, self.versions, self._clock.now())
+        group = [stored(record, item.body) for record, item in made]
         for change in fold_group(self._fold, group, self.rows):
             rows = self.rows.setdefault(change.table.name, {})
             if change.new is None:

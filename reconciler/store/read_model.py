@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -18,7 +19,7 @@ from reconciler.store.database import one_view, transaction
 from reconciler.store.event_log import end_of_group, head_of, records_from
 from reconciler.store.fold_version import rebuilds
 from reconciler.store.folding import Fold, touched_by
-from reconciler.store.read_rows import current_rows, rows_as_of, rows_now
+from reconciler.store.read_rows import current_rows, rows_as_of, rows_now, uncollected
 from reconciler.store.rebuild import rebuilding
 from reconciler.store.records import stored
 from reconciler.store.tables import EVENTS, LAST_SEEN, READ_TABLES, STREAMS
@@ -46,20 +47,14 @@ class PostgresReadModel:
         self._kept: dict[str, _Kept] = {}
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
-        wanted = TABLES if tables is None else tables
         async with one_view(self._engine) as connection:
-            if at is None:
+            with uncollected():
+                if at is not None:
+                    return await _as_of(connection, fleet, at, TABLES if tables is None else tables)
                 if tables is None:
                     return await self._newest(connection, fleet)
                 position, _, moment = await head_of(connection)
-                return Snapshot(fleet, position, moment, *await _all_now(connection, wanted, fleet))
-            end = await end_of_group(connection, at)
-            if end is None:
-                head = await head_of(connection)
-                raise UsageError(f"position #{at} is not in the log", remedy=f"the newest is #{head.position}")
-            position, moment = end
-            rows = {table.name: await rows_as_of(connection, table, fleet, position) for table in wanted}
-            return Snapshot(fleet, position, moment, rows, await _versions_as_of(connection, fleet, position))
+                return Snapshot(fleet, position, moment, *await _all_now(connection, tables, fleet))
 
     async def _newest(self, connection: AsyncConnection, fleet: str) -> Snapshot:
         """The snapshot kept, brought up to date; or a new one where the log went on too far, or is another one."""
@@ -131,9 +126,19 @@ async def _all_now(
     return rows, await _versions_now(connection, fleet)
 
 
+async def _as_of(connection: AsyncConnection, fleet: str, at: int, tables: Sequence[Table]) -> Snapshot:
+    end = await end_of_group(connection, at)
+    if end is None:
+        head = await head_of(connection)
+        raise UsageError(f"position #{at} is not in the log", remedy=f"the newest is #{head.position}")
+    position, moment = end
+    rows = {table.name: await rows_as_of(connection, table, fleet, position) for table in tables}
+    return Snapshot(fleet, position, moment, rows, await _versions_as_of(connection, fleet, position))
+
+
 async def _versions_now(connection: AsyncConnection, fleet: str) -> Mapping[str, int]:
     query = sa.select(STREAMS.c.stream, STREAMS.c.version).where(STREAMS.c.fleet == fleet)
-    return {row.stream: row.version for row in await connection.execute(query)}
+    return _versions((await connection.execute(query)).all())
 
 
 async def _versions_as_of(connection: AsyncConnection, fleet: str, position: int) -> Mapping[str, int]:
@@ -146,5 +151,8 @@ async def _versions_as_of(connection: AsyncConnection, fleet: str, position: int
         .lateral()
     )
     query = sa.select(STREAMS.c.stream, at_that_time.c.version).join(at_that_time, sa.true())
-    found = await connection.execute(query.where(STREAMS.c.fleet == fleet))
-    return {row.stream: row.version for row in found}
+    return _versions((await connection.execute(query.where(STREAMS.c.fleet == fleet))).all())
+
+
+def _versions(rows: Sequence[Any]) -> Mapping[str, int]:
+    return dict(map(tuple, rows))

@@ -7,9 +7,8 @@ to compare; only putting other rows in place takes the append lock.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +22,7 @@ from reconciler.store.database import store_errors, transaction
 from reconciler.store.event_log import head_of, record_of, take_append_lock
 from reconciler.store.fold_version import check_version, stamp, written_by
 from reconciler.store.folding import Fold, PastRow, TemporalRows, fold_group
-from reconciler.store.read_rows import write_past_rows, write_rows
+from reconciler.store.read_rows import uncollected, write_past_rows, write_rows
 from reconciler.store.records import stored
 from reconciler.store.scan import pages_after
 from reconciler.store.tables import EVENT_COLUMNS, READ_TABLES
@@ -105,7 +104,7 @@ class Rebuild:
         """Fold the events that are visible and not folded yet, and write all rows."""
         total = (await head_of(self._connection)).position
         ended: list[PastRow] = []
-        with _no_collection():
+        with uncollected():
             async for position, group in _groups(self._connection, self._fold, self.events):
                 if group:
                     ended += self._rows.apply(fold_group(self._fold, group, self._rows.now), position)
@@ -127,18 +126,6 @@ class Rebuild:
             current = [(table, row, rows.since[table.name, key], None) for key, row in now.items()]
             await write_rows(self._connection, current, PREFIX)
             await self._connection.execute(sa.text(f"ANALYZE {PREFIX}{table.name}"))
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Rows and events do not refer to themselves; looking for those that do takes a quarter of a replay's time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 _GROUP, _TYPE = EVENT_COLUMNS.index("append_group"), EVENT_COLUMNS.index("type")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.errors import EventConflict, LogCorrupt, WrongExpectation
 from reconciler.events.catalogue import Event
-from reconciler.events.chain import Content, Record, body_digest, event_hash
+from reconciler.events.chain import Content, Record, digest_of, event_hash, texts_of
 from reconciler.events.codec import canonical, decode, recorded
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent
 from reconciler.ports import Redaction
@@ -23,8 +23,15 @@ class Draft(NamedTuple):
     """An event ready to be appended: all that can be computed without knowing its place. `body` is as decoded."""
 
     content: Content
+    texts: tuple[Any, ...]
     digest: bytes
     body: Event
+
+    @classmethod
+    def of(cls, content: Content, body: Event) -> Draft:
+        """With texts and digest of the content."""
+        texts = texts_of(content)
+        return cls(content, texts, digest_of(texts), body)
 
 
 class Head(NamedTuple):
@@ -38,81 +45,64 @@ class Head(NamedTuple):
 def draft(event: NewEvent, session: str, tool_version: str) -> Draft:
     """Raises InputRejected where the body holds what cannot be recorded."""
     text, body = recorded(event.body)
+    column = body.__dict__.get  # for queries; an empty field is none
     content = Content(
         event.event_id,
         event.fleet,
         event.stream,
-        event.body.type,
-        event.body.schema_version,
+        body.type,
+        body.schema_version,
         text,
         _actor_text(event.actor, session),
         tool_version,
         event.correlation_id,
         event.causation_id,
-        _column(event.body, "node"),
-        _column(event.body, "pool"),
-        _column(event.body, "resource"),
-        _column(event.body, "commit"),
+        column("node") or None,
+        column("pool") or None,
+        column("resource") or None,
+        column("commit") or None,
     )
-    return Draft(content, body_digest(content), body)
+    return Draft.of(content, body)
 
 
-def _column(body: Event, name: str) -> str | None:
-    """The body's field, for queries; an empty one is none."""
-    return getattr(body, name, None) or None
-
-
-def chained(drafts: Sequence[Draft], head: Head, versions: Mapping[str, int], recorded_at: datetime) -> list[Record]:
+def chained(
+    drafts: Iterable[Draft], head: Head, versions: Mapping[str, int], recorded_at: datetime
+) -> Iterator[tuple[Record, Draft]]:
     """The rows of one append group, linked to the head. `versions` are the streams' before it."""
     versions = dict(versions)
     moment = recorded_at if head.recorded_at is None else max(recorded_at, head.recorded_at)
     previous, group = head.hash, head.position + 1
-    records = []
-    for position, (content, digest, _) in enumerate(drafts, group):
-        version = versions[content.stream] = versions.get(content.stream, 0) + 1
-        own = event_hash(previous, position, version, group, moment, digest)
-        records.append(Record(position, version, group, moment, previous, own, content))
+    for position, item in enumerate(drafts, group):
+        stream = item.content.stream
+        version = versions[stream] = versions.get(stream, 0) + 1
+        own = event_hash(previous, position, version, group, moment, item.digest)
+        yield Record(position, version, group, moment, previous, own, item.content), item
         previous = own
-    return records
 
 
-def stored(record: Record) -> StoredEvent:
-    """The event in a row."""
-    content = record.content
-    return _stored(record, decode(content.type, content.schema_version, content.data))
-
-
-def stored_group(records: Sequence[Record], drafts: Sequence[Draft]) -> list[StoredEvent]:
-    """What `stored` gives for rows just made of drafts. A live fold and a replay see the very same values."""
-    return [_stored(record, item.body) for record, item in zip(records, drafts, strict=True)]
-
-
-def _stored(record: Record, body: Event) -> StoredEvent:
-    content = record.content
+def stored(record: Record, body: Event | None = None) -> StoredEvent:
+    """The event in a row. `body`: its draft's, which is what the row is decoded to: live and replay see the same."""
+    position, version, group, recorded_at, previous, own, content = record
+    event_id, fleet, stream, kind, schema, text, actor, tool, root, cause, node, pool, resource, commit = content
     return StoredEvent(
-        position=record.position,
-        event_id=content.event_id,
-        fleet=content.fleet,
-        stream=content.stream,
-        version=record.version,
-        type=content.type,
-        schema_version=content.schema_version,
-        body=body,
-        text=content.data,
-        actor=_actor(content.actor),
-        tool_version=content.tool_version,
-        correlation_id=content.correlation_id,
-        causation_id=content.causation_id,
-        group=record.append_group,
-        recorded_at=record.recorded_at,
-        previous_hash=record.previous_hash,
-        hash=record.hash,
-        columns={
-            "node": content.node,
-            "pool": content.pool,
-            "resource": content.resource,
-            "commit": content.commit_sha,
-        },
+        position,
+        event_id,
+        fleet,
+        stream,
+        version,
+        kind,
+        schema,
+        decode(kind, schema, text) if body is None else body,
+        text,
+        _actor(actor),
+        tool,
+        root,
+        cause,
+        group,
+        recorded_at,
+        previous,
+        own,
+        {"node": node, "pool": pool, "resource": resource, "commit": commit},
     )
 
 
@@ -158,11 +148,10 @@ def check_expectations(expect: Mapping[str, int], versions: Mapping[str, int]) -
         )
 
 
-def check_unused(drafts: Sequence[Draft], present: Iterable[uuid.UUID]) -> None:
+def check_unused(ids: Sequence[uuid.UUID], present: Iterable[uuid.UUID]) -> None:
     """Raises EventConflict when an event id of the batch is taken, or stands in the batch twice."""
-    ids = [draft.content.event_id for draft in drafts]
     taken = sorted(str(event_id) for event_id in present)
-    if not taken and len(set(ids)) == len(ids):
+    if not taken and len({event_id.int for event_id in ids}) == len(ids):
         return
     named = ", ".join(taken) or "one of the batch, twice"
     raise EventConflict(

@@ -37,9 +37,8 @@ def copy_of(world: MemoryWorld, until: int, change: Callable[[Record], Content] 
             last = log.records[-1]
             head = Head(last.position, last.hash, last.recorded_at)
         if change:
-            [made] = chained(
-                [Draft(content, body_digest(content), stored(record).body)], head, log.versions, record.recorded_at
-            )
+            item = Draft.of(content, stored(record).body)
+            [(made, _)] = chained([item], head, log.versions, record.recorded_at)
             record = _regrouped(made, record, head)
         log.records.append(record)
         log._events.append(stored(record))

@@ -138,6 +138,8 @@ class EventLogConformance:
         await store.log.append([registered("a")], {})
         with pytest.raises(EventConflict):
             await store.log.append([registered("a"), registered("b")], {})
+        with pytest.raises(EventConflict, match=str(registered("a").event_id)):
+            await store.log.append([registered("b"), registered("a")], {})
         with pytest.raises(EventConflict):
             await store.log.append([registered("c"), registered("c")], {})
         assert len(await store.log.read(EventFilter())) == 1

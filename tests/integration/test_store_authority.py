@@ -96,7 +96,7 @@ EMPTY = Head(0, GENESIS, None)
 
 def row(content: Content, head: Head = EMPTY) -> Record:
     """The row that `append` would make of it now, in a stream of its own."""
-    return chained([Draft(content, body_digest(content), NodeRecovered("x"))], head, {}, datetime.now(UTC))[0]
+    return next(chained([Draft.of(content, NodeRecovered("x"))], head, {}, datetime.now(UTC)))[0]
 
 
 def flat(record: Record) -> tuple[object, ...]:
@@ -250,7 +250,7 @@ async def test_every_column_is_covered(engine: AsyncEngine, column: str) -> None
 async def test_rows_chain_among_themselves(engine: AsyncEngine) -> None:
     log = await PostgresEventLog.open(engine, toy_fold, tool_version="1")
     drafts = [draft(said(body_of("NodeRecovered", node=name)), "reconciler", "1") for name in ("a", "b", "c")]
-    first, second, third = chained(drafts, EMPTY, {}, datetime.now(UTC))
+    first, second, third = (record for record, _ in chained(drafts, EMPTY, {}, datetime.now(UTC)))
     for rows in ([first, third], [first, second, third._replace(previous_hash=first.hash)], [second, third]):
         with pytest.raises(StoreError, match="does not continue the log"):
             await copy(log, rows)
@@ -407,7 +407,7 @@ async def test_an_author_does_not_approve(session: Open, engine: AsyncEngine, na
 
 
 def test_check_tells_of_every_trigger_that_is_off(database_url: str) -> None:
-    triggers = ("events_approval", "events_authority", "events_chain", "events_streams")
+    triggers = ("events_approval", "events_authority", "events_chain", "events_hash", "events_streams")
     with psycopg.connect(libpq(database_url)) as connection:
         for trigger in triggers:
             connection.execute(sql.SQL("ALTER TABLE events DISABLE TRIGGER {}").format(sql.Identifier(trigger)))

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reconciler.events.chain import GENESIS, Content, Record, body_digest
+from reconciler.events.chain import GENESIS, Content, Record
 from reconciler.events.checkpoint import Checkpoint, SignerKey, origin_of
 from reconciler.store.database import transaction
 from reconciler.store.event_log import PostgresEventLog, records_from
@@ -83,7 +83,8 @@ def rechained(records: Sequence[Record], position: int) -> Sequence[Record]:
         if record.position == position:
             content = Content(**{**content._asdict(), "actor": content.actor.replace("alice", "mallory")})
         last = Head(made[-1].position, made[-1].hash, made[-1].recorded_at) if made else Head(0, GENESIS, None)
-        made += chained([Draft(content, body_digest(content), stored(record).body)], last, versions, record.recorded_at)
+        item = Draft.of(content, stored(record).body)
+        made += [row for row, _ in chained([item], last, versions, record.recorded_at)]
         versions[content.stream] = record.version
     return made
 

@@ -49,12 +49,12 @@ async def plan_of(connection: AsyncConnection, query: sa.Select[Any]) -> str:
 
 
 async def test_current_rows(connection: AsyncConnection) -> None:
-    plan = await plan_of(connection, read_rows.select_now(NODE_STATES, "default"))
+    plan = await plan_of(connection, read_rows.select_now(NODE_STATES).params(fleet="default"))
     assert "node_states_current" in plan, plan
 
 
 async def test_rows_as_of_a_position(connection: AsyncConnection) -> None:
-    plan = await plan_of(connection, read_rows.select_as_of(NODE_STATES, "default", 5000))
+    plan = await plan_of(connection, read_rows.select_as_of(NODE_STATES).params(fleet="default", position=5000))
     assert "node_states_as_of" in plan, plan
     rows = await read_rows.rows_as_of(connection, NODE_STATES, "default", 5000)
     assert len(rows) == 100

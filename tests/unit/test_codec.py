@@ -65,6 +65,12 @@ def test_the_text_of_a_body() -> None:
     assert encode(body) == '{"commit":"c0","node":"a","pool":null,"spec":{"a":"é\\n\\u001f\\"\\\\\u2028","z":[1,true]}}'
 
 
+def test_a_text_that_looks_like_an_escape_is_a_text() -> None:
+    body = SourceUnreachable("\\u0000")
+    assert encode(body) == r'{"reason":"\\u0000"}'
+    assert decode(body.type, 1, encode(body)) == body
+
+
 class Colour(Enum):
     RED = 1
 
@@ -121,7 +127,7 @@ def test_an_unknown_type_is_of_a_newer_version() -> None:
         decode("SourceRecovered", 2, "{}")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"reason":"down","extra":1}', "{}", "null"])
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"reason":"down","extra":1}', '{"reason":"down"}{}', "{}", "null"])
 def test_data_that_fits_no_version_is_corrupt(text: str) -> None:
     with pytest.raises(LogCorrupt, match="SourceUnreachable cannot be read"):
         decode("SourceUnreachable", 1, text)
