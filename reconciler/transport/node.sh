@@ -3,7 +3,7 @@
 #
 #   sh node.sh 1 VERB LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out; the verbs are
 #                                            observe, images, apply, revert, confirm, release, hook
-#   sh node.sh 1 looks [ROOT]                one observe or images after the other, as text on standard input
+#   sh node.sh 1 reside [ROOT]               one request after the other, as text on standard input; all but hook
 #   sh node.sh status|revert|baseline|hold REASON|resume|confirm|release [--restore]   for an operator on the host
 #   sh node.sh timer STEP SECONDS            started by apply: undoes the change of STEP unless it is confirmed
 #
@@ -47,10 +47,11 @@ request() {
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
         observe | images | apply | revert | confirm | release | hook) ;;
-        looks) looks "$length" ;;
+        reside) reside "$length" ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
+    bodies=piped
     read_payload
     if only_looks; then
         serve
@@ -61,7 +62,7 @@ request() {
     fi
 }
 
-# Answers the request whose header was read, with the bodies of the files on standard input.
+# Answers the request whose header was read; the bodies of the files are on standard input, or in $body_1, $body_2, …
 serve() {
     [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
     trap '' PIPE HUP INT TERM
@@ -79,31 +80,54 @@ serve() {
     "$verb"
 }
 
-# looks ROOT: answers looks for as long as the input lasts, each in a process of its own, so that nothing of one is left
-# for the next. An answer goes out whole, behind its look's number; a look without one ends this program with its status.
-looks() {
-    root=$1
+# reside ROOT: answers requests for as long as the input lasts, each in a process of its own, so that nothing of one is
+# left for the next. An answer goes out whole, behind its request's number; a request without one ends this program with
+# its status.
+reside() {
+    root=$1 bodies=texts
     cd / # the directory of the login may be one that is to be unmounted
-    while read_look; do
-        line=$(look </dev/null) || exit
+    while read_text; do
+        line=$(answer_text </dev/null) || exit
         printf '%s %s\n' "$number" "$line" || exit
     done
     exit 0
 }
 
-# Reads `NUMBER VERB`, the lines of a header and an empty line; fails at the end of the input, also within a look.
-read_look() {
-    header=''
+# Reads `NUMBER VERB`, the lines of a header and an empty line; behind each line of a file the lines of its body, after a
+# bar each. Fails at the end of the input, also within a request.
+read_text() {
+    header='' files=0 body=''
     read -r number verb || return 1
     while IFS= read -r line; do
-        [ -n "$line" ] || { header="$header${newline}end" && return 0; }
-        header=$header$line$newline
+        case $line in
+            '|'*) body=$body${line#?}$newline ;;
+            '')
+                keep_body
+                header="$header${newline}end"
+                return 0
+                ;;
+            *)
+                header=$header$line$newline
+                case $line in
+                    'file '*) keep_body && files=$((files + 1)) ;;
+                esac
+                ;;
+        esac
     done
     return 1
 }
 
-look() {
-    only_looks || refuse unknown-verb "'$verb' is no look"
+# The lines that were read since are the body of the last file, each with the line break of which the last is none.
+keep_body() {
+    [ "$files" = 0 ] || eval "body_$files=\$body"
+    body=''
+}
+
+answer_text() {
+    case $verb in
+        observe | images | apply | revert | confirm | release) ;;
+        *) refuse unknown-verb "'$verb' is not asked for as text" ;;
+    esac
     enter_root
     serve
 }
@@ -997,9 +1021,14 @@ attempt() {
     try "$@"
 }
 
-# printf says that a write failed, cat says why.
+# write FILE LINES
 write() {
-    printf '%s\n' "$2" 2>/dev/null >"$1" || printf '%s\n' "$2" | cat >"$1"
+    put "$1" "$2$newline"
+}
+
+# put FILE TEXT: printf says that a write failed, cat says why.
+put() {
+    printf '%s' "$2" 2>/dev/null >"$1" || printf '%s' "$2" | cat >"$1"
 }
 
 # slurp FILE: sets $text to its lines.
@@ -1148,11 +1177,11 @@ write_journal() {
         { [ -z "$foreseen" ] || write "$staging/foreseen" "${foreseen%"$newline"}"; }
 }
 
-# Reads the bodies: only once, and in a process of its own, which has this umask. Those that nobody needs are passed over
-# together, and those after the last one that is needed stay unread.
+# Puts the bodies into their files: only once, and in a process of its own, which has this umask. Of piped ones those that
+# nobody needs are passed over together, and those after the last one that is needed stay unread.
 extract_all() {
     umask 022
-    number=0 passed=0
+    number=0 files=0 passed=0
     IFS=$newline
     for line in $wanted; do
         IFS=' '
@@ -1163,12 +1192,15 @@ extract_all() {
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
+    [ "$2" != file ] || files=$((files + 1))
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
         *) passed=$((passed + ${5:-0})); return 0 ;;
     esac
     if [ "$2" != file ]; then
         cp "$state/baseline/files$1" "$into"
+    elif [ "$bodies" = texts ]; then
+        eval "put \"\$into\" \"\${body_$files%?}\""
     elif [ "$5" = 0 ]; then
         : >"$into"
     else

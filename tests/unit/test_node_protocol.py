@@ -28,6 +28,7 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
+from reconciler.transport.call import packed_program, program
 from reconciler.transport.header import checked
 from reconciler.transport.protocol import (
     apply_call,
@@ -40,8 +41,6 @@ from reconciler.transport.protocol import (
     hook_call,
     images_call,
     observe_call,
-    packed_program,
-    program,
     release_call,
     revert_call,
 )
