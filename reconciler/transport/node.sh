@@ -23,7 +23,7 @@ main() {
     state=./var/lib/reconciler
     journal=$state/journal
     pending=$state/pending
-    by_operator=no
+    by_operator=no bodies=piped
     forget_request
     case ${1-} in
         status | revert | baseline | hold | resume | confirm | release | timer) operator "$@" ;;
@@ -51,7 +51,6 @@ request() {
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
-    bodies=piped
     read_payload
     if only_looks; then
         serve
@@ -62,7 +61,7 @@ request() {
     fi
 }
 
-# Answers the request whose header was read; the bodies of the files are on standard input, or in $body_1, $body_2, …
+# Answers the request whose header was read; the bodies of the files are on standard input, or in $body_NUMBER.
 serve() {
     [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
     trap '' PIPE HUP INT TERM
@@ -96,7 +95,7 @@ reside() {
 # Reads `NUMBER VERB`, the lines of a header and an empty line; behind each line of a file the lines of its body, after a
 # bar each. Fails at the end of the input, also within a request.
 read_text() {
-    header='' files=0 body=''
+    header='' place=0 body=''
     read -r number verb || return 1
     while IFS= read -r line; do
         case $line in
@@ -109,7 +108,7 @@ read_text() {
             *)
                 header=$header$line$newline
                 case $line in
-                    'file '*) keep_body && files=$((files + 1)) ;;
+                    'file '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
                 esac
                 ;;
         esac
@@ -117,10 +116,15 @@ read_text() {
     return 1
 }
 
-# The lines that were read since are the body of the last file, each with the line break of which the last is none.
+# The lines that were read since are the body of the last path, each with a line break; the last one has none.
 keep_body() {
-    [ "$files" = 0 ] || eval "body_$files=\$body"
+    eval "body_$place=\${body%?}"
     body=''
+}
+
+# put_body NUMBER FILE
+put_body() {
+    eval "put \"\$2\" \"\$body_$1\""
 }
 
 answer_text() {
@@ -609,10 +613,12 @@ machine_facts() {
     done <./etc/os-release
 }
 
+# Not bounded here, as others are that may hang: what systemctl asks for it waits for no longer than sd-bus does, 25 s;
+# what a runtime says of itself it reads from files.
 runtime_facts() {
     runtime_version=''
     if find_program "$runtime"; then
-        runtime_version=$(timeout -s KILL 20 "$program_path" --version 2>/dev/null </dev/null)
+        runtime_version=$("$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
     unit_facts
@@ -624,7 +630,7 @@ unit_state() {
     [ "$runtime" = crio ] || return 0
     unit=crio.service
     [ -n "$systemctl" ] || return 0
-    active=$(timeout -s KILL 20 "$systemctl" is-active "$unit" 2>/dev/null </dev/null)
+    active=$("$systemctl" is-active "$unit" 2>/dev/null </dev/null)
     active=${active%%"$newline"*}
     [ -n "$active" ] && is_word "$active" || active=unknown
 }
@@ -638,8 +644,8 @@ unit_facts() {
     unit=crio.service
     [ -n "$systemctl" ] || return 0
     set -- show "$unit" -p ActiveState -p ActiveEnterTimestamp -p ExecReload
-    said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
-        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
+    said=$(TZ=UTC "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
+        said=$(TZ=UTC "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
     IFS=$newline
     for line in $said; do
         IFS=' '
@@ -689,14 +695,13 @@ images() {
 }
 
 list_images() {
-    source=crictl pause='' detail='' containers='' stored=''
+    source=crictl pause='' detail='' lists=''
     [ "$runtime" = crio ] || source=podman
     if ! find_program "$source"; then
         detail="this host has no $source"
-    elif list_json ps -a && containers=$listing && list_json images; then
-        stored=$listing
-    else
-        containers=''
+    elif list_json ps -a && containers=$listed && list_json images; then
+        unwrap "$(printf '{"containers":%s,"images":%s}\n' "$containers" "$listed" | gzip -c | base64)"
+        lists=$unwrapped
     fi
     [ "$runtime" != crio ] || ! find_program crio || find_pause
 }
@@ -705,23 +710,21 @@ print_images() {
     quote "$pause"
     printf '"source":"%s","pause":"%s"' "$source" "$quoted"
     quote "$detail"
-    printf ',"detail":"%s","containers":"%s","images":"%s"' "$quoted" "$containers" "$stored"
+    printf ',"detail":"%s","lists":"%s"' "$quoted" "$lists"
 }
 
-# list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
+# list_json WORD…: sets $listed to what the client lists, or $detail.
 list_json() {
     form=--output
     [ "$source" = crictl ] || form=--format
     listed=$(timeout -s KILL 30 "$program_path" "$@" "$form" json 2>/dev/null </dev/null) ||
         { detail="$source $1 ended with status $?"; return 1; }
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
-    unwrap "$(printf '%s\n' "$listed" | gzip -c | base64)"
-    listing=$unwrapped
 }
 
 # The image that holds every pod's namespaces; a default is shown as a comment.
 find_pause() {
-    settings=$(timeout -s KILL 20 "$program_path" config 2>/dev/null </dev/null)
+    settings=$("$program_path" config 2>/dev/null </dev/null)
     IFS=$newline
     for line in $settings; do
         IFS=' '
@@ -1037,12 +1040,12 @@ slurp() {
     [ ! -f "$1" ] || while IFS= read -r line; do text="$text$line$newline"; done <"$1"
 }
 
-# flush FILE…: all of one file system; many are cheaper together.
+# flush FILE…: all but the first of one file system; many are cheaper together.
 flush() {
     if [ $# -le 16 ]; then
         sync "$@" 2>/dev/null || sync
     else
-        sync -f "$1" 2>/dev/null || sync
+        sync -f "$1" "$2" 2>/dev/null || sync
     fi
 }
 
@@ -1098,13 +1101,15 @@ unrelease() {
     [ ! -f "$state/released" ] || try rm -f "$state/released"
 }
 
-# Leaves this program on the host for its operator.
+# Leaves this program on the host for its operator. The first line of one that was sent says by its hash which it is.
 keep_program() {
-    program=${node_sh-}
+    program=${node_sh-} kept=''
     [ -n "$program" ] || [ ! -f "$0" ] || program=$(cat "$0")
-    kept=''
-    [ ! -f "$state/node.sh" ] || kept=$(cat "$state/node.sh")
-    [ "$program" = "$kept" ] || save "$state/node.sh" "$program"
+    [ ! -f "$state/node.sh" ] || read -r kept <"$state/node.sh" || :
+    case $kept:$program in
+        '# sha256 '*":$kept$newline"*) return 0 ;;
+    esac
+    save "$state/node.sh" "$program"
 }
 
 # The baseline's manifest has lines `PATH KIND SHA256 MODE UID GID`; it only ever grows.
@@ -1149,7 +1154,7 @@ add_baseline() {
 }
 
 # stage FILLER: builds the stamp and the whole journal aside and makes them valid, in this order, with one rename each,
-# when all of it is on disk.
+# when all of it is on disk. The renames are on disk before anything that is in use is changed: see place_todo.
 stage() {
     aside=$state/staging staging=$state/staging/journal
     machine_facts
@@ -1161,7 +1166,7 @@ stage() {
         attempt copy_old && verify && keep_baseline ||
         { rm -rf "$aside"; return 1; }
     flush_state
-    unrelease && try mv -f "$aside/owner" "$staging" "$state" && flush "$state"
+    unrelease && try mv -f "$aside/owner" "$staging" "$state"
 }
 
 write_journal() {
@@ -1181,7 +1186,7 @@ write_journal() {
 # nobody needs are passed over together, and those after the last one that is needed stay unread.
 extract_all() {
     umask 022
-    number=0 files=0 passed=0
+    number=0 passed=0
     IFS=$newline
     for line in $wanted; do
         IFS=' '
@@ -1192,7 +1197,6 @@ extract_all() {
 
 # extract_one PATH file MODE SHA256 LENGTH | extract_one PATH restore | extract_one PATH remove
 extract_one() {
-    [ "$2" != file ] || files=$((files + 1))
     case "$newline$new_plan" in
         *"$newline$number write "*) into=$staging/new/$number ;;
         *) passed=$((passed + ${5:-0})); return 0 ;;
@@ -1200,7 +1204,7 @@ extract_one() {
     if [ "$2" != file ]; then
         cp "$state/baseline/files$1" "$into"
     elif [ "$bodies" = texts ]; then
-        eval "put \"\$into\" \"\${body_$files%?}\""
+        put_body "$number" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"
     else
@@ -1350,7 +1354,7 @@ place() {
 }
 
 # place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
-# them already.
+# them already, and a body that is at hand makes a file that has them.
 place_todo() {
     placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
@@ -1364,8 +1368,8 @@ place_todo() {
     set -- $copies
     if [ $# -gt 0 ]; then
         fit_copies && same_bytes "$@" || return 1
-        flush "$@"
     fi
+    [ -z "$todo" ] || flush "$state" "$@"
     for rank in 1 2 3 4 5 6; do
         place_rank "$rank" || return 1
     done
@@ -1403,7 +1407,13 @@ copy_beside() {
     [ ! -e "$copy" ] || rm -f "$copy"
     [ "$2" = write ] || return 0
     copies="$copies${copies:+ }$copy"
-    if [ "$3 $4:$5" = "$staged_as" ]; then
+    if [ "$3 $4:$5 $7 $bodies" = "$staged_as file texts" ]; then
+        umask 022
+        attempt put_body "$1" "$copy"
+        done=$?
+        umask 077
+        [ "$done" = 0 ] || return 1
+    elif [ "$3 $4:$5" = "$staged_as" ]; then
         try cp -p "$placing/$1" "$copy" || return 1
     else
         try cp "$placing/$1" "$copy" || return 1
@@ -1650,7 +1660,7 @@ check_restarted() {
         case $wish in
             restart:crio.service) ;;
             restart:*)
-                said=$(timeout -s KILL 20 "$systemctl" is-active "${wish#restart:}" 2>/dev/null </dev/null) ||
+                said=$("$systemctl" is-active "${wish#restart:}" 2>/dev/null </dev/null) ||
                     { reason=unhealthy detail="${wish#restart:} is ${said%%"$newline"*}"; return 1; }
                 ;;
         esac

@@ -47,8 +47,8 @@ RECEIPT_LIMIT = 4096
 CONTENT_LIMIT = 1024 * 1024
 """Bytes from which a file's content is no longer sent by observe."""
 
-LISTING_LIMIT = 16 * 1024 * 1024 + 1
-"""Bytes of a list of containers or of images, its newline included."""
+LISTING_LIMIT = 2 * 16 * 1024 * 1024 + 64
+"""Bytes of both lists, of containers and of images, and of what is around them."""
 
 FAILURES = frozenset(
     {"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed", "unreadable"}
@@ -169,9 +169,9 @@ def _images(answer: _Answer) -> NodeImages:
     note = "".join(filter(str.isprintable, answer.text("detail")))
     pause = answer.text("pause")
     try:
-        used = () if note else images_in_use(answer.unpacked("containers"), answer.unpacked("images"))
-    except ValueError:
-        raise answer.malformed("containers") from None
+        used = () if note else images_in_use(**answer.unpacked("lists"))
+    except (TypeError, ValueError):
+        raise answer.malformed("lists") from None
     return NodeImages(used, pause if may_be_asked(pause) else "", note)
 
 

@@ -457,8 +457,9 @@ def test_images_as_the_client_lists_them(rig: LocalRig, sh: list[str]) -> None:
     put_program(programs / "crio", f"#!/bin/sh\nprintf '%s' '{settings}'\n")
     answer = call(rig, sh, ["1", "images", *numbers], payload)
     assert (answer["source"], answer["pause"], answer["detail"]) == ("crictl", "r.io/p:1", "")
-    assert json.loads(gzip.decompress(base64.b64decode(answer["containers"]))) == {"containers": []}
+    lists = json.loads(gzip.decompress(base64.b64decode(answer["lists"])))
+    assert lists == {"containers": {"containers": []}, "images": {"images": []}}
     put_program(programs / "crictl", '#!/bin/sh\necho broken >&2\n[ "$1" != images ] || exit 3\n')
     answer = call(rig, sh, ["1", "images", *numbers], payload)
-    assert (answer["detail"], answer["containers"]) == ("crictl images ended with status 3", "")
+    assert (answer["detail"], answer["lists"]) == ("crictl images ended with status 3", "")
     assert not rig.state.exists()

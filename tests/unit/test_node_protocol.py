@@ -262,7 +262,7 @@ def listing(value: object) -> str:
 
 IMAGES: dict[str, Any] = {
     "protocol": 1, "source": "crictl", "pause": "registry.k8s.io/pause:3.10", "detail": "",
-    "containers": listing({"containers": [{"image": {"image": "quay.io/a/app:1"}}]}), "images": listing({"images": []}),
+    "lists": listing({"containers": {"containers": [{"image": {"image": "quay.io/a/app:1"}}]}, "images": {"images": []}}),
 }  # fmt: skip
 
 
@@ -271,17 +271,19 @@ def test_images_form() -> None:
     assert (call.verb, gzip.decompress(call.payload)) == ("images", b"log_id log-1\nruntime podman\n\n")
     told = decode_images(json.dumps(IMAGES).encode(), TARGET)
     assert told == NodeImages(("quay.io/a/app:1",), "registry.k8s.io/pause:3.10")
-    note = {**IMAGES, "detail": "crictl ps ended with status 1", "containers": "", "images": ""}
+    note = {**IMAGES, "detail": "crictl ps ended with status 1", "lists": ""}
     assert decode_images(json.dumps(note).encode(), TARGET).note == "crictl ps ended with status 1"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"containers": base64.b64encode(b"no gzip").decode()},
-        {"containers": "no base64"},
-        {"containers": listing("no list")},
-        {"images": listing({"images": [1]})},
+        {"lists": base64.b64encode(b"no gzip").decode()},
+        {"lists": "no base64"},
+        {"lists": listing("no lists")},
+        {"lists": listing({"containers": []})},
+        {"lists": listing({"containers": "no list", "images": []})},
+        {"lists": listing({"containers": [], "images": [1]})},
         {"pause": None},
         {"protocol": 2},
     ],
