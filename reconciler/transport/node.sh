@@ -37,7 +37,7 @@ forget_request() {
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan='' foreseen='' foreseen_manifest=''
     phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also=''
-    claimed=no command='' environment='' hook_seconds=''
+    claimed=no fresh='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -906,7 +906,7 @@ carry_out() {
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
     check_health || decline failed unhealthy-before "$detail; no file was touched"
-    keep_program && stage "$1" || decline failed "$reason" "$detail"
+    stage "$1" || decline failed "$reason" "$detail"
     [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
@@ -1103,13 +1103,14 @@ unrelease() {
 
 # Leaves this program on the host for its operator. The first line of one that was sent says by its hash which it is.
 keep_program() {
-    program=${node_sh-} kept=''
+    program=${node_sh-} kept='' program_aside=''
     [ -n "$program" ] || [ ! -f "$0" ] || program=$(cat "$0")
     [ ! -f "$state/node.sh" ] || read -r kept <"$state/node.sh" || :
     case $kept:$program in
         '# sha256 '*":$kept$newline"*) return 0 ;;
     esac
-    save "$state/node.sh" "$program"
+    program_aside=$aside/node.sh
+    attempt write "$program_aside" "$program"
 }
 
 # The baseline's manifest has lines `PATH KIND SHA256 MODE UID GID`; it only ever grows.
@@ -1124,10 +1125,10 @@ in_baseline() {
     baseline_line=${baseline_line%%"$newline"*}
 }
 
-# Copies every path that is about to be changed for the first time, from the verified copy in the journal.
+# Copies every path that is about to be changed for the first time, from the verified copy in the journal, and writes down
+# the directories that will be made. Sets $fresh to the files that are to be moved to the baseline.
 keep_baseline() {
-    [ -d "$state/baseline/files" ] || try mkdir -p "$state/baseline/files" || return 1
-    [ -f "$state/baseline/log_id" ] || save "$state/baseline/log_id" "$log_id" || return 1
+    [ -f "$state/baseline/log_id" ] || put_aside log_id "$log_id$newline" || return 1
     load_baseline
     added=''
     IFS=$newline
@@ -1136,9 +1137,14 @@ keep_baseline() {
         in_baseline "${line##* }" || add_baseline $line || return 1
     done
     IFS=' '
-    [ -n "$added" ] || return 0
-    lines=${baseline#"$newline"}$added
-    save "$state/baseline/manifest" "${lines%"$newline"}"
+    [ -z "$added" ] || put_aside manifest "${baseline#"$newline"}$added" || return 1
+    find_missing "$new_plan"
+    ! add_made || put_aside directories "${made#"$newline"}"
+}
+
+# put_aside NAME TEXT
+put_aside() {
+    attempt put "$aside/$1" "$2" && fresh="$fresh${fresh:+ }$aside/$1"
 }
 
 # add_baseline NUMBER OP MODE UID GID SHA256 TAG PATH
@@ -1153,20 +1159,23 @@ add_baseline() {
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the stamp and the whole journal aside and makes them valid, in this order, with one rename each,
-# when all of it is on disk. The renames are on disk before anything that is in use is changed: see place_todo.
+# stage FILLER: builds the stamp and the whole journal aside, with what is new for the baseline and this program for the
+# operator, and makes them valid, in this order, with one rename each, when all of it is on disk. The renames are on disk
+# before anything that is in use is changed: see place_todo.
 stage() {
-    aside=$state/staging staging=$state/staging/journal
+    aside=$state/staging staging=$state/staging/journal filler=$1
     machine_facts
-    set -- "$1" "$staging" "$staging/new" "$staging/old"
-    [ -d "$aside" ] || set -- "$1" "$aside" "$staging" "$staging/new" "$staging/old"
-    filler=$1
-    shift
-    try mkdir "$@" && write_claim "$aside/owner" "$owner_generation" && attempt write_journal && try "$filler" &&
-        attempt copy_old && verify && keep_baseline ||
+    set --
+    for directory in "$aside" "$state/receipts" "$state/baseline" "$state/baseline/files"; do
+        [ -d "$directory" ] || set -- "$@" "$directory"
+    done
+    try mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
+        attempt write_journal && try "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
+        keep_program ||
         { rm -rf "$aside"; return 1; }
     flush_state
-    unrelease && try mv -f "$aside/owner" "$staging" "$state"
+    [ -z "$fresh" ] || try mv -f $fresh "$state/baseline" || return 1
+    unrelease && try mv -f $program_aside "$aside/owner" "$staging" "$state"
 }
 
 write_journal() {
@@ -1256,6 +1265,10 @@ verify() {
         sums=${sums#*"$newline"}
     done
     [ -z "$foreseen" ] || foreseen_manifest=${sums%% *}
+}
+
+keep_states() {
+    [ -z "$foreseen" ] || attempt put "$staging/old/states" "$foreseen_manifest$newline$foreseen"
 }
 
 # expect_all DIRECTORY PLAN: what $staged, the files to be verified, and $expected, their hashes, get from a set.
@@ -1369,7 +1382,7 @@ place_todo() {
     if [ $# -gt 0 ]; then
         fit_copies && same_bytes "$@" || return 1
     fi
-    [ -z "$todo" ] || flush "$state" "$@"
+    [ -z "$todo" ] || flush "$state" "$@" ${fresh:+"$state/baseline"}
     for rank in 1 2 3 4 5 6; do
         place_rank "$rank" || return 1
     done
@@ -1472,32 +1485,63 @@ is_next_sum() {
 
 # Makes the directories that $todo needs; they are written down first, so that they can go again.
 make_directories() {
+    find_missing "$todo"
+    [ -n "$missing" ] || return 0
+    if add_made; then
+        made=${made#"$newline"}
+        save "$state/baseline/directories" "${made%"$newline"}" || return 1
+    fi
+    [ -z "$fresh" ] || flush "$state" "$state/baseline"
+    set --
+    IFS=$newline
+    for directory in $missing; do set -- "$@" ".$directory"; done
+    IFS=' '
+    umask 022
+    try mkdir -p "$@"
+    done=$?
+    umask 077
+    return "$done"
+}
+
+# find_missing PLAN: sets $missing to the directories that its files need, each once and behind the one above it.
+find_missing() {
     missing='' last_walked=''
     IFS=$newline
-    for line in $todo; do
+    for line in $1; do
         IFS=' '
         case $line in
             *' write '*) add_missing "${line##* }" ;;
         esac
     done
     IFS=' '
-    [ -n "$missing" ] || return 0
-    load_made
-    made=$(printf '%s' "${made#"$newline"}$missing" | sort -u)
-    save "$state/baseline/directories" "$made" || return 1
-    set --
-    for directory in $(printf '%s' "$missing" | sort -u | tr '\n' ' '); do set -- "$@" ".$directory"; done
-    try mkdir -p "$@" && try chmod 0755 "$@"
 }
 
 add_missing() {
-    walked=${1%/*}
+    walked=${1%/*} chain=''
     [ "$walked" != "$last_walked" ] || return 0
     last_walked=$walked
-    while [ ! -d ".$walked" ]; do
-        missing="$missing$walked$newline"
-        walked=${walked%/*}
+    until [ -d ".$walked" ]; do
+        case $newline$missing in
+            *"$newline$walked$newline"*) break ;;
+        esac
+        chain=$walked$newline$chain walked=${walked%/*}
     done
+    missing=$missing$chain
+}
+
+# Adds what is missing to $made, the directories that we made; fails where nothing is new.
+add_made() {
+    load_made
+    noted=$made
+    IFS=$newline
+    for directory in $missing; do
+        case $made in
+            *"$newline$directory$newline"*) ;;
+            *) made=$made$directory$newline ;;
+        esac
+    done
+    IFS=' '
+    [ "$made" != "$noted" ]
 }
 
 load_made() {
@@ -1563,8 +1607,11 @@ flush_directories() {
         [ "$directory" = "$last" ] || set -- "$@" "$directory"
         last=$directory
     done
-    [ -z "$missing" ] || sync -f ./etc 2>/dev/null || sync
-    [ $# = 0 ] || flush "$@"
+    if [ -n "$missing" ]; then
+        sync -f ./etc 2>/dev/null || sync
+    elif [ $# -gt 0 ]; then
+        flush "$@"
+    fi
 }
 
 # remove_late SET: the CAs that the set does not have, once the runtime knows the rest, and what else is left over.
@@ -2246,12 +2293,20 @@ manifest_of_survey() {
     IFS=' '
     if [ -n "$foreseen_manifest" ] && [ "$lines" = "$foreseen" ]; then
         manifest=$foreseen_manifest
+    elif is_as_left; then
+        manifest=${text%%"$newline"*}
     elif [ "$sorted" = yes ]; then
         manifest=$(printf '%s' "$lines" | sha256sum)
     else
         manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
     fi
     manifest=${manifest%% *}
+}
+
+# Whether the files are as the last change left them; their manifest was reckoned then, and is the first line of $text.
+is_as_left() {
+    slurp "$state/previous/states"
+    [ "${text#*"$newline"}" = "$lines" ] && [ -n "$lines" ]
 }
 
 add_state() {

@@ -313,6 +313,19 @@ async def test_lingering_users_and_crio_options_are_told(rig: LocalRig) -> None:
     assert seen.effective == {path: digest(path.encode()) for path in told}
 
 
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+async def test_the_program_of_the_last_change_is_kept(rig: LocalRig, sh: list[str]) -> None:
+    kept = rig.state / "node.sh"
+    await apply(rig, "s1", FIRST)
+    written = kept.stat().st_ino
+    await apply(rig, "s2", SECOND)
+    assert kept.stat().st_ino == written
+    for other in (b"# older\n", b"# sha256 " + b"0" * 64 + b"\nmain\n"):
+        kept.write_bytes(other)
+        await apply(rig, f"s-{len(other)}", FIRST if rig.read(MAIN) == SECOND[MAIN] else SECOND)
+        assert kept.read_bytes() == program()
+
+
 async def test_receipts_are_kept_for_64_steps(rig: LocalRig) -> None:
     for number in range(80):
         (rig.state / "receipts").mkdir(parents=True, exist_ok=True)
