@@ -260,9 +260,10 @@ def listing(value: object) -> str:
     return base64.b64encode(gzip.compress(json.dumps(value).encode())).decode()
 
 
+CONTAINERS = {"containers": [{"image": {"image": "quay.io/a/app:1"}}]}
 IMAGES: dict[str, Any] = {
     "protocol": 1, "source": "crictl", "pause": "registry.k8s.io/pause:3.10", "detail": "",
-    "lists": listing({"containers": {"containers": [{"image": {"image": "quay.io/a/app:1"}}]}, "images": {"images": []}}),
+    "lists": listing({"containers": CONTAINERS, "images": {"images": []}}),
 }  # fmt: skip
 
 
