@@ -25,6 +25,8 @@ LOOKS: tuple[Verb, ...] = ("observe", "images")
 PAYLOAD_LIMIT = 99_999_999
 """Bytes of a packed payload."""
 
+_READABLE = bytes(range(0x20, 0x7F)) + b"\t\n\r"
+
 _BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval "$node_sh"'
 
 
@@ -89,9 +91,9 @@ def packed_program() -> bytes:
 
 @lru_cache(maxsize=64)
 def _lines_of(body: bytes) -> bytes | None:
-    """A bar before each of its lines, so that none is empty and the last may be; None for what is not ASCII, or has a
-    NUL."""
-    if not body.isascii() or b"\0" in body:
+    """A bar before each of its lines, so that none is empty and the last may be; None for other bytes than every shell
+    reads as they are."""
+    if body.translate(None, _READABLE):
         return None
     return b"".join(b"|%s\n" % line for line in body.split(b"\n"))
 

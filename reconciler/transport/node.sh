@@ -124,7 +124,7 @@ keep_body() {
 
 # put_body NUMBER FILE
 put_body() {
-    eval "put \"\$2\" \"\$body_$1\""
+    eval "put \"\$2\" \"\${body_$1-}\""
 }
 
 answer_text() {

@@ -1,7 +1,7 @@
 """The node protocol, version 1: requests as bytes for node.sh, its one-line answers as values.
 
-Pure. The form is described in docs/reference/node-protocol.md; nodes in the
-field keep programs and receipts of this version, so it never changes: another form is another protocol number.
+Pure. The form is described in docs/reference/node-protocol.md; nodes in the field keep programs and receipts of this
+version, so it never changes: another form is another protocol number.
 """
 
 from __future__ import annotations

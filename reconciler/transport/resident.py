@@ -24,14 +24,16 @@ def resident_command(prefix: str) -> str:
 
 
 class Resident(asyncssh.SSHClientSession[bytes]):
-    """The session of one such program; `command` is what started it on `connection`.
+    """The session of one such program; `command` is what started it on `connection`, whose host key has the
+    `fingerprint`.
 
     An answer carries the number of its request. Whatever else comes, or an answer that nobody waits for any longer,
     ends the program: the next request is never given the answer to another.
     """
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, command: str) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, fingerprint: str, command: str) -> None:
         self.connection = connection
+        self.fingerprint = fingerprint
         self.command = command
         self.complaint = b""
         self.ended = False
@@ -41,9 +43,9 @@ class Resident(asyncssh.SSHClientSession[bytes]):
         self._waiting: asyncio.Future[bytes] | None = None
 
     @classmethod
-    async def start(cls, connection: asyncssh.SSHClientConnection, command: str) -> Resident:
+    async def start(cls, connection: asyncssh.SSHClientConnection, fingerprint: str, command: str) -> Resident:
         """Raises what opening a channel raises."""
-        resident = cls(connection, command)
+        resident = cls(connection, fingerprint, command)
         await connection.create_session(lambda: resident, command, encoding=None)
         return resident
 

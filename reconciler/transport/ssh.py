@@ -160,15 +160,17 @@ class SshTransport:
         if known and known.command == command and not known.ended:
             output = await self._answer(known, text)
             if b"\n" in output:
-                return output, _fingerprint(known.connection)
+                return output, known.fingerprint
             if not looks and known.status is not None:
                 check_answered(target, known.status, output, known.complaint)
-        resident, connection = await self._start(kept, target, lambda connection: Resident.start(connection, command))
+        resident, _ = await self._start(
+            kept, target, lambda connection: Resident.start(connection, _fingerprint(connection), command)
+        )
         kept.resident = resident
         output = await self._answer(resident, text)
         if b"\n" not in output:
             check_answered(target, resident.status, output, resident.complaint)
-        return output, _fingerprint(connection)
+        return output, resident.fingerprint
 
     async def _answer(self, resident: Resident, text: bytes) -> bytes:
         answer = resident.ask(text)

@@ -364,7 +364,7 @@ async def test_a_node_switched_off_in_the_middle(nodes: list[SandboxNode], conne
 
 
 @pytest.mark.parametrize(
-    ("content", "alone"), [(b"a\n|b\n\n", False), ("é\n".encode(), True), (b"a\0b", True), (b"a\n" * 20_000, True)]
+    ("content", "alone"), [(b"a\n|b\n\n", False), ("é\n".encode(), True), (b"a\0b\x01", True), (b"a\n" * 20_000, True)]
 )
 async def test_a_change_shares_the_process_that_looks_have(
     nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch, content: bytes, alone: bool
