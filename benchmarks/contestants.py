@@ -21,7 +21,8 @@ from reconciler.ports import ABSENT, ApplyRequest, FileContent, ObserveRequest
 from reconciler.registries.model import BASE_PATHS
 from reconciler.service import Service
 from reconciler.settings import FleetSettings, Settings, SshSettings
-from reconciler.transport.protocol import Call, apply_call, observe_call
+from reconciler.transport.call import Call
+from reconciler.transport.protocol import apply_call, observe_call
 from reconciler.wiring import open_application
 
 FLEET = "bench"

@@ -21,8 +21,8 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
+from reconciler.transport.call import Call
 from reconciler.transport.protocol import (
-    Call,
     apply_call,
     check_answered,
     confirm_call,

@@ -3,7 +3,7 @@
 #
 #   sh node.sh 1 VERB LENGTH SHA256 [ROOT]   a request: payload on standard input, one JSON line out; the verbs are
 #                                            observe, images, apply, revert, confirm, release, hook
-#   sh node.sh 1 looks [ROOT]                one observe or images after the other, as text on standard input
+#   sh node.sh 1 reside [ROOT]               one request after the other, as text on standard input; all but hook
 #   sh node.sh status|revert|baseline|hold REASON|resume|confirm|release [--restore]   for an operator on the host
 #   sh node.sh timer STEP SECONDS            started by apply: undoes the change of STEP unless it is confirmed
 #
@@ -23,7 +23,7 @@ main() {
     state=./var/lib/reconciler
     journal=$state/journal
     pending=$state/pending
-    by_operator=no
+    by_operator=no bodies=piped
     forget_request
     case ${1-} in
         status | revert | baseline | hold | resume | confirm | release | timer) operator "$@" ;;
@@ -37,7 +37,7 @@ forget_request() {
     result='' reason='' detail='' action='' loaded=null healthy_before=true unit='' active=''
     manifest='' written='' restored='' surveyed='' new_plan='' old_plan='' foreseen='' foreseen_manifest=''
     phase='' checks='' failed_check='' confirm_within=0 confirm_by=0 always=no release='' also=''
-    claimed=no command='' environment='' hook_seconds=''
+    claimed=no fresh='' command='' environment='' hook_seconds=''
 }
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ request() {
     [ "$protocol" = 1 ] || refuse protocol "this program speaks protocol 1, not '$protocol'"
     case $verb in
         observe | images | apply | revert | confirm | release | hook) ;;
-        looks) looks "$length" ;;
+        reside) reside "$length" ;;
         *) refuse unknown-verb "no verb '$verb' in protocol 1" ;;
     esac
     enter_root
@@ -61,7 +61,7 @@ request() {
     fi
 }
 
-# Answers the request whose header was read, with the bodies of the files on standard input.
+# Answers the request whose header was read; the bodies of the files are on standard input, or in $body_NUMBER.
 serve() {
     [ "$verb" != hook ] || hook # touches nothing of ours: no lock, no state directory
     trap '' PIPE HUP INT TERM
@@ -79,31 +79,59 @@ serve() {
     "$verb"
 }
 
-# looks ROOT: answers looks for as long as the input lasts, each in a process of its own, so that nothing of one is left
-# for the next. An answer goes out whole, behind its look's number; a look without one ends this program with its status.
-looks() {
-    root=$1
+# reside ROOT: answers requests for as long as the input lasts, each in a process of its own, so that nothing of one is
+# left for the next. An answer goes out whole, behind its request's number; a request without one ends this program with
+# its status.
+reside() {
+    root=$1 bodies=texts
     cd / # the directory of the login may be one that is to be unmounted
-    while read_look; do
-        line=$(look </dev/null) || exit
+    while read_text; do
+        line=$(answer_text </dev/null) || exit
         printf '%s %s\n' "$number" "$line" || exit
     done
     exit 0
 }
 
-# Reads `NUMBER VERB`, the lines of a header and an empty line; fails at the end of the input, also within a look.
-read_look() {
-    header=''
+# Reads `NUMBER VERB`, the lines of a header and an empty line; behind each line of a file the lines of its body, after a
+# bar each. Fails at the end of the input, also within a request.
+read_text() {
+    header='' place=0 body=''
     read -r number verb || return 1
     while IFS= read -r line; do
-        [ -n "$line" ] || { header="$header${newline}end" && return 0; }
-        header=$header$line$newline
+        case $line in
+            '|'*) body=$body${line#?}$newline ;;
+            '')
+                keep_body
+                header="$header${newline}end"
+                return 0
+                ;;
+            *)
+                header=$header$line$newline
+                case $line in
+                    'file '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
+                esac
+                ;;
+        esac
     done
     return 1
 }
 
-look() {
-    only_looks || refuse unknown-verb "'$verb' is no look"
+# The lines that were read since are the body of the last path, each with a line break; the last one has none.
+keep_body() {
+    eval "body_$place=\${body%?}"
+    body=''
+}
+
+# put_body NUMBER FILE
+put_body() {
+    eval "put \"\$2\" \"\${body_$1-}\""
+}
+
+answer_text() {
+    case $verb in
+        observe | images | apply | revert | confirm | release) ;;
+        *) refuse unknown-verb "'$verb' is not asked for as text" ;;
+    esac
     enter_root
     serve
 }
@@ -585,10 +613,12 @@ machine_facts() {
     done <./etc/os-release
 }
 
+# Not bounded here, as others are that may hang: what systemctl asks for it waits for no longer than sd-bus does, 25 s;
+# what a runtime says of itself it reads from files.
 runtime_facts() {
     runtime_version=''
     if find_program "$runtime"; then
-        runtime_version=$(timeout -s KILL 20 "$program_path" --version 2>/dev/null </dev/null)
+        runtime_version=$("$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
     unit_facts
@@ -600,7 +630,7 @@ unit_state() {
     [ "$runtime" = crio ] || return 0
     unit=crio.service
     [ -n "$systemctl" ] || return 0
-    active=$(timeout -s KILL 20 "$systemctl" is-active "$unit" 2>/dev/null </dev/null)
+    active=$("$systemctl" is-active "$unit" 2>/dev/null </dev/null)
     active=${active%%"$newline"*}
     [ -n "$active" ] && is_word "$active" || active=unknown
 }
@@ -614,8 +644,8 @@ unit_facts() {
     unit=crio.service
     [ -n "$systemctl" ] || return 0
     set -- show "$unit" -p ActiveState -p ActiveEnterTimestamp -p ExecReload
-    said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
-        said=$(TZ=UTC timeout -s KILL 20 "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
+    said=$(TZ=UTC "$systemctl" "$@" --timestamp=unix 2>/dev/null </dev/null) ||
+        said=$(TZ=UTC "$systemctl" "$@" 2>/dev/null </dev/null) || said=''
     IFS=$newline
     for line in $said; do
         IFS=' '
@@ -665,14 +695,13 @@ images() {
 }
 
 list_images() {
-    source=crictl pause='' detail='' containers='' stored=''
+    source=crictl pause='' detail='' lists=''
     [ "$runtime" = crio ] || source=podman
     if ! find_program "$source"; then
         detail="this host has no $source"
-    elif list_json ps -a && containers=$listing && list_json images; then
-        stored=$listing
-    else
-        containers=''
+    elif list_json ps -a && containers=$listed && list_json images; then
+        unwrap "$(printf '{"containers":%s,"images":%s}\n' "$containers" "$listed" | gzip -c | base64)"
+        lists=$unwrapped
     fi
     [ "$runtime" != crio ] || ! find_program crio || find_pause
 }
@@ -681,23 +710,21 @@ print_images() {
     quote "$pause"
     printf '"source":"%s","pause":"%s"' "$source" "$quoted"
     quote "$detail"
-    printf ',"detail":"%s","containers":"%s","images":"%s"' "$quoted" "$containers" "$stored"
+    printf ',"detail":"%s","lists":"%s"' "$quoted" "$lists"
 }
 
-# list_json WORD…: sets $listing to what the client lists, gzipped and in base64, or $detail.
+# list_json WORD…: sets $listed to what the client lists, or $detail.
 list_json() {
     form=--output
     [ "$source" = crictl ] || form=--format
     listed=$(timeout -s KILL 30 "$program_path" "$@" "$form" json 2>/dev/null </dev/null) ||
         { detail="$source $1 ended with status $?"; return 1; }
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
-    unwrap "$(printf '%s\n' "$listed" | gzip -c | base64)"
-    listing=$unwrapped
 }
 
 # The image that holds every pod's namespaces; a default is shown as a comment.
 find_pause() {
-    settings=$(timeout -s KILL 20 "$program_path" config 2>/dev/null </dev/null)
+    settings=$("$program_path" config 2>/dev/null </dev/null)
     IFS=$newline
     for line in $settings; do
         IFS=' '
@@ -879,7 +906,7 @@ carry_out() {
     find_obstacles || decline refused "$reason" "$detail"
     [ "$healthy_before" = true ] || decline failed unhealthy-before "$unit is $active; no file was touched"
     check_health || decline failed unhealthy-before "$detail; no file was touched"
-    keep_program && stage "$1" || decline failed "$reason" "$detail"
+    stage "$1" || decline failed "$reason" "$detail"
     [ "$confirm_within" = 0 ] || start_timer
     result=''
     perform
@@ -997,9 +1024,14 @@ attempt() {
     try "$@"
 }
 
-# printf says that a write failed, cat says why.
+# write FILE LINES
 write() {
-    printf '%s\n' "$2" 2>/dev/null >"$1" || printf '%s\n' "$2" | cat >"$1"
+    put "$1" "$2$newline"
+}
+
+# put FILE TEXT: printf says that a write failed, cat says why.
+put() {
+    printf '%s' "$2" 2>/dev/null >"$1" || printf '%s' "$2" | cat >"$1"
 }
 
 # slurp FILE: sets $text to its lines.
@@ -1008,12 +1040,12 @@ slurp() {
     [ ! -f "$1" ] || while IFS= read -r line; do text="$text$line$newline"; done <"$1"
 }
 
-# flush FILE…: all of one file system; many are cheaper together.
+# flush FILE…: all but the first of one file system; many are cheaper together.
 flush() {
     if [ $# -le 16 ]; then
         sync "$@" 2>/dev/null || sync
     else
-        sync -f "$1" 2>/dev/null || sync
+        sync -f "$1" "$2" 2>/dev/null || sync
     fi
 }
 
@@ -1083,13 +1115,16 @@ unrelease() {
     [ ! -f "$state/released" ] || try rm -f "$state/released"
 }
 
-# Leaves this program on the host for its operator.
+# Leaves this program on the host for its operator. The first line of one that was sent says by its hash which it is.
 keep_program() {
-    program=${node_sh-}
+    program=${node_sh-} kept='' program_aside=''
     [ -n "$program" ] || [ ! -f "$0" ] || program=$(cat "$0")
-    kept=''
-    [ ! -f "$state/node.sh" ] || kept=$(cat "$state/node.sh")
-    [ "$program" = "$kept" ] || save "$state/node.sh" "$program"
+    [ ! -f "$state/node.sh" ] || read -r kept <"$state/node.sh" || :
+    case $kept:$program in
+        '# sha256 '*":$kept$newline"*) return 0 ;;
+    esac
+    program_aside=$aside/node.sh
+    attempt write "$program_aside" "$program"
 }
 
 # The baseline's manifest has lines `PATH KIND SHA256 MODE UID GID`; it only ever grows.
@@ -1104,10 +1139,10 @@ in_baseline() {
     baseline_line=${baseline_line%%"$newline"*}
 }
 
-# Copies every path that is about to be changed for the first time, from the verified copy in the journal.
+# Copies every path that is about to be changed for the first time, from the verified copy in the journal, and writes down
+# the directories that will be made. Sets $fresh to the files that are to be moved to the baseline.
 keep_baseline() {
-    [ -d "$state/baseline/files" ] || try mkdir -p "$state/baseline/files" || return 1
-    [ -f "$state/baseline/log_id" ] || save "$state/baseline/log_id" "$log_id" || return 1
+    [ -f "$state/baseline/log_id" ] || put_aside log_id "$log_id$newline" || return 1
     load_baseline
     added=''
     IFS=$newline
@@ -1116,9 +1151,14 @@ keep_baseline() {
         in_baseline "${line##* }" || add_baseline $line || return 1
     done
     IFS=' '
-    [ -n "$added" ] || return 0
-    lines=${baseline#"$newline"}$added
-    save "$state/baseline/manifest" "${lines%"$newline"}"
+    [ -z "$added" ] || put_aside manifest "${baseline#"$newline"}$added" || return 1
+    find_missing "$new_plan"
+    ! add_made || put_aside directories "${made#"$newline"}"
+}
+
+# put_aside NAME TEXT
+put_aside() {
+    attempt put "$aside/$1" "$2" && fresh="$fresh${fresh:+ }$aside/$1"
 }
 
 # add_baseline NUMBER OP MODE UID GID SHA256 TAG PATH
@@ -1133,20 +1173,23 @@ add_baseline() {
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the stamp and the whole journal aside and makes them valid, in this order, with one rename each,
-# when all of it is on disk.
+# stage FILLER: builds the stamp and the whole journal aside, with what is new for the baseline and this program for the
+# operator, and makes them valid, in this order, with one rename each, when all of it is on disk. The renames are on disk
+# before anything that is in use is changed: see place_todo.
 stage() {
-    aside=$state/staging staging=$state/staging/journal
+    aside=$state/staging staging=$state/staging/journal filler=$1
     machine_facts
-    set -- "$1" "$staging" "$staging/new" "$staging/old"
-    [ -d "$aside" ] || set -- "$1" "$aside" "$staging" "$staging/new" "$staging/old"
-    filler=$1
-    shift
-    try mkdir "$@" && write_claim "$aside/owner" "$owner_generation" && attempt write_journal && try "$filler" &&
-        attempt copy_old && verify && keep_baseline ||
+    set --
+    for directory in "$aside" "$state/receipts" "$state/baseline" "$state/baseline/files"; do
+        [ -d "$directory" ] || set -- "$@" "$directory"
+    done
+    try mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
+        attempt write_journal && try "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
+        keep_program ||
         { rm -rf "$aside"; return 1; }
     flush_state
-    unrelease && try mv -f "$aside/owner" "$staging" "$state" && flush "$state"
+    [ -z "$fresh" ] || try mv -f $fresh "$state/baseline" || return 1
+    unrelease && try mv -f $program_aside "$aside/owner" "$staging" "$state"
 }
 
 write_journal() {
@@ -1162,8 +1205,8 @@ write_journal() {
         { [ -z "$foreseen" ] || write "$staging/foreseen" "${foreseen%"$newline"}"; }
 }
 
-# Reads the bodies: only once, and in a process of its own, which has this umask. Those that nobody needs are passed over
-# together, and those after the last one that is needed stay unread.
+# Puts the bodies into their files: only once, and in a process of its own, which has this umask. Of piped ones those that
+# nobody needs are passed over together, and those after the last one that is needed stay unread.
 extract_all() {
     umask 022
     number=0 passed=0
@@ -1183,6 +1226,8 @@ extract_one() {
     esac
     if [ "$2" != file ]; then
         cp "$state/baseline/files$1" "$into"
+    elif [ "$bodies" = texts ]; then
+        put_body "$number" "$into"
     elif [ "$5" = 0 ]; then
         : >"$into"
     else
@@ -1234,6 +1279,10 @@ verify() {
         sums=${sums#*"$newline"}
     done
     [ -z "$foreseen" ] || foreseen_manifest=${sums%% *}
+}
+
+keep_states() {
+    [ -z "$foreseen" ] || attempt put "$staging/old/states" "$foreseen_manifest$newline$foreseen"
 }
 
 # expect_all DIRECTORY PLAN: what $staged, the files to be verified, and $expected, their hashes, get from a set.
@@ -1332,7 +1381,7 @@ place() {
 }
 
 # place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
-# them already.
+# them already, and a body that is at hand makes a file that has them.
 place_todo() {
     placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
@@ -1346,8 +1395,8 @@ place_todo() {
     set -- $copies
     if [ $# -gt 0 ]; then
         fit_copies && same_bytes "$@" || return 1
-        flush "$@"
     fi
+    [ -z "$todo" ] || flush "$state" "$@" ${fresh:+"$state/baseline"}
     for rank in 1 2 3 4 5 6; do
         place_rank "$rank" || return 1
     done
@@ -1385,7 +1434,13 @@ copy_beside() {
     [ ! -e "$copy" ] || rm -f "$copy"
     [ "$2" = write ] || return 0
     copies="$copies${copies:+ }$copy"
-    if [ "$3 $4:$5" = "$staged_as" ]; then
+    if [ "$3 $4:$5 $7 $bodies" = "$staged_as file texts" ]; then
+        umask 022
+        attempt put_body "$1" "$copy"
+        done=$?
+        umask 077
+        [ "$done" = 0 ] || return 1
+    elif [ "$3 $4:$5" = "$staged_as" ]; then
         try cp -p "$placing/$1" "$copy" || return 1
     else
         try cp "$placing/$1" "$copy" || return 1
@@ -1444,32 +1499,63 @@ is_next_sum() {
 
 # Makes the directories that $todo needs; they are written down first, so that they can go again.
 make_directories() {
+    find_missing "$todo"
+    [ -n "$missing" ] || return 0
+    if add_made; then
+        made=${made#"$newline"}
+        save "$state/baseline/directories" "${made%"$newline"}" || return 1
+    fi
+    [ -z "$fresh" ] || flush "$state" "$state/baseline"
+    set --
+    IFS=$newline
+    for directory in $missing; do set -- "$@" ".$directory"; done
+    IFS=' '
+    umask 022
+    try mkdir -p "$@"
+    done=$?
+    umask 077
+    return "$done"
+}
+
+# find_missing PLAN: sets $missing to the directories that its files need, each once and behind the one above it.
+find_missing() {
     missing='' last_walked=''
     IFS=$newline
-    for line in $todo; do
+    for line in $1; do
         IFS=' '
         case $line in
             *' write '*) add_missing "${line##* }" ;;
         esac
     done
     IFS=' '
-    [ -n "$missing" ] || return 0
-    load_made
-    made=$(printf '%s' "${made#"$newline"}$missing" | sort -u)
-    save "$state/baseline/directories" "$made" || return 1
-    set --
-    for directory in $(printf '%s' "$missing" | sort -u | tr '\n' ' '); do set -- "$@" ".$directory"; done
-    try mkdir -p "$@" && try chmod 0755 "$@"
 }
 
 add_missing() {
-    walked=${1%/*}
+    walked=${1%/*} chain=''
     [ "$walked" != "$last_walked" ] || return 0
     last_walked=$walked
-    while [ ! -d ".$walked" ]; do
-        missing="$missing$walked$newline"
-        walked=${walked%/*}
+    until [ -d ".$walked" ]; do
+        case $newline$missing in
+            *"$newline$walked$newline"*) break ;;
+        esac
+        chain=$walked$newline$chain walked=${walked%/*}
     done
+    missing=$missing$chain
+}
+
+# Adds what is missing to $made, the directories that we made; fails where nothing is new.
+add_made() {
+    load_made
+    noted=$made
+    IFS=$newline
+    for directory in $missing; do
+        case $made in
+            *"$newline$directory$newline"*) ;;
+            *) made=$made$directory$newline ;;
+        esac
+    done
+    IFS=' '
+    [ "$made" != "$noted" ]
 }
 
 load_made() {
@@ -1535,8 +1621,11 @@ flush_directories() {
         [ "$directory" = "$last" ] || set -- "$@" "$directory"
         last=$directory
     done
-    [ -z "$missing" ] || sync -f ./etc 2>/dev/null || sync
-    [ $# = 0 ] || flush "$@"
+    if [ -n "$missing" ]; then
+        sync -f ./etc 2>/dev/null || sync
+    elif [ $# -gt 0 ]; then
+        flush "$@"
+    fi
 }
 
 # remove_late SET: the CAs that the set does not have, once the runtime knows the rest, and what else is left over.
@@ -1632,7 +1721,7 @@ check_restarted() {
         case $wish in
             restart:crio.service) ;;
             restart:*)
-                said=$(timeout -s KILL 20 "$systemctl" is-active "${wish#restart:}" 2>/dev/null </dev/null) ||
+                said=$("$systemctl" is-active "${wish#restart:}" 2>/dev/null </dev/null) ||
                     { reason=unhealthy detail="${wish#restart:} is ${said%%"$newline"*}"; return 1; }
                 ;;
         esac
@@ -2220,12 +2309,20 @@ manifest_of_survey() {
     IFS=' '
     if [ -n "$foreseen_manifest" ] && [ "$lines" = "$foreseen" ]; then
         manifest=$foreseen_manifest
+    elif is_as_left; then
+        manifest=${text%%"$newline"*}
     elif [ "$sorted" = yes ]; then
         manifest=$(printf '%s' "$lines" | sha256sum)
     else
         manifest=$(printf '%s' "$lines" | sort -k3,3 | sha256sum)
     fi
     manifest=${manifest%% *}
+}
+
+# Whether the files are as the last change left them; their manifest was reckoned then, and is the first line of $text.
+is_as_left() {
+    slurp "$state/previous/states"
+    [ "${text#*"$newline"}" = "$lines" ] && [ -n "$lines" ]
 }
 
 add_state() {

@@ -1,24 +1,19 @@
 """The node protocol, version 1: requests as bytes for node.sh, its one-line answers as values.
 
-Pure but for reading node.sh from the package. The form is described in docs/reference/node-protocol.md; nodes in the
-field keep programs and receipts of this version, so it never changes: another form is another protocol number.
+Pure. The form is described in docs/reference/node-protocol.md; nodes in the field keep programs and receipts of this
+version, so it never changes: another form is another protocol number.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import hashlib
 import json
 import re
-import shlex
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from reconciler.errors import NodeError, NodeFault, NodeRefused, NodeUnreachable
 from reconciler.ports import (
@@ -42,10 +37,9 @@ from reconciler.ports import (
     StepRequest,
     Target,
 )
+from reconciler.transport.call import Call, Verb
 from reconciler.transport.header import check_lines, checked, heading, hook_lines, readable
 from reconciler.transport.listing import images_in_use, may_be_asked
-
-Verb = Literal["observe", "images", "apply", "revert", "confirm", "release", "hook"]
 
 RECEIPT_LIMIT = 4096
 """Bytes of a receipt on the wire, its newline included."""
@@ -53,11 +47,8 @@ RECEIPT_LIMIT = 4096
 CONTENT_LIMIT = 1024 * 1024
 """Bytes from which a file's content is no longer sent by observe."""
 
-PAYLOAD_LIMIT = 99_999_999
-"""Bytes of a packed payload."""
-
-LISTING_LIMIT = 16 * 1024 * 1024 + 1
-"""Bytes of a list of containers or of images, its newline included."""
+LISTING_LIMIT = 2 * 16 * 1024 * 1024 + 64
+"""Bytes of both lists, of containers and of images, and of what is around them."""
 
 FAILURES = frozenset(
     {"payload", "missing-program", "busy", "disk-full", "read-only", "permission", "write-failed", "unreadable"}
@@ -66,46 +57,6 @@ FAILURES = frozenset(
 
 _RESULTS: tuple[ReceiptResult, ...] = get_args(ReceiptResult)
 
-_BOOTSTRAP = 'node_sh=$(dd bs={length} count=1 iflag=fullblock 2>/dev/null | gzip -dc) && eval "$node_sh"'
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request ready to be sent: run `argv`, give it `stdin`, read one line. `header` is the payload's text."""
-
-    verb: Verb
-    header: bytes
-    payload: bytes
-    stdin: bytes
-    patience: int = 0
-    """Seconds by which the answer may come later than usual."""
-
-    def argv(self, root: str = "", shell: Sequence[str] = ("sh",)) -> list[str]:
-        """The command and its arguments; `root` is the directory that stands for / on the node."""
-        digest = hashlib.sha256(self.payload).hexdigest()
-        return started(self.verb, str(len(self.payload)), digest, *([root] if root else []), shell=shell)
-
-    def command(self, prefix: str = "") -> str:
-        """The same as one line for a remote login shell; `prefix` is for sudo."""
-        return prefix + shlex.join(self.argv())
-
-
-def started(*arguments: str, shell: Sequence[str] = ("sh",)) -> list[str]:
-    """The command that reads `packed_program` and runs it."""
-    return [*shell, "-c", _BOOTSTRAP.format(length=len(packed_program())), "node.sh", str(PROTOCOL), *arguments]
-
-
-@cache
-def program() -> bytes:
-    """node.sh as shipped with the package."""
-    return files("reconciler.transport").joinpath("node.sh").read_bytes()
-
-
-@cache
-def packed_program() -> bytes:
-    return gzip.compress(program(), mtime=0)
-
-
 # --- Requests -------------------------------------------------------------------------------------------------------
 
 
@@ -113,11 +64,11 @@ def observe_call(request: ObserveRequest) -> Call:
     """Raises NodeRefused for a path that no node would accept."""
     lines = [f"log_id {request.log_id}", f"runtime {request.runtime}", *(["also images"] if request.images else ())]
     lines += [f"observe {known or '-'} {readable(path)}" for path, known in sorted(request.known.items())]
-    return _call("observe", lines, b"")
+    return _call("observe", lines)
 
 
 def images_call(request: ImagesRequest) -> Call:
-    return _call("images", [f"log_id {request.log_id}", f"runtime {request.runtime}"], b"")
+    return _call("images", [f"log_id {request.log_id}", f"runtime {request.runtime}"])
 
 
 def apply_call(request: ApplyRequest) -> Call:
@@ -130,48 +81,39 @@ def apply_call(request: ApplyRequest) -> Call:
     if request.act:
         lines.append("act always")
     lines += check_lines(request.health)
-    bodies = bytearray()
     paths = [*(file.path for file in request.files), *request.restore, *request.remove]
     if len(set(paths)) != len(paths):
         raise NodeRefused("a path stands twice in the request")
-    for file in sorted(request.files, key=lambda file: file.path):
+    files = sorted(request.files, key=lambda file: file.path)
+    offset = 0
+    for file in files:
         size = len(file.content)
-        lines.append(f"file {file.mode:04o} {file.sha256} {len(bodies)} {size} {checked(file.path)}")
-        bodies += file.content
+        lines.append(f"file {file.mode:04o} {file.sha256} {offset} {size} {checked(file.path)}")
+        offset += size
     lines += [f"restore {checked(path)}" for path in sorted(request.restore)]
     lines += [f"remove {checked(path)}" for path in sorted(request.remove)]
-    return _call("apply", lines, bytes(bodies), request.patience)
+    return _call("apply", lines, [file.content for file in files], request.patience)
 
 
 def revert_call(request: RevertRequest) -> Call:
-    return _call("revert", heading(request), b"")
+    return _call("revert", heading(request))
 
 
 def confirm_call(request: ConfirmRequest) -> Call:
-    return _call("confirm", heading(request), b"")
+    return _call("confirm", heading(request))
 
 
 def release_call(request: ReleaseRequest) -> Call:
-    return _call("release", [*heading(request), f"baseline {'restore' if request.restore else 'keep'}"], b"")
+    return _call("release", [*heading(request), f"baseline {'restore' if request.restore else 'keep'}"])
 
 
 def hook_call(request: HookRequest) -> Call:
     """Raises NodeRefused for a command that cannot be handed to a program."""
-    return _call("hook", hook_lines(request), b"", request.patience)
+    return _call("hook", hook_lines(request), patience=request.patience)
 
 
-def _call(verb: Verb, lines: Sequence[str], bodies: bytes, patience: int = 0) -> Call:
-    header = "".join(f"{line}\n" for line in [*lines, ""]).encode()
-    payload = _packed(header) + (_packed(bodies) if bodies else b"")
-    if len(payload) > PAYLOAD_LIMIT:
-        raise NodeRefused(f"the files are too large to send: {len(payload)} bytes")
-    return Call(verb, header, payload, packed_program() + payload, patience)
-
-
-@lru_cache(maxsize=16)
-def _packed(part: bytes) -> bytes:
-    """A gzip member. Header and bodies are one each: many nodes are sent the same bodies, or asked the same."""
-    return gzip.compress(part, mtime=0)
+def _call(verb: Verb, lines: Sequence[str], bodies: Sequence[bytes] = (), patience: int = 0) -> Call:
+    return Call(verb, "".join(f"{line}\n" for line in [*lines, ""]).encode(), tuple(bodies), patience)
 
 
 # --- Answers --------------------------------------------------------------------------------------------------------
@@ -228,9 +170,9 @@ def _images(answer: _Answer) -> NodeImages:
     note = "".join(filter(str.isprintable, answer.text("detail")))
     pause = answer.text("pause")
     try:
-        used = () if note else images_in_use(answer.unpacked("containers"), answer.unpacked("images"))
-    except ValueError:
-        raise answer.malformed("containers") from None
+        used = () if note else images_in_use(**answer.unpacked("lists"))
+    except (TypeError, ValueError):
+        raise answer.malformed("lists") from None
     return NodeImages(used, pause if may_be_asked(pause) else "", note)
 
 

@@ -1,4 +1,4 @@
-"""node.sh kept running on a node: it answers looks, one after the other, over one channel of a connection."""
+"""node.sh kept running on a node: it answers requests, one after the other, over one channel of a connection."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 
 import asyncssh
 
-from reconciler.transport.protocol import Call, packed_program, started
+from reconciler.transport.call import packed_program, started
 
-LOOK_LIMIT = 16 * 1024
-"""Bytes of a header up to which it is asked so: shells read text byte by byte."""
+TEXT_LIMIT = 32 * 1024
+"""Bytes of a request up to which it is asked so: shells read text byte by byte."""
 
 COMPLAINT_LIMIT = 4096
 """Bytes kept of what it says on standard error."""
@@ -20,18 +20,20 @@ COMPLAINT_LIMIT = 4096
 @cache
 def resident_command(prefix: str) -> str:
     """What starts it in a remote login shell; `prefix` is for sudo."""
-    return prefix + shlex.join(started("looks"))
+    return prefix + shlex.join(started("reside"))
 
 
 class Resident(asyncssh.SSHClientSession[bytes]):
-    """The session of one such program; `command` is what started it on `connection`.
+    """The session of one such program; `command` is what started it on `connection`, whose host key has the
+    `fingerprint`.
 
-    An answer carries the number of its look. Whatever else comes, or an answer that nobody waits for any longer, ends
-    the program: the next look is never given the answer to another.
+    An answer carries the number of its request. Whatever else comes, or an answer that nobody waits for any longer,
+    ends the program: the next request is never given the answer to another.
     """
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, command: str) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, fingerprint: str, command: str) -> None:
         self.connection = connection
+        self.fingerprint = fingerprint
         self.command = command
         self.complaint = b""
         self.ended = False
@@ -41,9 +43,9 @@ class Resident(asyncssh.SSHClientSession[bytes]):
         self._waiting: asyncio.Future[bytes] | None = None
 
     @classmethod
-    async def start(cls, connection: asyncssh.SSHClientConnection, command: str) -> Resident:
+    async def start(cls, connection: asyncssh.SSHClientConnection, fingerprint: str, command: str) -> Resident:
         """Raises what opening a channel raises."""
-        resident = cls(connection, command)
+        resident = cls(connection, fingerprint, command)
         await connection.create_session(lambda: resident, command, encoding=None)
         return resident
 
@@ -53,12 +55,12 @@ class Resident(asyncssh.SSHClientSession[bytes]):
         status: int | None = self._channel.get_returncode()
         return status
 
-    def ask(self, call: Call) -> asyncio.Future[bytes]:
-        """The line of the answer to come; no whole line where the program ends before. One look at a time."""
+    def ask(self, text: bytes) -> asyncio.Future[bytes]:
+        """The line of the answer to come; no whole line where the program ends before. One request at a time."""
         self._number += 1
         self._waiting = answer = asyncio.get_running_loop().create_future()
         try:
-            self._channel.write(b"%s%d %s\n%s" % (self._unsent, self._number, call.verb.encode(), call.header))
+            self._channel.write(b"%s%d %s" % (self._unsent, self._number, text))
         except BrokenPipeError:  # it ended, and this session was not told yet
             self._end()
         self._unsent = b""

@@ -1,7 +1,8 @@
 """Programs and files that sandbox nodes are made of, as text; `@CONTROL@`, `@ETC@` and `@NAME@` are filled in.
 
-Values only. The fake systemctl and journalctl behave as RUNTIME facts were measured on CRI-O: `systemctl reload`
-returns 0 even when the reload failed, and only the log says "Unable to reload configuration".
+Values only. The fakes start few programs of their own, so that what a node costs is node.sh and not they. The fake
+systemctl and journalctl behave as RUNTIME facts were measured on CRI-O: `systemctl reload` returns 0 even when the
+reload failed, and only the log says "Unable to reload configuration".
 """
 
 from __future__ import annotations
@@ -67,14 +68,18 @@ JOURNALCTL = """#!/bin/sh
 # Fake of a sandbox node: the journal is a file, a cursor is a number of lines.
 journal=@CONTROL@/journal
 [ -f "$journal" ] || : >"$journal"
-from=0
+from=0 lines=0 show=line
 for word; do
     case $word in
-        --show-cursor) printf -- '-- cursor: %s\\n' "$(wc -l <"$journal")"; exit 0 ;;
+        --show-cursor) show=cursor ;;
         --after-cursor=*) from=${word#*=} ;;
     esac
 done
-tail -n "+$((from + 1))" "$journal"
+while IFS= read -r line; do
+    lines=$((lines + 1))
+    [ $show = cursor ] || [ $lines -le "$from" ] || printf '%s\\n' "$line"
+done <"$journal"
+[ $show = line ] || printf -- '-- cursor: %s\\n' $lines
 """
 
 CLIENT = """#!/bin/sh
@@ -98,8 +103,11 @@ printf '%s\\n' "$empty"
 
 CRIO = """#!/bin/sh
 # Fake of a sandbox node.
-[ "$1" != config ] || exec cat @CONTROL@/crio-config
-echo 'crio version 1.31.13'
+if [ "$1" != config ]; then
+    echo 'crio version 1.31.13'
+else
+    while IFS= read -r line; do printf '%s\\n' "$line"; done <@CONTROL@/crio-config
+fi
 """
 
 SSHD_CONFIG = """ListenAddress {address}

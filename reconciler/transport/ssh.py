@@ -27,8 +27,8 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
+from reconciler.transport.call import LOOKS, Call
 from reconciler.transport.protocol import (
-    Call,
     apply_call,
     check_answered,
     confirm_call,
@@ -42,7 +42,7 @@ from reconciler.transport.protocol import (
     release_call,
     revert_call,
 )
-from reconciler.transport.resident import LOOK_LIMIT, Resident, resident_command
+from reconciler.transport.resident import TEXT_LIMIT, Resident, resident_command
 
 VERB_TIMEOUT = 300.0
 """Seconds after which a node that has not answered counts as lost; more than node.sh allows itself. Health checks,
@@ -61,8 +61,8 @@ _LOST = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, OSError, TimeoutEr
 
 
 class SshTransport:
-    """Runs node.sh over SSH; nothing is installed on the node. Looks are answered by one that is kept running for as
-    long as the connection; a verb that writes has one of its own.
+    """Runs node.sh over SSH; nothing is installed on the node. One that is kept running for as long as the connection
+    answers what fits it; any other request, and a hook, has one of its own.
 
     `known_hosts` is the file that vouches for nodes whose documents name no host keys; without either, a node is
     refused. `identity_files` are private keys to log in with (none: the agent, and what `config_file` or OpenSSH's
@@ -90,27 +90,27 @@ class SshTransport:
         self._keys: Sequence[asyncssh.SSHKeyPair] | None = None
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
-        output, host_key = await self._look(target, observe_call(request))
+        output, host_key = await self._ask(target, observe_call(request))
         return decode_observation(output, request, target, host_key)
 
     async def images(self, target: Target, request: ImagesRequest) -> NodeImages:
-        output, _ = await self._look(target, images_call(request))
+        output, _ = await self._ask(target, images_call(request))
         return decode_images(output, target)
 
     async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
-        output, _ = await self._run(target, apply_call(request))
+        output, _ = await self._ask(target, apply_call(request))
         return decode_receipt(output, request, target)
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt:
-        output, _ = await self._run(target, revert_call(request))
+        output, _ = await self._ask(target, revert_call(request))
         return decode_receipt(output, request, target)
 
     async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
-        output, _ = await self._run(target, confirm_call(request))
+        output, _ = await self._ask(target, confirm_call(request))
         return decode_receipt(output, request, target)
 
     async def release(self, target: Target, request: ReleaseRequest) -> Receipt:
-        output, _ = await self._run(target, release_call(request))
+        output, _ = await self._ask(target, release_call(request))
         return decode_receipt(output, request, target)
 
     async def hook(self, target: Target, request: HookRequest) -> HookResult:
@@ -138,37 +138,42 @@ class SshTransport:
             kept.users -= 1
         return output, _fingerprint(connection)
 
-    async def _look(self, target: Target, call: Call) -> tuple[bytes, str]:
-        """The same by the resident program, unless that is busy or the request long."""
+    async def _ask(self, target: Target, call: Call) -> tuple[bytes, str]:
+        """The same by the resident program, unless that is busy, or the request long or no text."""
         kept = self._slot(target)
-        if kept.looking.locked() or len(call.header) > LOOK_LIMIT:
+        if kept.asking.locked() or call.text is None or len(call.text) > TEXT_LIMIT:
             return await self._run(target, call)
         kept.users += 1
         try:
-            async with kept.looking, asyncio.timeout(VERB_TIMEOUT + call.patience):
-                return await self._ask_resident(kept, target, call)
+            async with kept.asking, asyncio.timeout(VERB_TIMEOUT + call.patience):
+                return await self._ask_resident(kept, target, call.verb in LOOKS, call.text)
         except TimeoutError as error:
             raise _lost(target, error) from error
         finally:
             kept.users -= 1
 
-    async def _ask_resident(self, kept: _Kept, target: Target, call: Call) -> tuple[bytes, str]:
-        """What a program from an earlier look does not answer is asked once more, of a new one."""
+    async def _ask_resident(self, kept: _Kept, target: Target, looks: bool, text: bytes) -> tuple[bytes, str]:
+        """What a program from an earlier request does not answer is asked once more, of a new one: a step is done once.
+        But a program that ended at a change, on a connection that lives, has failed."""
         command = resident_command(_become(target))
         known = kept.resident
         if known and known.command == command and not known.ended:
-            output = await self._answer(known, call)
+            output = await self._answer(known, text)
             if b"\n" in output:
-                return output, _fingerprint(known.connection)
-        resident, connection = await self._start(kept, target, lambda connection: Resident.start(connection, command))
+                return output, known.fingerprint
+            if not looks and known.status is not None:
+                check_answered(target, known.status, output, known.complaint)
+        resident, _ = await self._start(
+            kept, target, lambda connection: Resident.start(connection, _fingerprint(connection), command)
+        )
         kept.resident = resident
-        output = await self._answer(resident, call)
+        output = await self._answer(resident, text)
         if b"\n" not in output:
             check_answered(target, resident.status, output, resident.complaint)
-        return output, _fingerprint(connection)
+        return output, resident.fingerprint
 
-    async def _answer(self, resident: Resident, call: Call) -> bytes:
-        answer = resident.ask(call)
+    async def _answer(self, resident: Resident, text: bytes) -> bytes:
+        answer = resident.ask(text)
         try:
             await asyncio.wait((answer,), timeout=self._timeout)
             if not answer.done():
@@ -287,13 +292,13 @@ class SshTransport:
 
 @dataclass(slots=True)
 class _Kept:
-    """A connection kept for a node, the program that answers looks over it, and how many verbs use it now."""
+    """A connection kept for a node, the program that answers requests over it, and how many verbs use it now."""
 
     connection: asyncssh.SSHClientConnection | None = None
     resident: Resident | None = None
     users: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class _Witness(asyncssh.SSHClient):

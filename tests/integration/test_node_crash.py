@@ -152,6 +152,24 @@ async def test_killed_on_the_very_first_change(rig: DirectoryRig) -> None:
     assert rig.actions() == []
 
 
+@pytest.mark.parametrize("after", [False, True])
+async def test_killed_around_the_first_baseline(rig: DirectoryRig, after: bool) -> None:
+    """What is put aside before the journal counts only once it is in place, and then for good."""
+    rig.put(MAIN, OLD[MAIN], 0o600)
+    trap(rig, "mv", 'case "$*" in *staging/manifest*) ;; *) false ;; esac', after=after)
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s1", NEW)
+    spring(rig)
+    assert (rig.state / "baseline/manifest").exists() == after
+    assert on_disk(rig, NEW) == {MAIN: OLD[MAIN], POLICY: None, DROP_IN: None, CA: None}
+    assert (await observe(rig, *NEW)).owner is None
+    assert (await apply(rig, "s1", NEW)).result == "applied"
+    assert (await apply(rig, "s2", {}, restore=tuple(NEW))).result == "applied"
+    assert on_disk(rig, NEW) == {MAIN: OLD[MAIN], POLICY: None, DROP_IN: None, CA: None}
+    assert rig.mode(MAIN) == 0o600
+    assert not rig.at("/etc/docker").exists()
+
+
 @pytest.mark.parametrize("acted", [False, True])
 async def test_killed_around_the_action(rig: DirectoryRig, acted: bool) -> None:
     """Before the action is journaled it may be repeated, once; never the write."""

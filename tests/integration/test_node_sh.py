@@ -17,10 +17,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import NodeFault, NodeRefused
-from reconciler.ports import ApplyRequest, FileContent, ObserveRequest
-from reconciler.transport.protocol import apply_call, observe_call, packed_program, program, started
+from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, RevertRequest
+from reconciler.transport.call import packed_program, program, started
+from reconciler.transport.protocol import apply_call, observe_call, revert_call
 from reconciler.transport.sandbox import SandboxNode, put_program
-from tests.conformance.transport import CA, DROP_IN, FIRST, MAIN, POLICY, SECOND, apply, digest, observe, on_disk
+from tests.conformance.transport import (
+    ACTED,
+    CA,
+    DROP_IN,
+    FIRST,
+    MAIN,
+    POLICY,
+    RELOAD,
+    SECOND,
+    apply,
+    digest,
+    observe,
+    on_disk,
+)
 from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
 
 SHELLS = ("dash", "busybox", "bash")
@@ -62,6 +76,16 @@ def call(rig: LocalRig, sh: Sequence[str], arguments: Sequence[str], stdin: byte
     return answer
 
 
+def asked_in_turn(rig: LocalRig, sh: Sequence[str], *requests: bytes, cut: bytes = b"") -> list[dict[str, Any]]:
+    """The answers of one program that is kept running; the last request may be one that is cut short."""
+    text = b"".join(b"%d %s" % (number, request) for number, request in enumerate(requests))
+    argv = [*started("reside", shell=sh), str(rig.node.root)]
+    done = subprocess.run(argv, input=packed_program() + text + cut, capture_output=True, check=True)
+    answers = [line.split(b" ", 1) for line in done.stdout.splitlines()]
+    assert [int(number) for number, _ in answers] == list(range(len(requests)))
+    return [json.loads(answer) for _, answer in answers]
+
+
 @pytest.mark.parametrize("sh", SHELLS, indirect=True)
 def test_looks_one_after_the_other(rig: LocalRig, sh: list[str]) -> None:
     """Each is answered as if it were alone; one that is cut short, not at all."""
@@ -72,20 +96,38 @@ def test_looks_one_after_the_other(rig: LocalRig, sh: list[str]) -> None:
         ("observe", f"{runtime}observe - /etc/containers/x*\n\n"),
         ("observe", f"{runtime}also images\nobserve {digest(b'a')} {MAIN}\nobserve - {POLICY}\n\n"),
         ("images", f"{runtime}\n"),
-        ("apply", f"{HEAD}\n"),
+        ("hook", "log_id l\nstep s\ntimeout 5\ncommand :dHJ1ZQ==\n\n"),
         ("observe", f"{runtime}observe - {MAIN}\n\n"),
     ]
-    text = "".join(f"{number} {verb}\n{header}" for number, (verb, header) in enumerate(looks))
-    stdin = packed_program() + f"{text}9 observe\n{runtime}".encode()
-    argv = [*started("looks", shell=sh), str(rig.node.root)]
-    done = subprocess.run(argv, input=stdin, capture_output=True, check=True)
-    answers = [line.split(b" ", 1) for line in done.stdout.splitlines()]
-    assert [int(number) for number, _ in answers] == list(range(len(looks)))
-    refused = {"protocol": 1, "error": "unknown-verb", "detail": "'apply' is no look"}
-    for (verb, header), (_, answer) in zip(looks, answers, strict=True):
+    requests = [f"{verb}\n{header}".encode() for verb, header in looks]
+    answers = asked_in_turn(rig, sh, *requests, cut=f"9 observe\n{runtime}".encode())
+    refused = {"protocol": 1, "error": "unknown-verb", "detail": "'hook' is not asked for as text"}
+    for (verb, header), answer in zip(looks, answers, strict=True):
         payload, sizes = packed(header)
-        alone = call(rig, sh, ["1", verb, *sizes], payload) if verb != "apply" else refused
-        assert json.loads(answer) == alone
+        assert answer == (call(rig, sh, ["1", verb, *sizes], payload) if verb != "hook" else refused)
+
+
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_changes_one_after_the_other(rig: LocalRig, sh: list[str]) -> None:
+    """Bodies are the bytes of their files, whatever line breaks they have; none is left for the next request."""
+    bodies = {MAIN: b"\n|a \\ b\n\n# $(id) `id` %s\t\n", POLICY: b"{}", DROP_IN: b"", CA: b"\n\n"}
+    files = tuple(FileContent(path, body) for path, body in bodies.items())
+    first = apply_call(ApplyRequest("l", 1, 1, "s1", "crio", files, actions=RELOAD))
+    fewer = (FileContent(MAIN, b"b"), *(file for file in files if file.path != MAIN))
+    second = apply_call(ApplyRequest("l", 1, 1, "s2", "crio", fewer, actions=RELOAD))
+    assert second.text
+    bodiless = second.text.replace(b"step s2", b"step s3").replace(b"|b\n", b"")
+    bodiless = bodiless.replace(digest(b"b").encode(), digest(b"c").encode())
+    back = revert_call(RevertRequest("l", 1, 1, "s4", "crio", RELOAD)).text
+    assert first.text
+    assert back
+    answers = asked_in_turn(rig, sh, first.text, second.text, bodiless, first.text, cut=back[:-1])
+    told = [(answer["step"], answer["result"], answer["reason"]) for answer in answers]
+    assert told == [("s1", "applied", ""), ("s2", "applied", ""), ("s3", "failed", "payload"), ("s1", "applied", "")]
+    assert on_disk(rig, bodies) == {**bodies, MAIN: b"b"}
+    assert asked_in_turn(rig, sh, back)[0]["result"] == "reverted"
+    assert on_disk(rig, bodies) == bodies
+    assert rig.actions() == [ACTED] * 3
 
 
 def packed(text: str) -> tuple[bytes, list[str]]:
@@ -271,6 +313,19 @@ async def test_lingering_users_and_crio_options_are_told(rig: LocalRig) -> None:
     assert seen.effective == {path: digest(path.encode()) for path in told}
 
 
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+async def test_the_program_of_the_last_change_is_kept(rig: LocalRig, sh: list[str]) -> None:
+    kept = rig.state / "node.sh"
+    await apply(rig, "s1", FIRST)
+    written = kept.stat().st_ino
+    await apply(rig, "s2", SECOND)
+    assert kept.stat().st_ino == written
+    for other in (b"# older\n", b"# sha256 " + b"0" * 64 + b"\nmain\n"):
+        kept.write_bytes(other)
+        await apply(rig, f"s-{len(other)}", FIRST if rig.read(MAIN) == SECOND[MAIN] else SECOND)
+        assert kept.read_bytes() == program()
+
+
 async def test_receipts_are_kept_for_64_steps(rig: LocalRig) -> None:
     for number in range(80):
         (rig.state / "receipts").mkdir(parents=True, exist_ok=True)
@@ -415,8 +470,9 @@ def test_images_as_the_client_lists_them(rig: LocalRig, sh: list[str]) -> None:
     put_program(programs / "crio", f"#!/bin/sh\nprintf '%s' '{settings}'\n")
     answer = call(rig, sh, ["1", "images", *numbers], payload)
     assert (answer["source"], answer["pause"], answer["detail"]) == ("crictl", "r.io/p:1", "")
-    assert json.loads(gzip.decompress(base64.b64decode(answer["containers"]))) == {"containers": []}
+    lists = json.loads(gzip.decompress(base64.b64decode(answer["lists"])))
+    assert lists == {"containers": {"containers": []}, "images": {"images": []}}
     put_program(programs / "crictl", '#!/bin/sh\necho broken >&2\n[ "$1" != images ] || exit 3\n')
     answer = call(rig, sh, ["1", "images", *numbers], payload)
-    assert (answer["detail"], answer["containers"]) == ("crictl images ended with status 3", "")
+    assert (answer["detail"], answer["lists"]) == ("crictl images ended with status 3", "")
     assert not rig.state.exists()

@@ -15,6 +15,7 @@ import pytest
 
 from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
 from reconciler.ports import ImagesRequest, Observation, ObserveRequest, Target
+from reconciler.transport.call import Call
 from reconciler.transport.router import TransportRouter
 from reconciler.transport.sandbox import SandboxNode, put_program, running_nodes, wait_for
 from reconciler.transport.ssh import SshTransport
@@ -296,11 +297,11 @@ async def test_a_login_that_prints_something_is_no_answer(nodes: list[SandboxNod
 
 
 def residents(node: SandboxNode) -> set[str]:
-    """The processes of programs that answer looks on a node."""
+    """The processes of programs that answer requests on a node."""
     found = set()
     for place in (node.root / "proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
-            if place.read_bytes().rstrip(b"\0").endswith((b"node.sh\x001\0looks", b"node.sh 1 looks")):
+            if place.read_bytes().rstrip(b"\0").endswith((b"node.sh\x001\0reside", b"node.sh 1 reside")):
                 found.add(place.parent.name)
     return found
 
@@ -360,6 +361,45 @@ async def test_a_node_switched_off_in_the_middle(nodes: list[SandboxNode], conne
     done = await apply(rig, "s2", SECOND)
     assert (done.result, done.manifest) == ("applied", manifest(SECOND))
     assert on_disk(rig, SECOND) == SECOND
+
+
+@pytest.mark.parametrize(
+    ("content", "alone"), [(b"a\n|b\n\n", False), ("é\n".encode(), True), (b"a\0b\x01", True), (b"a\n" * 20_000, True)]
+)
+async def test_a_change_shares_the_process_that_looks_have(
+    nodes: list[SandboxNode], connect: Connect, monkeypatch: pytest.MonkeyPatch, content: bytes, alone: bool
+) -> None:
+    """Unless a shell could not read its files, or not soon."""
+    rig = SshRig(nodes[12])
+    rig.transport = transport = connect()
+    await transport.observe(rig.target, REQUEST)
+    calls = []
+    run = SshTransport._run
+
+    async def counted(self: SshTransport, target: Target, call: Call) -> tuple[bytes, str]:
+        calls.append(call.verb)
+        return await run(self, target, call)
+
+    monkeypatch.setattr(SshTransport, "_run", counted)
+    assert (await apply(rig, "s1", {MAIN: content})).result == "applied"
+    assert rig.read(MAIN) == content
+    assert calls == ["apply"] * alone
+
+
+async def test_a_killed_change_is_not_begun_again(nodes: list[SandboxNode], connect: Connect) -> None:
+    """On a connection that lives it is for the caller to send the step again."""
+    rig = SshRig(nodes[13])
+    rig.transport = transport = connect()
+    await transport.observe(rig.target, REQUEST)
+    nodes[13].runtime.set_delay(1)
+    running = asyncio.create_task(apply(rig, "s1", FIRST))
+    await asyncio.to_thread(wait_for, lambda: rig.actions() == [ACTED], "no reload")
+    nodes[13].run("kill", "-9", *residents(nodes[13]))
+    with pytest.raises(NodeUnreachable, match="killed"):
+        await running
+    assert rig.actions() == [ACTED]
+    done = await apply(rig, "s1", FIRST)
+    assert (done.result, done.manifest) == ("applied", manifest(FIRST))
 
 
 async def test_two_at_once_on_one_node_take_turns(nodes: list[SandboxNode], connect: Connect) -> None:

@@ -28,6 +28,7 @@ from reconciler.ports import (
     RevertRequest,
     Target,
 )
+from reconciler.transport.call import packed_program, program
 from reconciler.transport.header import checked
 from reconciler.transport.protocol import (
     apply_call,
@@ -40,8 +41,6 @@ from reconciler.transport.protocol import (
     hook_call,
     images_call,
     observe_call,
-    packed_program,
-    program,
     release_call,
     revert_call,
 )
@@ -261,9 +260,10 @@ def listing(value: object) -> str:
     return base64.b64encode(gzip.compress(json.dumps(value).encode())).decode()
 
 
+CONTAINERS = {"containers": [{"image": {"image": "quay.io/a/app:1"}}]}
 IMAGES: dict[str, Any] = {
     "protocol": 1, "source": "crictl", "pause": "registry.k8s.io/pause:3.10", "detail": "",
-    "containers": listing({"containers": [{"image": {"image": "quay.io/a/app:1"}}]}), "images": listing({"images": []}),
+    "lists": listing({"containers": CONTAINERS, "images": {"images": []}}),
 }  # fmt: skip
 
 
@@ -272,17 +272,19 @@ def test_images_form() -> None:
     assert (call.verb, gzip.decompress(call.payload)) == ("images", b"log_id log-1\nruntime podman\n\n")
     told = decode_images(json.dumps(IMAGES).encode(), TARGET)
     assert told == NodeImages(("quay.io/a/app:1",), "registry.k8s.io/pause:3.10")
-    note = {**IMAGES, "detail": "crictl ps ended with status 1", "containers": "", "images": ""}
+    note = {**IMAGES, "detail": "crictl ps ended with status 1", "lists": ""}
     assert decode_images(json.dumps(note).encode(), TARGET).note == "crictl ps ended with status 1"
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"containers": base64.b64encode(b"no gzip").decode()},
-        {"containers": "no base64"},
-        {"containers": listing("no list")},
-        {"images": listing({"images": [1]})},
+        {"lists": base64.b64encode(b"no gzip").decode()},
+        {"lists": "no base64"},
+        {"lists": listing("no lists")},
+        {"lists": listing({"containers": []})},
+        {"lists": listing({"containers": "no list", "images": []})},
+        {"lists": listing({"containers": [], "images": [1]})},
         {"pause": None},
         {"protocol": 2},
     ],
