@@ -6,6 +6,7 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
+from reconciler.events.catalogue.cluster import ClusterRecovered, ClusterUnreachable, NodeConditionChanged
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -105,6 +106,8 @@ __all__ = [
     "BlobRedacted",
     "ChangeApproved",
     "CheckpointSigned",
+    "ClusterRecovered",
+    "ClusterUnreachable",
     "CommitAccepted",
     "CommitHeldBack",
     "CommitObserved",
@@ -133,6 +136,7 @@ __all__ = [
     "MassRemovalDetected",
     "NodeAdopted",
     "NodeChanged",
+    "NodeConditionChanged",
     "NodeConverged",
     "NodeCordoned",
     "NodeDeferred",
