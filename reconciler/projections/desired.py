@@ -8,7 +8,8 @@ from typing import Any
 
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
-from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.pools import Pool, home_of, homes, later_path_wins, takers
 
 OPENSHIFT_BASE = "openshift"
 """The base of pools that are laid over MCO's templates: the same for every node."""

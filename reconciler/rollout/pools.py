@@ -1,4 +1,4 @@
-"""NodePool and Node: the inventory documents (group reconciler.dev/v1alpha1), and which pool a node is in."""
+"""NodePool, and the inventory (group reconciler.dev/v1alpha1): which pools and nodes there are, and who is where."""
 
 from __future__ import annotations
 
@@ -34,18 +34,21 @@ from reconciler.rollout.fields import (
     text,
     texts,
 )
+from reconciler.rollout.nodes import NODE_NAME, Node, read_node
 from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
 API_VERSION = "reconciler.dev/v1alpha1"
 INVENTORY_KINDS = ("NodePool", "Node")
 MOST_PARALLEL = 50
+CONFIRM_KUBERNETES = 120
+"""Seconds of `confirm: 0s` on nodes that are reached by pods."""
+
 HEALTH_CHECK: Mapping[str, Field] = {
     "name": Field(text, required=True),
     "command": Field(optional(command), None),
     "image": Field(optional_text, None),
 }
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 _CHECK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -108,15 +111,6 @@ POOL_SCHEMA: Schema = {
         "profile": Field(one_of("default", "minimal", "openshift"), "default"),
         "files": Field(_disruption_files, []),
     },
-}
-NODE_SCHEMA: Schema = {
-    "transport": Field(one_of("ssh", "local", "memory"), "ssh"),
-    "address": Field(text, ""),
-    "port": Field(integer(1, 65535), 22),
-    "user": Field(text, "root"),
-    "become": Field(one_of("", "sudo"), ""),
-    "hostKeys": Field(texts, []),
-    "root": Field(text, ""),
 }
 
 
@@ -182,6 +176,11 @@ class Pool:
         value = self.spec["maxUnavailableTotal"]
         return None if value is None else _count(value, nodes)
 
+    def confirm_within(self, transport: str) -> int:
+        """Seconds after which a node that is reached so undoes an unconfirmed change; 0: never. Over the Kubernetes API
+        always some: what a change there may lose is the very image by which the next one comes."""
+        return int(self.spec["confirm"]) or (CONFIRM_KUBERNETES if transport == "kubernetes" else 0)
+
     @property
     def drains(self) -> bool:
         """Whether a node can be emptied before it is taken down."""
@@ -209,24 +208,6 @@ class Pool:
             mirror_syntax=self.spec["mirrorSyntax"],
             release_image=self.spec["releaseImage"],
         )
-
-
-@dataclass(frozen=True)
-class Node:
-    """A Node. `spec` is as recorded in the log: every field (filled in as for a Pool), and the labels."""
-
-    name: str
-    spec: Mapping[str, Any]
-    location: Location | None = None
-    pool: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", {**complete(NODE_SCHEMA, self.spec), "labels": self.spec["labels"]})
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = self.spec["labels"]
-        return found
 
 
 @dataclass(frozen=True)
@@ -260,7 +241,7 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
             pools[document.name] = Pool(document.name, values, document.location, document.lines)
             problems.extend((*found, *_check_drain(document, values)))
         elif document.kind == "Node":
-            node, found = _read_node(document, spec)
+            node, found = read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
     placed, found = _place(pools, nodes)
@@ -313,7 +294,7 @@ def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> lis
         message = f"{document.api_version} {document.kind} is not known; {API_VERSION} has NodePool and Node"
         return [problem(document, "kind", "unknown-kind", message)]
     problems: list[Problem] = []
-    if not _NAME.fullmatch(document.name):
+    if not NODE_NAME.fullmatch(document.name):
         problems.append(problem(document, "metadata.name", "name", f"{document.name!r} is no DNS name"))
     problems.extend(
         problem(document, unknown, "unknown-field", f"unknown field {unknown!r}")
@@ -324,23 +305,6 @@ def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> lis
         message = f"{document.kind} {document.name} stands twice, the other at {other}"
         problems.append(problem(document, "metadata.name", "duplicate", message, "remove one of them"))
     return problems
-
-
-def _read_node(document: Document, spec: Any) -> tuple[Node, list[Problem]]:
-    values, problems = read_fields(document, spec, NODE_SCHEMA, "spec")
-    metadata = document.value.get("metadata", {})
-    try:
-        found_labels = labels(metadata.get("labels", {}))
-    except ValueError as error:
-        found_labels = {}
-        problems.append(problem(document, "metadata.labels", "type", f"labels {error}"))
-    transport, root = values.get("transport"), str(values.get("root", ""))
-    if transport == "ssh" and not values["address"]:
-        problems.append(problem(document, "spec.address", "required", "an ssh node needs an address"))
-    if transport == "local" and (not root.startswith("/") or not root.strip("/.")):
-        message = "a local node needs root, the absolute directory that stands for /, and never / itself"
-        problems.append(problem(document, "spec.root", "required", message))
-    return Node(document.name, {**values, "labels": found_labels}, document.location), problems
 
 
 def _place(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[str, Node], list[Problem]]:

@@ -40,7 +40,8 @@ from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, judge, mass_removals
 from reconciler.rollout.bases import ParsedFile, is_template_name
-from reconciler.rollout.pools import Node, Pool
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, Progress
 from reconciler.stages.held import beside_holds, held_back_whole, waits_for_other_holds
 from reconciler.stages.kept import brought_back
