@@ -29,7 +29,9 @@ def matching(text: str, where: str = "-l") -> Callable[[Labels], bool]:
 def _term(part: str, whole: str, where: str) -> Callable[[Labels], bool]:
     found = _TERM.fullmatch(part)
     if found is None or (found["absent"] and (found["equals"] or found["set"])):
-        raise UsageError(f"{whole!r} is no label selector", where=where, remedy="such as 'zone=a,tier in (web,db),!gpu'")
+        raise UsageError(
+            f"{whole!r} is no label selector", where=where, remedy="such as 'zone=a,tier in (web,db),!gpu'"
+        )
     key = found["key"]
     if found["equals"]:
         wanted, negated = {found["value"]}, found["equals"] == "!="

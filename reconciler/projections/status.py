@@ -11,7 +11,7 @@ from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
-from reconciler.rollout.pools import Node
+from reconciler.rollout.nodes import Node
 
 FilesState = Literal[
     "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",

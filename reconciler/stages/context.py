@@ -12,7 +12,19 @@ from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
-from reconciler.ports import Blobs, Clock, Cluster, Drainer, EventLog, Leases, ReadModel, Redaction, Runner, Snapshot, Source
+from reconciler.ports import (
+    Blobs,
+    Clock,
+    Cluster,
+    Drainer,
+    EventLog,
+    Leases,
+    ReadModel,
+    Redaction,
+    Runner,
+    Snapshot,
+    Source,
+)
 from reconciler.projections.desired import Version, blobs_of
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.bases import ParsedFile
