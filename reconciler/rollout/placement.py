@@ -51,7 +51,7 @@ def place_nodes(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[d
         if tied:
             message = f"node {name} {_tie(pools, tied)}"
             problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", TIE_REMEDY))
-        placed[name] = replace(node, pool=pool)
+        placed[name] = replace(node, pool=pool or next(iter(tied), None))
     used = {node.pool for node in placed.values()}
     for empty in pools.values():
         if empty.name not in used:
