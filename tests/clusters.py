@@ -23,8 +23,9 @@ class MemoryClusterRig:
         self.cluster = MemoryCluster(version="v1.34.1")
 
     def add(self, name: str, labels: Mapping[str, str]) -> None:
-        about = {"runtime": "cri-o://1.34.1", "version": "v1.34.1", "created": "2026-01-01T00:00:00Z"}
-        self.cluster.put(ClusterNode(name, uuid.uuid4().hex, labels, ready=True, **about))
+        runtime, version, created = "cri-o://1.34.1", "v1.34.1", "2026-01-01T00:00:00Z"
+        node = ClusterNode(name, uuid.uuid4().hex, labels, True, runtime=runtime, version=version, created=created)
+        self.cluster.put(node)
 
     def label(self, name: str, labels: Mapping[str, str]) -> None:
         node = self.cluster.node(name)

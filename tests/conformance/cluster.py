@@ -18,7 +18,8 @@ STEP = "0b9de5a2-6b3c-5b0e-9d5f-3f1f0a7a51c2"
 class ClusterRig(Protocol):
     """A cluster without nodes, and hands on it that do not go through the port."""
 
-    cluster: Cluster
+    @property
+    def cluster(self) -> Cluster: ...
 
     def add(self, name: str, labels: Mapping[str, str]) -> None: ...
 
