@@ -288,6 +288,23 @@ async def test_discovered_nodes_do_not_count_as_removed_by_a_commit(fleet: Fleet
     assert "MassRemovalDetected" in await fleet.run()
 
 
+async def test_a_hold_on_a_node_that_left_keeps_no_commit_out(fleet: Fleet) -> None:
+    """No commit took the node away, so that none can bring it back."""
+    await fleet.world.sync()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    await fleet.world.sync()
+    await commands.rollback(fleet.context, to="previous", node="w2", reason="x")
+    await fleet.world.sync()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "third.")})
+    await fleet.run()
+    assert (await fleet.world.status()).rejected is None
+    fleet.cluster.remove("w2")
+    await fleet.run()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "fourth.")})
+    await fleet.run()
+    assert (await fleet.world.status()).rejected is None
+
+
 async def test_a_plan_needs_no_cluster(fleet: Fleet) -> None:
     await fleet.world.sync()
     fleet.now("w2", unschedulable=True)
