@@ -121,7 +121,7 @@ class Mirror(Generic[K]):
         if isinstance(error, ClusterRefused):
             self._version = None  # the list says more clearly why
         if self._attempts > 1 or self._objects is None:
-            if self.failure is None:
+            if self.failure is None and self._objects is not None:
                 log.warning("watch", "the watch is lost", asked=self._asked, error=str(error))
             self.failure = error
             self._tell()
