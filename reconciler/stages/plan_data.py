@@ -50,6 +50,7 @@ async def plan_data(
         "rewritten": row.get("rewritten"),
         "sourceUnreachable": row.get("unreachable"),
         "restored": contradicted(found.snapshot),
+        "clusterUnreachable": (row.get("cluster") or {}).get("unreachable"),
         "pools": items,
         "changes": bool(content["content"]) or any(_is_change(item) for item in items),
     }
