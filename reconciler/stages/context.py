@@ -84,6 +84,8 @@ class Context:
     """Set where the ports end at this position (`stages.past`): what is no part of the log is not there."""
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """What spec.drain.via may name and cannot be used here, and why."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

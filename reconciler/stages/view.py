@@ -229,6 +229,9 @@ async def _with_change(
     start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
+    why = look.context.lacking.get(view.pool.spec["drain"]["via"], "") if change.effective == "drain" else ""
+    if why:
+        return replace(node, start=start, change=change, out=f"it would have to be drained: {why}")
     return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
 
 

@@ -252,34 +252,47 @@ class NodeCordoned(Event):
 
 @dataclass(frozen=True)
 class NodeDrained(Event):
-    """The node is empty and may be taken down. `skipped`: it is not, but its pool goes on (drain.onTimeout: skip)."""
+    """The node is empty and may be taken down. `skipped`: it is not, but its pool goes on (drain.onTimeout: skip).
+    `forced`: pods that were deleted against their disruption budgets (drain.onTimeout: force), namespace/name."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str
     step: str
     skipped: str = ""
+    forced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DrainBlocked(Event):
-    """The node could not be emptied in time, and why. It is uncordoned and deferred."""
+    """The node cannot be emptied for now, and why. Said once per turn and cause: a disruption budget, or a pod by
+    itself. When the time is up, the pool's drain.onTimeout decides what becomes of the turn.
+
+    Each of `pods` is {pod: namespace/name, owner: KIND/NAME of its controller or "", budget: namespace/name or "",
+    allowed: how many disruptions that allows or null, why, since: when the turn first waited for that cause (UTC)};
+    `more` are not listed. Without pods, a command said so.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    schema_version: ClassVar[int] = 2
     node: str
     pool: str
     step: str
     reason: str
+    pods: tuple[Data, ...] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)
 class NodeUncordoned(Event):
-    """Work may be put on the node again."""
+    """Work may be put on the node again. `kept`: it stays cordoned, for it was not we who did it, or not for this
+    step."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str
     step: str
+    kept: str = ""
 
 
 @dataclass(frozen=True)
