@@ -135,7 +135,8 @@ class SimulatedDrainer:
             return DrainAnswer("again", "the work there cannot be moved (scripted)")
         empty = self._empty.setdefault(name, now + timedelta(seconds=self._seconds))
         if now < empty:
-            return DrainAnswer("again", f"work is being moved until {empty:%H:%M:%SZ}")
+            left = (empty - now).total_seconds()
+            return DrainAnswer("again", f"work is being moved until {empty:%H:%M:%SZ}", after=left)
         return DrainAnswer("done")
 
     async def uncordon(self, task: DrainTask) -> DrainAnswer:
