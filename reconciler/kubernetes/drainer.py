@@ -46,10 +46,11 @@ T = TypeVar("T")
 
 
 class KubernetesDrainer:
-    """ports.Drainer of one cluster. Makes no call by itself, and holds no state but the number of calls under way."""
+    """ports.Drainer of one cluster. `connected` gives its client, or raises ClusterError. All it keeps is how many calls
+    are under way."""
 
-    def __init__(self, client: AsyncClient, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, connected: Callable[[], AsyncClient], clock: Clock) -> None:
+        self._connected = connected
         self._clock = clock
         self._calls = asyncio.Semaphore(CALLS)
 
@@ -64,6 +65,10 @@ class KubernetesDrainer:
     async def uncordon(self, task: DrainTask) -> DrainAnswer:
         """The reverse of cordon, where our mark of this turn stands; else the node stays as it is."""
         return await self._answered(self._uncordon(task))
+
+    @property
+    def _client(self) -> AsyncClient:
+        return self._connected()
 
     async def _answered(self, work: Awaitable[DrainAnswer]) -> DrainAnswer:
         try:

@@ -12,6 +12,7 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_of
 from reconciler.projections.order import ahead
+from reconciler.projections.status import blocked_drain
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
@@ -251,7 +252,7 @@ def _waits(context: Context, pool: Pool, sight: Sight) -> str:
     """Why a node that answers is not begun now, or nothing."""
     state, seen = sight.state, sight.observation
     if state.get("step"):
-        return f"step in progress by {state['step_owner']}"
+        return blocked_drain(state) or f"step in progress by {state['step_owner']}"
     if seen is not None and not _is_healthy(pool, seen.active):
         return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
     return _rest(context, sight)
