@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from reconciler.kubernetes.drainer import MARK
 from reconciler.transport.sandbox import wait_for
 from tests.cluster import ApiServer
+from tests.kubelet import Kubelet
 
 WITHIN = 120.0
 CONTAINER = {"name": "main", "image": "registry.example.com/app:1"}
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 PODS = "/api/v1/namespaces/default/pods"
+
+
+@contextmanager
+def at_work(cluster: ApiServer, nodes: Sequence[str]) -> Iterator[Kubelet]:
+    """The cluster with these nodes, controllers, a scheduler and a kubelet."""
+    for name in nodes:
+        cluster.add_node(name, {"node-role.kubernetes.io/worker": ""})
+    cluster.controller_manager()
+    cluster.scheduler()
+    with Kubelet(cluster) as kubelet:
+        yield kubelet
 
 
 class Workloads:
@@ -81,6 +95,22 @@ class Workloads:
                 self.cluster.api("PATCH", f"{PODS}/{pod['metadata']['name']}", patch)
         self.cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
         wait_for(lambda: not self._listed("limit=1"), "pods are left", WITHIN)
+
+    def node(self, name: str) -> tuple[bool, str]:
+        """Whether it is unschedulable, and our mark."""
+        found = self.cluster.api("GET", f"/api/v1/nodes/{name}")
+        return found["spec"].get("unschedulable", False), found["metadata"].get("annotations", {}).get(MARK, "")
+
+    def written(self, node: str) -> int:
+        """How often the Node was patched so far."""
+        calls = [call for call in self.cluster.calls() if call.verb == "patch" and call.resource == "nodes"]
+        return sum(call.name == node and call.status == 200 for call in calls)
+
+    def uncordon(self, nodes: Sequence[str]) -> None:
+        for node in nodes:
+            if self.node(node) != (False, ""):
+                patch = {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}}
+                self.cluster.api("PATCH", f"/api/v1/nodes/{node}", patch)
 
     def _listed(self, query: str) -> list[dict[str, Any]]:
         return list(self.cluster.api("GET", f"{PODS}?{query}")["items"])

@@ -97,6 +97,9 @@ class _PoolRoll:
             while await self._advance() or self.running:
                 if self.running:
                     await self._collect()
+        except asyncio.CancelledError:
+            self.context.stopping = True  # a drain that waits is left to the next process
+            raise
         finally:
             if self.running:  # something went wrong: what nodes are doing is not cut off in the middle
                 await asyncio.gather(*self.running, return_exceptions=True)

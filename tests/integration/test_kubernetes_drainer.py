@@ -13,29 +13,22 @@ import pytest
 from lightkube import AsyncClient
 
 from reconciler.kubernetes.client import connect
-from reconciler.kubernetes.drainer import MARK, STUCK, KubernetesDrainer
+from reconciler.kubernetes.drainer import STUCK, KubernetesDrainer
 from reconciler.ports import DrainAnswer, DrainTask, Target
 from reconciler.rollout.pools import Pool
 from reconciler.transport.sandbox import wait_for
 from reconciler.wiring import SystemClock
 from tests.cluster import ApiServer
 from tests.kubelet import Kubelet
-from tests.workloads import WITHIN, Workloads
+from tests.workloads import WITHIN, Workloads, at_work
 
-SPARE = 4
-NODES = tuple(f"w{number}" for number in range(24))
-DRAINED = NODES[SPARE:]
+NODES = ("w1", "w2")
 DONE = DrainAnswer("done")
 
 
 @pytest.fixture(scope="module")
 def kubelet(cluster: ApiServer) -> Iterator[Kubelet]:
-    """The module's cluster with controllers, a scheduler and nodes."""
-    for name in NODES:
-        cluster.add_node(name, {"node-role.kubernetes.io/worker": ""})
-    cluster.controller_manager()
-    cluster.scheduler()
-    with Kubelet(cluster) as running:
+    with at_work(cluster, NODES) as running:
         yield running
 
 
@@ -44,11 +37,7 @@ def workloads(cluster: ApiServer, kubelet: Kubelet) -> Iterator[Workloads]:
     found = Workloads(cluster)
     yield found
     found.clear()
-    for node in NODES:
-        cluster.api("PATCH", f"/api/v1/nodes/{node}", UNCORDONED)
-
-
-UNCORDONED = {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}}
+    found.uncordon(NODES)
 
 
 @asynccontextmanager
@@ -69,17 +58,6 @@ def task(node: str = "w1", mark: str = "step-1", **settings: Any) -> DrainTask:
     return DrainTask(Target("default", f"{node}.corp", "ssh", node_name=node), "worker", mark, "log-1", spec, mark)
 
 
-def node(cluster: ApiServer, name: str = "w1") -> tuple[bool, str]:
-    """Whether it is unschedulable, and our mark."""
-    found = cluster.api("GET", f"/api/v1/nodes/{name}")
-    return found["spec"].get("unschedulable", False), found["metadata"].get("annotations", {}).get(MARK, "")
-
-
-def written(cluster: ApiServer, name: str = "w1") -> int:
-    """How often the Node was patched so far."""
-    return sum(call.verb == "patch" and call.resource == "nodes" and call.name == name for call in cluster.calls())
-
-
 async def until(
     drainer: KubernetesDrainer, what: DrainTask, state: str = "done", *, moving: bool = False
 ) -> DrainAnswer:
@@ -97,26 +75,26 @@ async def until(
 async def test_cordon_and_mark_are_one_patch_and_go_together(
     cluster: ApiServer, workloads: Workloads, drainer: KubernetesDrainer
 ) -> None:
-    before = written(cluster)
+    before = workloads.written("w1")
     for _ in range(3):  # whoever takes the step over asks again
         assert await drainer.cordon(task()) == DONE
-        assert node(cluster) == (True, "step-1")
-    assert written(cluster) == before + 1
+        assert workloads.node("w1") == (True, "step-1")
+    assert workloads.written("w1") == before + 1
     for _ in range(3):
         assert await drainer.uncordon(task()) == DONE
-        assert node(cluster) == (False, "")
-    assert written(cluster) == before + 2
+        assert workloads.node("w1") == (False, "")
+    assert workloads.written("w1") == before + 2
 
 
 async def test_a_node_that_somebody_else_cordoned_stays_cordoned(
     cluster: ApiServer, workloads: Workloads, drainer: KubernetesDrainer
 ) -> None:
     cluster.kubectl("cordon", "w1")
-    before = written(cluster)
+    before = workloads.written("w1")
     assert (await drainer.cordon(task())).state == "done"
     assert await until(drainer, task()) == DONE
     assert await drainer.uncordon(task()) == DrainAnswer("done", kept="somebody else cordoned it")
-    assert (node(cluster), written(cluster)) == ((True, ""), before)
+    assert (workloads.node("w1"), workloads.written("w1")) == ((True, ""), before)
 
 
 async def test_a_node_that_somebody_cordons_in_between_is_not_ours(
@@ -133,7 +111,7 @@ async def test_a_node_that_somebody_cordons_in_between_is_not_ours(
 
     monkeypatch.setattr(KubernetesDrainer, "_node", slow)
     assert await drainer.cordon(task()) == DrainAnswer("done", "somebody else cordoned it")
-    assert node(cluster) == (True, "")
+    assert workloads.node("w1") == (True, "")
 
 
 async def test_the_mark_of_an_earlier_step_is_taken_over_by_a_turn_and_by_no_round_of_it(
@@ -141,13 +119,13 @@ async def test_the_mark_of_an_earlier_step_is_taken_over_by_a_turn_and_by_no_rou
 ) -> None:
     assert await drainer.cordon(task(mark="step-1")) == DONE
     assert await drainer.cordon(task(mark="step-2")) == DONE
-    assert node(cluster) == (True, "step-2")
+    assert workloads.node("w1") == (True, "step-2")
     stale = await drainer.drain(task(mark="step-1"))  # a process that lost its step meanwhile
     assert (stale.state, stale.detail) == ("failed", "another step has cordoned it (step-2)")
     assert (await drainer.uncordon(task(mark="step-1"))).kept == "another step cordoned it (step-2)"
-    assert node(cluster) == (True, "step-2")
+    assert workloads.node("w1") == (True, "step-2")
     assert await drainer.uncordon(task(mark="step-2")) == DONE
-    assert node(cluster) == (False, "")
+    assert workloads.node("w1") == (False, "")
 
 
 async def test_a_node_that_is_uncordoned_in_the_middle_is_cordoned_again(
@@ -156,7 +134,7 @@ async def test_a_node_that_is_uncordoned_in_the_middle_is_cordoned_again(
     await drainer.cordon(task())
     cluster.kubectl("uncordon", "w1")
     assert await until(drainer, task()) == DONE
-    assert node(cluster) == (True, "step-1")
+    assert workloads.node("w1") == (True, "step-1")
 
 
 async def test_a_node_that_the_cluster_does_not_have(drainer: KubernetesDrainer) -> None:
