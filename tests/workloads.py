@@ -13,6 +13,7 @@ from tests.kubelet import Kubelet
 
 WITHIN = 120.0
 CONTAINER = {"name": "main", "image": "registry.example.com/app:1"}
+APPS = "/apis/apps/v1/namespaces/default"
 BUDGETS = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -44,7 +45,7 @@ class Workloads:
             template["spec"]["affinity"] = {"nodeAffinity": required}
         selector = {"matchLabels": {"app": name}}
         spec = {"replicas": replicas, "selector": selector, "template": template}
-        self._post("/apis/apps/v1/namespaces/default/deployments", name, spec)
+        self._post(f"{APPS}/deployments", name, spec)
         if budget is not None:
             self._post(BUDGETS, name, {"selector": selector, **budget})
             wait_for(lambda: self.healthy(name) == replicas, f"{name} does not get healthy", WITHIN)
@@ -54,7 +55,7 @@ class Workloads:
         """A DaemonSet."""
         template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [CONTAINER]}}
         spec = {"selector": {"matchLabels": {"app": name}}, "template": template}
-        self._post("/apis/apps/v1/namespaces/default/daemonsets", name, spec)
+        self._post(f"{APPS}/daemonsets", name, spec)
 
     def pod(self, name: str, node: str, metadata: dict[str, Any] | None = None, **spec: Any) -> None:
         """A pod of nobody, Ready."""
@@ -88,12 +89,13 @@ class Workloads:
 
     def clear(self) -> None:
         """Nothing runs any more."""
-        self.cluster.kubectl("delete", "deployments,daemonsets,poddisruptionbudgets", "--all", "--wait=false")
+        for path in (f"{APPS}/deployments", f"{APPS}/daemonsets", f"{APPS}/replicasets", BUDGETS):
+            self.cluster.api("DELETE", path)
         patch = {"metadata": {"finalizers": None}}
         for pod in self._listed("limit=1000"):
             if pod["metadata"].get("finalizers"):
                 self.cluster.api("PATCH", f"{PODS}/{pod['metadata']['name']}", patch)
-        self.cluster.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
+        self.cluster.api("DELETE", f"{PODS}?gracePeriodSeconds=0")
         wait_for(lambda: not self._listed("limit=1"), "pods are left", WITHIN)
 
     def node(self, name: str) -> tuple[bool, str]:
