@@ -34,7 +34,11 @@ def kubelet(cluster: ApiServer, nodes: list[SandboxNode]) -> Iterator[Kubelet]:
 
 def pod(name: str, node: str, command: Sequence[str] = (), **spec: Any) -> dict[str, Any]:
     """Privileged with the node's / at /host where it has a command, else an ordinary one."""
-    container: dict[str, Any] = {"name": "main", "image": "registry.example.com/tools@sha256:00", **spec.pop("main", {})}
+    container: dict[str, Any] = {
+        "name": "main",
+        "image": "registry.example.com/tools@sha256:00",
+        **spec.pop("main", {}),
+    }
     volumes = spec.pop("volumes", [])
     if command:
         mounts = [{"name": "host", "mountPath": "/host"}, *container.get("volumeMounts", [])]
@@ -62,7 +66,9 @@ def test_pod_writes_its_nodes_etc_and_answers(cluster: ApiServer, nodes: list[Sa
     """`chroot /host` is the node's own view: its /etc, its machine-id, its runtime; no other node's and not this host's."""
     script = """chroot /host sh -c 'cat >/etc/containers/made; systemctl reload crio; cat /etc/machine-id' </payload/text
     ls /payload; echo "said $WHERE"; printf '%s' "$(cat /host/etc/containers/made) $WHERE" >/dev/termination-log; exit 3"""
-    cluster.api("POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "payload"}, "stringData": {"text": "hi"}})
+    cluster.api(
+        "POST", "/api/v1/namespaces/default/secrets", {"metadata": {"name": "payload"}, "stringData": {"text": "hi"}}
+    )
     where = {"name": "WHERE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
     mount = {"name": "payload", "mountPath": "/payload"}
     main = {"env": [where], "volumeMounts": [mount]}
