@@ -64,6 +64,7 @@ bind() { # SOURCE TARGET OPTION: a directory or a file of the node
 }
 @BINDS@
 mkdir -p "$root"@DIRECTORY@
+: >"${root%/*}/started"
 exec chroot "$root" env -i --chdir=@DIRECTORY@ @ENVIRONMENT@ @COMMAND@
 """
 
@@ -118,11 +119,11 @@ class Container:
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def run(self, script: str) -> Ended:
-        """Until it ends. Cancelled, it is killed."""
-        directory = self.place.outside / "containers" / self.spec["name"]
-        (directory / "root").mkdir(parents=True, exist_ok=True)
-        message = directory / "termination-log"
+        """Until it ends. Cancelled, it is killed. Raises NotStarted."""
+        (self._directory / "root").mkdir(parents=True, exist_ok=True)
+        message, started = self._directory / "termination-log", self._directory / "started"
         message.write_bytes(b"")
+        started.unlink(missing_ok=True)
         written = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
@@ -137,7 +138,18 @@ class Container:
             raise
         code = code if code >= 0 else 128 - code
         said = self.log.read_bytes()[written:]
+        if not started.exists():
+            raise NotStarted("CreateContainerError", said.decode(errors="replace").strip())
         return Ended(code, _message(self.spec, code, message.read_bytes(), said))
+
+    async def starts(self, run: asyncio.Task[Ended]) -> None:
+        """Until its command runs, or is over."""
+        while not run.done() and not (self._directory / "started").exists():  # noqa: ASYNC110  a file tells
+            await asyncio.sleep(0.01)
+
+    @property
+    def _directory(self) -> Path:
+        return self.place.outside / "containers" / self.spec["name"]
 
     def terminate(self) -> None:
         """Ask its first process to end; that of a shell may not listen."""
@@ -206,7 +218,7 @@ class Container:
 
 
 def expanded(text: str, environment: Mapping[str, str]) -> str:
-    """With `$(NAME)` replaced where the name is set, and `$$(NAME)` unescaped."""
+    """With `$(NAME)` replaced where the name is set, and `$$` made `$`, as Kubernetes does everywhere in a word."""
     return re.sub(
         r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)",
         lambda found: "$" if not found[1] else environment.get(found[1], found[0]),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -133,7 +134,7 @@ class Pod:
                 container.kill()
             await asyncio.wait([work], timeout=SOON)
         elif not reason:
-            await asyncio.sleep(min(grace, self._kubelet.faults.ending))
+            await self._pause(lambda: min(grace, self._kubelet.faults.ending))
         if reason and not work.done():
             work.cancel()
             await self._all_ended("")
@@ -153,10 +154,16 @@ class Pod:
         if really_runs(spec):
             await self._really_run()
             return
-        await asyncio.sleep(self._kubelet.faults.starting)
+        await self._pause(lambda: self._kubelet.faults.starting)
         self._states = {each["name"]: {"running": {"startedAt": _now()}} for each in spec["containers"]}
         await self._report("Running")
         await asyncio.Event().wait()
+
+    async def _pause(self, seconds: Callable[[], float]) -> None:
+        """Until that many seconds are over, which a test may change meanwhile."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < seconds():  # noqa: ASYNC110  changed by tests at any time
+            await asyncio.sleep(AGAIN)
 
     async def _wait_for_image(self) -> None:
         while image := next(filter(self._unpullable, _images(self.latest["spec"])), ""):
@@ -222,11 +229,17 @@ class Pod:
         script = container.script()
         self._begun = True
         self._running.append(container)
-        started = _now()
+        running = asyncio.create_task(container.run(script))
         try:
-            self._states[spec["name"]] = {"running": {"startedAt": started}}
-            ended, _ = await asyncio.gather(container.run(script), self._report("Running"))
+            await container.starts(running)
+            started = _now()
+            if not running.done():
+                self._states[spec["name"]] = {"running": {"startedAt": started}}
+                await self._report("Running")
+            ended = await running
         finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
             self._running.remove(container)
         self._states[spec["name"]] = _terminated(ended, started)
         return ended

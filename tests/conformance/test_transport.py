@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.transport.sandbox import SandboxNode
+from tests.cluster import ApiServer
 from tests.conformance.transport import TransportConformance
 from tests.conformance.verbs import VerbConformance
 from tests.nodes import LocalRig, MemoryRig, Rig, SshRig, one_node, shell
+from tests.pod_nodes import ALWAYS, PodNodes, PodRig, by_pods, pod_nodes
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +43,19 @@ class TestSshd(TransportConformance, VerbConformance):
         yield rig
         rig.mend()
         await rig.transport.close()
+
+
+class TestPods(TransportConformance, VerbConformance):
+    """Pods that a test kubelet really runs, on a real API server."""
+
+    @pytest.fixture(scope="class")
+    def nodes(self, cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodNodes]:
+        with pod_nodes(cluster, tmp_path_factory.mktemp("pods"), 1) as nodes:
+            yield nodes
+
+    @pytest.fixture
+    async def rig(self, nodes: PodNodes) -> AsyncIterator[Rig]:
+        async with by_pods(nodes.config, look_interval=ALWAYS) as transport:
+            rig = PodRig(nodes.machines[0], transport)
+            yield rig
+            rig.mend()
