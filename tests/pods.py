@@ -242,6 +242,8 @@ class Pod:
             await asyncio.gather(running, return_exceptions=True)
             self._running.remove(container)
         self._states[spec["name"]] = _terminated(ended, started)
+        if self._running:
+            await self._report("Running")  # the others go on
         return ended
 
     # --- reporting ----------------------------------------------------------------------------------------------------

@@ -45,17 +45,18 @@ class TestSshd(TransportConformance, VerbConformance):
         await rig.transport.close()
 
 
+@pytest.fixture(scope="module")
+def pods(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodNodes]:
+    with pod_nodes(cluster, tmp_path_factory.mktemp("pods"), 1) as nodes:
+        yield nodes
+
+
 class TestPods(TransportConformance, VerbConformance):
     """Pods that a test kubelet really runs, on a real API server."""
 
-    @pytest.fixture(scope="class")
-    def nodes(self, cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodNodes]:
-        with pod_nodes(cluster, tmp_path_factory.mktemp("pods"), 1) as nodes:
-            yield nodes
-
     @pytest.fixture
-    async def rig(self, nodes: PodNodes) -> AsyncIterator[Rig]:
-        async with by_pods(nodes.config, look_interval=ALWAYS) as transport:
-            rig = PodRig(nodes.machines[0], transport)
+    async def rig(self, pods: PodNodes) -> AsyncIterator[Rig]:
+        async with by_pods(pods.config, look_interval=ALWAYS) as transport:
+            rig = PodRig(pods.machines[0], transport)
             yield rig
             rig.mend()
