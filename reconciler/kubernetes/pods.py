@@ -21,7 +21,7 @@ from lightkube.resources.core_v1 import Node
 
 from reconciler.errors import ClusterError, ClusterRefused, NodeFault, NodeRefused, NodeUnreachable
 from reconciler.kubernetes.janitor import LOOKS, Living, owner_of, verb_of
-from reconciler.kubernetes.memory import Memory
+from reconciler.kubernetes.looks import Memory
 from reconciler.kubernetes.pod_runner import PodRunner
 from reconciler.kubernetes.pod_spec import CONFIRMER, NODE, Errand, Origin, order
 from reconciler.kubernetes.pod_status import Ended
