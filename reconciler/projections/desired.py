@@ -88,7 +88,7 @@ class Desired:
             key[1]: Pool(key[1], row["spec"]) for key, row in sorted(rows.get(POOLS.name, {}).items()) if row["spec"]
         }
         self.nodes = {
-            key[1]: Node(key[1], row["spec"], None, row["pool"])
+            key[1]: Node(key[1], row["spec"], None, row["pool"], row["cluster"] or {}, bool(row["discovered"]))
             for key, row in sorted(rows.get(NODES.name, {}).items())
         }
         self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))

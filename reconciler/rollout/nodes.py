@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reconciler.registries.model import Document, Location, Problem
@@ -37,20 +37,41 @@ NODE_SCHEMA: Schema = {
 
 @dataclass(frozen=True)
 class Node:
-    """A Node. `spec` is as recorded in the log: every field (filled in as for a Pool), and the labels."""
+    """A Node. `spec` is as recorded in the log: every field (filled in as for a Pool), and the labels.
+
+    `cluster` is what its cluster last said of it (NodeConditionChanged; empty: it is in none), `discovered` that it is
+    there and no document names it.
+    """
 
     name: str
     spec: Mapping[str, Any]
     location: Location | None = None
     pool: str | None = None
+    cluster: Mapping[str, Any] = field(default_factory=dict)
+    discovered: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spec", {**complete(NODE_SCHEMA, self.spec), "labels": self.spec["labels"]})
 
     @property
     def labels(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = self.spec["labels"]
-        return found
+        """Its document's, and those of the cluster that the document lacks."""
+        return {**self.cluster.get("labels", {}), **self.spec["labels"]}
+
+    @property
+    def node_name(self) -> str:
+        """Its name in the cluster, if it is there."""
+        return str(self.spec["nodeName"] or self.name)
+
+    @property
+    def unavailable(self) -> str:
+        """Why its cluster lets nothing be begun on it: it is NotReady, or somebody else cordoned it; or nothing."""
+        if not self.cluster:
+            return ""
+        if not self.cluster["ready"]:
+            return f"NotReady in its cluster: {self.cluster['reason']}"
+        foreign = self.cluster["unschedulable"] and not self.cluster["cordoned_by"]
+        return "cordoned by somebody else" if foreign else ""
 
 
 def read_node(document: Document, spec: Any) -> tuple[Node, list[Problem]]:

@@ -35,6 +35,7 @@ from reconciler.rollout.fields import (
     texts,
 )
 from reconciler.rollout.nodes import NODE_NAME, Node, read_node
+from reconciler.rollout.placement import place_nodes, with_known
 from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
@@ -228,8 +229,12 @@ def is_inventory(document: Document) -> bool:
     return document.kind in INVENTORY_KINDS or document.api_version.startswith("reconciler.dev/")
 
 
-def read_inventory(documents: Iterable[Document]) -> Inventory:
-    """Pools and nodes from their documents. Any error here rejects a commit for all pools (DESIGN §4)."""
+def read_inventory(documents: Iterable[Document], known: Mapping[str, Node] | None = None) -> Inventory:
+    """Pools and nodes from their documents. Any error here rejects a commit for all pools (DESIGN §4).
+
+    `known`: the nodes by then, of which those discovered stay while no document names them, and what the cluster said
+    of the others still counts.
+    """
     pools: dict[str, Pool] = {}
     nodes: dict[str, Node] = {}
     problems: list[Problem] = []
@@ -244,7 +249,7 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
             node, found = read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
-    placed, found = _place(pools, nodes)
+    placed, found = place_nodes(pools, with_known(nodes, known or {}))
     return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
 
 
@@ -305,30 +310,6 @@ def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> lis
         message = f"{document.kind} {document.name} stands twice, the other at {other}"
         problems.append(problem(document, "metadata.name", "duplicate", message, "remove one of them"))
     return problems
-
-
-def _place(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[str, Node], list[Problem]]:
-    """Each node with the matching pool of highest priority; a tie is an error, an empty pool a warning."""
-    placed: dict[str, Node] = {}
-    problems: list[Problem] = []
-    for name, node in nodes.items():
-        matching = [pool for pool in pools.values() if pool.selects(node.labels)]
-        best = max((pool.spec["priority"] for pool in matching), default=0)
-        winners = sorted(pool.name for pool in matching if pool.spec["priority"] == best)
-        if len(winners) > 1:
-            message = f"node {name} is in the pools {', '.join(winners)}, all with priority {best}"
-            remedy = "give one of the pools a higher priority, or narrow a nodeSelector"
-            problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", remedy))
-        placed[name] = Node(name, node.spec, node.location, winners[0] if winners else None)
-    used = {node.pool for node in placed.values()}
-    for pool in pools.values():
-        if pool.name not in used:
-            message = f"pool {pool.name} selects no node"
-            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
-            problems.append(
-                Problem("pool-selects-nothing", message, pool.location, f"NodePool/{pool.name}", "", remedy, "warning")
-            )
-    return placed, problems
 
 
 def homes(pools: Iterable[Pool]) -> tuple[str, ...]:

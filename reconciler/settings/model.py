@@ -24,6 +24,7 @@ from reconciler.settings.kinds import (
     OptionalFile,
     Patterns,
     Period,
+    Selector,
     Text,
 )
 
@@ -81,6 +82,10 @@ class FleetSettings(_Section):
 
     context: str = ""
     """The context of that file; empty: its current one."""
+
+    node_selector: Selector = ""
+    """Which nodes of the cluster belong to the fleet without a Node document, by their labels as `kubectl -l` takes
+    them; empty: all."""
 
     namespace: Namespace = "reconciler"
     """The namespace of the pods by which nodes with `transport: kubernetes` are reached; it must admit privileged
