@@ -10,13 +10,10 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from lightkube import AsyncClient
-from lightkube.resources.core_v1 import Node
-
-from reconciler.kubernetes.client import connect
+from reconciler.kubernetes.connection import Connection
+from reconciler.kubernetes.nodes import KubernetesCluster
 from reconciler.kubernetes.pod_spec import Origin
 from reconciler.kubernetes.pods import PodTransport
-from reconciler.kubernetes.watch import Mirror
 from reconciler.transport.sandbox import SandboxNode
 from tests.cluster import ApiServer
 from tests.cluster_parts import HOST
@@ -85,7 +82,7 @@ def _logs(cluster: ApiServer, kubelet: Kubelet) -> Iterator[int]:
     for file, content in zip(files, (pair.certificate, pair.key), strict=True):
         file.write_bytes(content)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(*files)
+    tls.load_cert_chain(files[0], files[1])
     with ThreadingHTTPServer((HOST, 0), Handler) as server:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -108,15 +105,15 @@ async def by_pods(
     look_interval: float = 0,
 ) -> AsyncIterator[PodTransport]:
     """The transport of a process."""
-    client: AsyncClient = connect("default", "kubeconfig", str(config), "")
-    nodes = Mirror(client, Node, "nodes of the cluster")
-    transport = PodTransport(client, nodes, origin, living, look_interval)
+    connection = Connection("default", "kubeconfig", str(config))
+    cluster = KubernetesCluster(connection)
+    transport = PodTransport(connection, cluster.mirror, origin, living, look_interval)
     try:
         yield transport
     finally:
         await transport.close()
-        await nodes.close()
-        await client.close()
+        await cluster.close()
+        await connection.close()
 
 
 class PodRig(SshRig):

@@ -51,7 +51,7 @@ class PodRunner:
                 where=f"node {target.name}",
                 remedy=f"set fleets.{target.fleet}.helper_image to an image by digest",
             )
-        with _told(target, self.origin):
+        with told(target, self.origin):
             await self.pods.synced()
         await self._janitor.sweep(self._busy)
         self._busy.add(errand.name)
@@ -75,7 +75,7 @@ class PodRunner:
         """How another container of a pod that is still there ended, after the pod was patched; then it goes."""
         self._busy.add(errand.name)
         try:
-            with _told(target, self.origin):
+            with told(target, self.origin):
                 await self._client.patch(
                     Pod, errand.name, patch, namespace=self.origin.namespace, patch_type=PatchType.MERGE
                 )
@@ -90,7 +90,7 @@ class PodRunner:
 
     async def log(self, target: Target, errand: Errand) -> str:
         """What the main container wrote, without its last line's end."""
-        with _told(target, self.origin):
+        with told(target, self.origin):
             lines = self._client.log(errand.name, namespace=self.origin.namespace, container=MAIN, newlines=False)
             return "\n".join([line async for line in lines])
 
@@ -101,7 +101,7 @@ class PodRunner:
     async def _make(self, target: Target, errand: Errand) -> None:
         """The pod, and then what it waits for: a Secret without its pod would be left by whoever dies in between."""
         secret = None if errand.in_pod else errand.secret(self.origin)
-        with _told(target, self.origin):
+        with told(target, self.origin):
             pod = await self._create(errand)
             if secret is not None and pod.metadata is not None:
                 secret["metadata"]["ownerReferences"][0]["uid"] = pod.metadata.uid
@@ -145,7 +145,7 @@ def _made(kind: type[K], manifest: Json) -> K:
 
 
 @contextmanager
-def _told(target: Target, origin: Origin) -> Iterator[None]:
+def told(target: Target, origin: Origin) -> Iterator[None]:
     """What the API server says to a request becomes the node's error."""
     where = f"node {target.name}"
     try:

@@ -13,16 +13,17 @@ import gzip
 import hashlib
 import secrets
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lightkube import AsyncClient
-from lightkube.resources.core_v1 import Node
+from lightkube.resources.core_v1 import Node, Pod
 
-from reconciler.errors import ClusterError, ClusterRefused, NodeFault, NodeRefused, NodeUnreachable
+from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
+from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.janitor import LOOKS, Living, owner_of, verb_of
 from reconciler.kubernetes.looks import Memory
-from reconciler.kubernetes.pod_runner import PodRunner
+from reconciler.kubernetes.pod_runner import PodRunner, told
 from reconciler.kubernetes.pod_spec import CONFIRMER, NODE, Errand, Origin, order
 from reconciler.kubernetes.pod_status import Ended
 from reconciler.kubernetes.watch import Mirror
@@ -71,15 +72,21 @@ MCO = "machineconfiguration.openshift.io/currentConfig"
 
 
 class PodTransport:
-    """ports.Transport of one fleet's cluster. `nodes` are its Nodes, watched by the caller. `look_interval`: seconds
+    """ports.Transport of one fleet's cluster. `nodes` gives its Nodes, watched by the caller. `look_interval`: seconds
     after which a look is too old to be answered again; 0: never."""
 
     def __init__(
-        self, client: AsyncClient, nodes: Mirror[Node], origin: Origin, living: Living, look_interval: float
+        self,
+        connection: Connection,
+        nodes: Callable[[], Mirror[Node]],
+        origin: Origin,
+        living: Living,
+        look_interval: float,
     ) -> None:
-        self._runner = PodRunner(client, origin, living)
-        self._nodes, self._interval = nodes, look_interval
+        self._connection, self._nodes, self._origin, self._living = connection, nodes, origin, living
+        self._interval = look_interval
         self._memory = Memory()
+        self._runner: PodRunner | None = None
         self._waiting: dict[tuple[str, str], tuple[Errand, ObserveRequest]] = {}
         self._following: asyncio.Task[None] | None = None
 
@@ -102,10 +109,10 @@ class PodTransport:
 
     async def _look(self, target: Target, call: Call) -> bytes:
         errand = self._errand(target, call)
-        answer = _answer(target, await self._run(target, errand))
+        answer = _answer(target, await self._opened(target).run(target, errand))
         form, _, rest = answer.decode(errors="replace").partition(" ")
         if form == "log":
-            text = await self._runner.log(target, errand)
+            text = await self._opened(target).log(target, errand)
             if hashlib.sha256(text.encode()).hexdigest() != rest:
                 raise NodeFault(
                     f"the pod's log is not what it wrote: {len(text)} characters arrived",
@@ -135,7 +142,7 @@ class PodTransport:
         if receipt.result == "applied" and receipt.confirm_by:
             self._waiting[target.name, request.step] = errand, after
         else:
-            self._runner.take(errand)
+            self._opened(target).take(errand)
         return receipt
 
     async def revert(self, target: Target, request: RevertRequest) -> Receipt:
@@ -159,7 +166,7 @@ class PodTransport:
         stamp = _stamp(await self._node(target))
         self._memory.change(_name(target))
         try:
-            end = await self._runner.order(target, errand, order(call), CONFIRMER)
+            end = await self._opened(target).order(target, errand, order(call), CONFIRMER)
         except (NodeUnreachable, NodeRefused):
             return None
         output, _, looked = _answer(target, end).partition(b"\n")
@@ -177,14 +184,15 @@ class PodTransport:
         errand = self._errand(target, hook_call(request), request.step)
         self._memory.change(_name(target))
         try:
-            return decode_hook(_answer(target, await self._run(target, errand)), target)
+            return decode_hook(_answer(target, await self._opened(target).run(target, errand)), target)
         finally:
             self._memory.change(_name(target))
 
     async def close(self) -> None:
         if self._following is not None:
             self._following.cancel()
-        await self._runner.close()
+        if self._runner is not None:
+            await self._runner.close()
 
     async def _step(self, target: Target, request: StepRequest, call: Call, errand: Errand | None = None) -> Receipt:
         node = await self._node(target)
@@ -193,7 +201,7 @@ class PodTransport:
         errand = errand or self._errand(target, call, request.step)
         self._memory.change(_name(target))
         try:
-            return decode_receipt(_answer(target, await self._run(target, errand)), request, target)
+            return decode_receipt(_answer(target, await self._opened(target).run(target, errand)), request, target)
         finally:
             self._memory.change(_name(target))
 
@@ -205,22 +213,21 @@ class PodTransport:
         name = f"reconciler-{secrets.token_hex(8)}"
         return Errand(name, _name(target), call, seconds, step, look, wait)
 
-    async def _run(self, target: Target, errand: Errand) -> Ended:
-        end = self._runner.run(target, errand)
-        if self._following is None:
-            self._following = asyncio.create_task(self._follow(), name=f"pods of fleet {target.fleet}")
-        return await end
+    def _opened(self, target: Target) -> PodRunner:
+        """What runs pods; made when it is first needed."""
+        if self._runner is None:
+            with told(target, self._origin):
+                self._runner = PodRunner(self._connection.client(), self._origin, self._living)
+            self._following = asyncio.create_task(self._follow(self._runner.pods), name=f"pods of {target.fleet}")
+        return self._runner
 
     async def _node(self, target: Target) -> Any:
         """The Node object. Raises NodeUnreachable where a pod could not start there."""
         name, where = _name(target), f"node {target.name}"
-        try:
-            await self._nodes.synced()
-        except ClusterRefused as error:
-            raise NodeRefused(error.what, where=where, remedy=error.remedy) from None
-        except ClusterError as error:
-            raise NodeUnreachable(error.what, where=where, remedy=error.remedy) from None
-        node = self._nodes.get(name)
+        with told(target, self._origin):
+            nodes = self._nodes()
+            await nodes.synced()
+            node = nodes.get(name)
         if node is None:
             remedy = "set spec.nodeName of its Node document to a name that `kubectl get nodes` shows"
             raise NodeUnreachable(f"the cluster has no Node {name}", where=where, remedy=remedy)
@@ -241,9 +248,9 @@ class PodTransport:
         known |= {file.path: file.sha256 for file in request.files}
         return ObserveRequest(request.log_id, request.runtime, known)
 
-    async def _follow(self) -> None:
+    async def _follow(self, pods: Mirror[Pod]) -> None:
         """What others write to a node makes its looks out of date, and so does what may have been missed."""
-        pods, revision, known = self._runner.pods, -1, set[tuple[str, str]]()
+        revision, known = -1, set[tuple[str, str]]()
         while True:
             revision = await pods.changed(revision)
             if pods.failure is not None:
@@ -256,7 +263,7 @@ class PodTransport:
 
     def _is_foreign(self, pod: Any) -> bool:
         """Whether another process changes something by it."""
-        return owner_of(pod) != self._runner.origin.owner and verb_of(pod) not in LOOKS
+        return owner_of(pod) != self._origin.owner and verb_of(pod) not in LOOKS
 
     @property
     def _now(self) -> float:
