@@ -535,6 +535,10 @@ class HealthCheck:
 CHECK_TIMEOUT = 60
 """Seconds that the node gives each health check."""
 
+HELPER_CHECK = "reconciler-helper-image"
+"""Name of the check that the image of our own pods can still be pulled: how the node is reached depends on it. Where it
+fails before the change, too, it is left out."""
+
 RESTART_TIMEOUT = 120
 """Seconds that the node gives each restart; other actions are quick."""
 

@@ -52,6 +52,8 @@ class FleetSettings:
     verify: Literal["none", "warn", "required"] = "none"
     node_selector: str = ""
     """Label selector of the nodes that are discovered in the fleet's cluster; empty: all."""
+    helper_image: str = ""
+    """The image of the pods by which nodes of the cluster are reached."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ node just before it ended; the node answers a step that it has finished with its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from reconciler.events.catalogue import (
 )
 from reconciler.faults import fault_point
 from reconciler.ports import (
+    HELPER_CHECK,
     ApplyRequest,
     ConfirmRequest,
     DrainAnswer,
@@ -169,6 +170,13 @@ class _Turn:
         answer = (await self.context.runner.release([(self.sight.target, request)]))[0]
         return Ended(step, answer, asked=asked)
 
+    def _checks(self) -> Iterator[HealthCheck]:
+        """The pool's own, and that a node can still be reached in the way that needs an image."""
+        for check in self.pool.spec["healthChecks"]:
+            yield HealthCheck(check["name"], tuple(check["command"] or ()), check["image"] or "")
+        if self.sight.target.transport == "kubernetes" and self.context.fleet.helper_image:
+            yield HealthCheck(HELPER_CHECK, image=self.context.fleet.helper_image)
+
     async def _job(self) -> Job:
         step, context = self.step, self.context
         target = await context.load_file_set(step.files)
@@ -185,10 +193,7 @@ class _Turn:
             step.restore,
             step.start,
             step.actions,
-            tuple(
-                HealthCheck(check["name"], tuple(check["command"] or ()), check["image"] or "")
-                for check in self.pool.spec["healthChecks"]
-            ),
+            tuple(self._checks()),
             self.pool.confirm_within(self.sight.target.transport),
             act=step.purpose == "repair",
             remove=step.remove,

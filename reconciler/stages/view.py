@@ -19,6 +19,7 @@ from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
 from reconciler.rollout.windows import closed
+from reconciler.stages.carriage import Carriage
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
@@ -45,7 +46,7 @@ class Look:
     tried: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.changes, self.ways = Changes(self.context), Ways(self.context)
+        self.changes, self.ways, self.carriage = Changes(self.context), Ways(self.context), Carriage(self.context)
 
 
 async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
@@ -73,6 +74,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
     for sight in mine:
         known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
         node = _guarded(_node(look, snapshot, view, known, own), blocked)
+        if node.behind and (large := await look.carriage.too_large(known, node.target)):
+            node = replace(node, blocked=large)
         node = _only_observed(node) if sight.name in given_back else node
         nodes.append(await _with_change(look, view, known, node, sets))
     stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
