@@ -124,23 +124,19 @@ class Application:
         chosen = known[fleet]
         parts = self._cluster(fleet)
         transport = self.transport.and_kubernetes(parts.transport) if parts else self.transport
+        commands = CommandDrainer(transport, self.settings.hooks.controller)
+        stores = (self.log, self.blobs, self.reads, self.leases)
         told = (redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify)
         return Context(
             FleetSettings(fleet, *told, chosen.node_selector, chosen.helper_image),
             self.source(fleet),
-            self.log,
-            self.blobs,
-            self.reads,
-            self.leases,
+            *stores,
             InlineRunner(transport),
             SystemClock(),
             self.actor,
             self.owner,
             __version__,
-            drainers={
-                "command": CommandDrainer(transport, self.settings.hooks.controller),
-                **({"kubernetes": parts.drainer} if parts else {}),
-            },
+            drainers={"command": commands} if parts is None else {"command": commands, "kubernetes": parts.drainer},
             lacking={} if parts else {"kubernetes": f"the fleet has no cluster: set fleets.{fleet}.kubernetes"},
             cluster=parts.cluster if parts else None,
         )

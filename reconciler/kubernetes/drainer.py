@@ -46,8 +46,8 @@ T = TypeVar("T")
 
 
 class KubernetesDrainer:
-    """ports.Drainer of one cluster. `connected` gives its client, or raises ClusterError. All it keeps is how many calls
-    are under way."""
+    """ports.Drainer of one cluster. `connected` gives its client, or raises ClusterError. It keeps nothing but how many
+    calls are under way."""
 
     def __init__(self, connected: Callable[[], AsyncClient], clock: Clock) -> None:
         self._connected = connected
