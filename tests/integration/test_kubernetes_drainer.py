@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,10 @@ def workloads(cluster: ApiServer, kubelet: Kubelet) -> Iterator[Workloads]:
 @asynccontextmanager
 async def drainer_of(kubeconfig: Path) -> AsyncIterator[KubernetesDrainer]:
     client: AsyncClient = connect("default", "kubeconfig", str(kubeconfig), "")
-    yield KubernetesDrainer(lambda: client, SystemClock())
-    await client.close()
+    try:
+        yield KubernetesDrainer(lambda: client, SystemClock())
+    finally:
+        await client.close()
 
 
 @pytest.fixture
@@ -159,6 +162,41 @@ async def test_without_rights_or_without_a_server_the_answer_says_so(cluster: Ap
             assert await drainer.uncordon(task()) == DONE
 
 
+def documented_rights() -> Iterator[list[str]]:
+    """kubectl's options for each row of the table of rights."""
+    page = Path(__file__).parents[2] / "docs/how-to/drain-kubernetes-nodes.md"
+    for row in page.read_text().partition("\n## Rights\n")[2].splitlines():
+        cells = [cell.strip(" `") for cell in row.strip("|").split("|")]
+        if len(cells) == 4 and cells[0] in ("core", "policy", "apps"):
+            group = "" if cells[0] == "core" else f".{cells[0]}"
+            yield [f"--verb={cells[2].replace(' ', '')}", f"--resource={cells[1]}{group}"]
+
+
+async def test_the_documented_rights_are_enough(cluster: ApiServer, workloads: Workloads) -> None:
+    rules = list(documented_rights())
+    assert len(rules) == 6
+    for number, rule in enumerate(rules):
+        cluster.kubectl("create", "clusterrole", f"drain-{number}", *rule)
+        cluster.kubectl(
+            "create", "clusterrolebinding", f"drain-{number}", f"--clusterrole=drain-{number}", "--group=drainers"
+        )
+    workloads.deploy("db", 1, {"minAvailable": 1}, nodes=["w1"])
+    async with drainer_of(cluster.kubeconfig_for("robot", ["drainers"])) as drainer:
+        assert await drainer.cordon(task()) == DONE
+        [one] = (await until(drainer, task(), "again")).blockers
+        assert (one.owner, one.budget, one.allowed) == ("Deployment/db", "default/db", 0)
+        assert (await drainer.drain(replace(task(), force=True))).forced
+        assert await until(drainer, task()) == DONE
+        assert await drainer.uncordon(task()) == DONE
+    assert not [call for call in cluster.calls("robot") if call.status == 403]
+    cluster.kubectl("delete", "clusterrolebinding", "drain-4", "drain-5")  # those that only give names
+    wait_for(lambda: workloads.on("w1") == ["db"], "it is not back", WITHIN)
+    async with drainer_of(cluster.kubeconfig_for("robot", ["drainers"])) as drainer:
+        [one] = (await until(drainer, task(), "again")).blockers
+        assert (one.owner.partition("-")[0], one.budget, one.allowed) == ("ReplicaSet/db", "", None)
+        assert "violate the pod's disruption budget" in one.why
+
+
 # --- drain ------------------------------------------------------------------------------------------------------------
 
 
@@ -235,9 +273,7 @@ async def test_force_deletes_what_only_a_budget_keeps(workloads: Workloads, drai
     workloads.deploy("db", 1, {"minAvailable": 1}, nodes=["w1"])
     [name] = workloads.ready("db")
     assert (await until(drainer, task(), "again")).blockers
-    forced = await drainer.drain(
-        DrainTask(task().target, "worker", "step-1", "l", task().settings, "step-1", force=True)
-    )
+    forced = await drainer.drain(replace(task(), force=True))
     assert forced.forced == (f"default/{name}",)
     assert await until(drainer, task()) == DONE
 
