@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.events.catalogue import DrainBlocked, NodeDrained
+from reconciler.planning.plan import Asked, plan
 from reconciler.ports import Blocker, DrainAnswer, DrainTask, EventFilter
 from reconciler.projections.tables import NODE_STATES
 from reconciler.transport.memory import MemoryTransport
@@ -333,6 +334,21 @@ async def test_a_node_is_given_back_in_every_way_that_it_may_have_been_cordoned(
     assert (await fleet.world.sync()).exit_code == 0
     assert "uncordon w1" in before.did
     assert not before.cordoned | commands.cordoned
+
+
+async def test_without_a_cluster_nodes_wait_untouched_and_the_plan_says_why(fleet: Drained) -> None:
+    why = "it would have to be drained: the fleet has no cluster"
+    fleet.world.context = replace(
+        fleet.world.context, drainers={}, lacking={"kubernetes": "the fleet has no cluster", "x": "of no interest"}
+    )
+    await fleet.begin(via="kubernetes")
+    done = await fleet.world.run()
+    assert [found.waits for found in done.pools] == [dict.fromkeys(NODES, why)]
+    assert "StepStarted" not in await fleet.world.types()
+    [planned] = (await plan(fleet.world.context, Asked()))["pools"]
+    assert [(group["reason"], group["nodes"]) for group in planned["waits"]] == [(why, list(NODES))]
+    fleet.world.repository.commit({"pool.yaml": drained(via="none")})
+    assert (await fleet.world.sync()).exit_code == 0
 
 
 async def test_a_node_that_nobody_here_can_uncordon_stays_cordoned_for_the_log_too(fleet: Drained) -> None:

@@ -244,15 +244,6 @@ async def test_a_change_that_needs_no_drain_asks_nothing_of_the_cluster(fleet: F
     assert len(fleet.workloads.cluster.calls("admin")) == before
 
 
-async def test_without_a_cluster_nodes_wait_and_are_not_touched(fleet: Fleet) -> None:
-    why = "fleet default has no cluster"
-    fleet.world.context = replace(fleet.world.context, drainers={}, lacking={"kubernetes": why})
-    await fleet.begin()
-    done = await fleet.world.run()
-    assert [pool.waits for pool in done.pools] == [dict.fromkeys(NODES, f"it would have to be drained: {why}")]
-    assert [fleet.reloads(node) for node in NODES] == [0, 0, 0]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_500_pods_over_20_nodes_are_evicted_within_their_budget(fleet: Fleet, kubelet: Kubelet) -> None:
