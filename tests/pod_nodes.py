@@ -56,8 +56,10 @@ def pod_nodes(cluster: ApiServer, directory: Path, count: int) -> Iterator[PodNo
         cluster.namespace(NAMESPACE)
         for node in nodes:
             cluster.add_node(node.name)
-            status = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}}
-            cluster.api("PATCH", f"/api/v1/nodes/{node.name}/status", status)
+            # a host name would be looked up in the DNS
+            addresses = [{"type": "InternalIP", "address": HOST}]
+            status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+            cluster.api("PATCH", f"/api/v1/nodes/{node.name}/status", {"status": status})
         yield PodNodes(cluster, kubelet, nodes)
 
 

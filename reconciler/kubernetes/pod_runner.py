@@ -38,8 +38,8 @@ class PodRunner:
         asked = f"pods of namespace {origin.namespace}"
         self.pods = Mirror(client, Pod, asked, namespace=origin.namespace, labels=origin.selector)
         self._client = client
-        self._janitor = Janitor(client, origin, self.pods, living)
         self._busy: set[str] = set()
+        self._janitor = Janitor(client, origin, self.pods, living, self._busy)
         self._critical = True
 
     async def run(self, target: Target, errand: Errand) -> Ended:
@@ -53,7 +53,7 @@ class PodRunner:
             )
         with told(target, self.origin):
             await self.pods.synced()
-        await self._janitor.sweep(self._busy)
+        await self._janitor.sweep()
         self._busy.add(errand.name)
         try:
             await self._make(target, errand)

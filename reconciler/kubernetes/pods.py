@@ -250,7 +250,7 @@ class PodTransport:
 
     async def _follow(self, pods: Mirror[Pod]) -> None:
         """What others write to a node makes its looks out of date, and so does what may have been missed."""
-        revision, known = -1, set[tuple[str, str]]()
+        revision, known = pods.revision, set[tuple[str, str]]()
         while True:
             revision = await pods.changed(revision)
             if pods.failure is not None:
