@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -95,7 +96,11 @@ async def world(transport: PodTransport, nodes: PodNodes, tmp_path: Path) -> Mem
     runner = InlineRunner(TransportRouter({"kubernetes": transport}))
     world.context = replace(world.context, runner=runner, fleet=replace(world.context.fleet, helper_image=IMAGE))
     documents = {f"{m.name}.yaml": node_document(m.name, "{transport: kubernetes}") for m in nodes.machines}
-    settings = {"requiredImages": ["quay.io/team/app:1"], "maxParallel": NODES, "canary": {"nodes": 0, "soak": "0s"}}
+    settings: dict[str, Any] = {
+        "requiredImages": ["quay.io/team/app:1"],
+        "maxParallel": NODES,
+        "canary": {"nodes": 0, "soak": "0s"},
+    }
     world.repository.commit({"pool.yaml": pool(**settings), LIST: image(allowedRegistries=OURS), **documents})
     assert (await world.sync()).exit_code == 0
     return world
