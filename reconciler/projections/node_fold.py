@@ -75,8 +75,11 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
     """Of a document whose place the cluster changed, the commit stays."""
-    commit = body.commit or (None if body.discovered else (rows.get(NODES, *_key(event)) or {}).get("commit"))
+    before = rows.get(NODES, *_key(event)) or {}
+    commit = body.commit or (None if body.discovered else before.get("commit"))
     told = {"pool": body.pool, "spec": plain(body.spec), "commit": commit, "discovered": body.discovered}
+    if body.discovered and before.get("cluster"):
+        told["cluster"] = {**before["cluster"], "labels": plain(body.spec["labels"])}
     rows.put(NODES, _key(event), **told)
 
 

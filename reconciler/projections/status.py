@@ -27,7 +27,7 @@ class NodeStatus:
     observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
     HeldLocally (its operator holds it), Released (given back), Cordoned (has the wanted set, and we have not uncordoned
     it yet). `cordoned`: it is cordoned by us, whatever its files. `ready`: it answers, and its cluster, if it is in
-    one, says Ready. `unschedulable`: it is cordoned, by whomever. `away`: why its cluster lets nothing be begun on it."""
+    one, says Ready. `unschedulable`: cordoned, by whomever. `away`: why its cluster lets nothing be begun there."""
 
     name: str
     pool: str | None

@@ -56,7 +56,9 @@ def place_nodes(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[d
     for empty in pools.values():
         if empty.name not in used:
             message = f"pool {empty.name} selects no node"
-            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
+            remedy = (
+                "check nodeSelector.matchLabels against the labels of the Node documents, or of the cluster's nodes"
+            )
             identity = f"NodePool/{empty.name}"
             problems.append(Problem("pool-selects-nothing", message, empty.location, identity, "", remedy, "warning"))
     return placed, problems
