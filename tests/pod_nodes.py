@@ -14,9 +14,9 @@ from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.nodes import KubernetesCluster
 from reconciler.kubernetes.pod_spec import Origin
 from reconciler.kubernetes.pods import PodTransport
+from reconciler.kubernetes.trial import HOST
 from reconciler.transport.sandbox import SandboxNode
 from tests.cluster import ApiServer
-from tests.cluster_parts import HOST
 from tests.kubelet import Kubelet
 from tests.machines import machines
 from tests.nodes import SshRig

@@ -33,12 +33,7 @@ ACCEPT_ALL = '{"default": [{"type": "insecureAcceptAnything"}]}'
 LIST = "image.yaml"
 OURS = ["quay.io", "registry.example.com"]
 
-RIGHTS = """
-- {apiGroups: [""], resources: [pods], verbs: [list, watch, create, patch, deletecollection]}
-- {apiGroups: [""], resources: [pods/log], verbs: [get]}
-- {apiGroups: [""], resources: [secrets], verbs: [create]}
-"""
-"""All that reaching nodes needs in the namespace of its pods."""
+RBAC = Path(__file__).parents[2] / "deploy/kubernetes/base/rbac.yaml"
 
 CRICTL = """#!/bin/sh
 # Of a test: the node pulls what its policy lets it pull.
@@ -63,10 +58,12 @@ def fleet(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def grant(cluster: ApiServer) -> None:
-    """The service's rights, and no other."""
+    """The rights that deploy/kubernetes gives in the pods' namespace; of the cluster's nodes, to watch them."""
+    documents = yaml.safe_load_all(RBAC.read_text())
+    [mine] = [document["rules"] for document in documents if document["kind"] == "Role"]
     subject = [{"kind": "User", "name": SERVICE, "apiGroup": "rbac.authorization.k8s.io"}]
     nodes = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]
-    for kind, path, rules in (("Role", f"namespaces/{NAMESPACE}/", yaml.safe_load(RIGHTS)), ("ClusterRole", "", nodes)):
+    for kind, path, rules in (("Role", f"namespaces/{NAMESPACE}/", mine), ("ClusterRole", "", nodes)):
         group = f"/apis/rbac.authorization.k8s.io/v1/{path}{kind.lower()}"
         named = {"metadata": {"name": "reconciler"}}
         cluster.api("POST", f"{group}s", {**named, "rules": rules})
