@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from reconciler.kubernetes.pod_spec import label
@@ -73,10 +74,11 @@ class Memory:
                 return found
         return None
 
-    def latest(self, node: str) -> Look | None:
-        """The look that was made last."""
-        looks = self._looks.get(node)
-        return looks[-1] if looks else None
+    def nearest(self, node: str, paths: Collection[str]) -> Look | None:
+        """The latest of the looks at most of these paths, out of date or not."""
+        looks = enumerate(self._looks.get(node, ()))
+        found = max(looks, key=lambda one: (len(one[1].request.known.keys() & set(paths)), one[0]), default=None)
+        return found[1] if found else None
 
     def changes(self, node: str) -> int:
         """How often something happened there."""

@@ -53,6 +53,8 @@ class PodRunner:
             )
         with told(target, self.origin):
             await self.pods.synced()
+            if self.pods.failure is not None:
+                raise self.pods.failure  # nobody would hear how the pod ended
         await self._janitor.sweep()
         self._busy.add(errand.name)
         try:
@@ -112,7 +114,9 @@ class PodRunner:
         try:
             return await self._client.create(_made(Pod, errand.pod(self.origin, critical=self._critical)))
         except ApiError as error:
-            if not (self._critical and error.status.code == FORBIDDEN and "priorit" in str(error.status.message)):
+            if not (
+                self._critical and error.status.code == FORBIDDEN and "priorit" in str(error.status.message).lower()
+            ):
                 raise
         self._critical = False
         return await self._client.create(_made(Pod, errand.pod(self.origin, critical=False)))

@@ -227,6 +227,8 @@ class PodTransport:
         with told(target, self._origin):
             nodes = self._nodes()
             await nodes.synced()
+            if nodes.failure is not None:
+                raise nodes.failure  # what happens there is not told now
             node = nodes.get(name)
         if node is None:
             remedy = "set spec.nodeName of its Node document to a name that `kubectl get nodes` shows"
@@ -239,12 +241,12 @@ class PodTransport:
 
     def _seen_after(self, target: Target, request: ApplyRequest) -> ObserveRequest:
         """The look with which the change ends: at what was looked at before, and at what was changed."""
-        latest = self._memory.latest(_name(target))
-        known: dict[str, str] = {}
-        if latest is not None and latest.request.runtime == request.runtime:
-            seen = latest.observation.files
-            known = {path: seen[path].sha256 or known for path, known in latest.request.known.items()}
-        known |= {path: known.get(path, "") for path in (*request.restore, *request.remove)}
+        paths = {*(file.path for file in request.files), *request.restore, *request.remove}
+        look = self._memory.nearest(_name(target), paths)
+        known = dict.fromkeys(paths, "")
+        if look is not None and look.request.runtime == request.runtime:
+            seen = look.observation.files
+            known |= {path: seen[path].sha256 or before for path, before in look.request.known.items()}
         known |= {file.path: file.sha256 for file in request.files}
         return ObserveRequest(request.log_id, request.runtime, known)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,27 @@ async def test_why_a_pod_does_not_start_is_told_in_the_kubelets_words(
         nodes.kubelet.switch_on(name)
     with pytest.raises(NodeUnreachable, match="the cluster has no Node nobody"):
         await look(transport, "nobody")
+
+
+async def test_while_the_api_server_is_away_nodes_are_unreachable(
+    transport: PodTransport, nodes: PodNodes, cluster: ApiServer
+) -> None:
+    machine = nodes.machines[0]
+    put(machine, REGISTRIES_CONF, "1")
+    assert await look(transport, machine.name) == b"1"
+    cluster.stop()
+    try:
+        with pytest.raises(NodeUnreachable, match="the API server cannot be reached"):
+            await until(transport, machine.name, b"never")
+    finally:
+        await asyncio.to_thread(cluster.start)
+    for _ in range(600):
+        with suppress(NodeUnreachable):
+            assert await look(transport, machine.name) == b"1"
+            break
+        await asyncio.sleep(0.05)
+    assert await look(transport, machine.name) == b"1"
+    assert (await transport.apply(target(machine.name), change("s1"))).result == "applied"
 
 
 def labelled(cluster: ApiServer, level: str | None) -> None:
