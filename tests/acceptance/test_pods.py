@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from reconciler.errors import NodeRefused, NodeUnreachable
-from reconciler.kubernetes import pod_runner
+from reconciler.kubernetes import pod_runner, pods
 from reconciler.kubernetes.pods import PodTransport
 from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, Target
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
@@ -213,8 +213,11 @@ async def test_a_forced_lock_out_is_undone_by_the_node(
     assert "NodeReverted" in await world.types()
 
 
-async def test_a_change_that_nobody_confirms_is_undone(transport: PodTransport, nodes: PodNodes) -> None:
+async def test_a_change_that_nobody_confirms_is_undone(
+    transport: PodTransport, nodes: PodNodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the node's own timer died with its pod: the pod that waits looks."""
+    monkeypatch.setattr(pods, "GRACE", 1)
     machine = nodes.machines[0]
     put(machine, REGISTRIES_CONF, "before")
     done = await transport.apply(target(machine.name), change("s1", confirm=2))
@@ -268,7 +271,7 @@ async def test_while_the_api_server_is_away_nodes_are_unreachable(
         with pytest.raises(NodeUnreachable, match="the API server cannot be reached"):
             await until(transport, machine.name, b"never")
     finally:
-        await asyncio.to_thread(cluster.start)
+        cluster.start()  # by this thread, with which it ends
     for _ in range(600):
         with suppress(NodeUnreachable):
             assert await look(transport, machine.name) == b"1"
