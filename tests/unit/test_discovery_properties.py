@@ -51,6 +51,7 @@ events = st.one_of(
     st.tuples(st.just("pools"), st.sets(st.sampled_from(sorted(POOLS)), min_size=1)),
     st.tuples(st.just("out"), st.booleans()),
 )
+B = ClusterNode("b", "u1", {"x": "1"}, ready=True)
 HISTORIES = st.lists(st.lists(events, min_size=1, max_size=4), min_size=1, max_size=6)
 
 
@@ -99,9 +100,9 @@ class Story:
         known = known_nodes(snapshot)
         if self.cluster.failure is None:
             self._check_nodes(known)
-        pools = Desired(FLEET, snapshot.rows).pools
-        for node in known.values():
-            assert node.pool == placement(pools, node.labels)[0], node
+            pools = Desired(FLEET, snapshot.rows).pools
+            for node in known.values():
+                assert node.pool == placement(pools, node.labels)[0], node
         before = await self.world.head()
         await discover(self.world.context)
         assert await self.world.head() == before
@@ -140,6 +141,9 @@ async def _tell(history: Sequence[Sequence[Sequence[Any]]]) -> None:
 
 
 @example([[("put", ClusterNode("a", "u1", {"x": "1", "y": "2"}, ready=True))], [("pools", {"one"})]])
+@example([[("document", "a", "b"), ("put", B)], [("remove", "b")]])
+@example([[("put", B)], [("put", replace(B, labels={"y": "1"}))], [("document", "b", "b"), ("out", True)]])
+@example([[("document", "a", "b"), ("put", B)], [("out", True), ("pools", {"one"})], [("document", "a", "a")]])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(HISTORIES)
 def test_the_log_follows_the_cluster(history: Sequence[Sequence[Sequence[Any]]]) -> None:
