@@ -64,10 +64,10 @@ class Janitor:
         if now < self._swept + SWEEP:
             return
         self._swept = now
-        pods: Sequence[Any] = self._pods.items()
+        pods = [pod for pod in self._pods.items() if self._origin.owns(pod)]
         living = await self._living() if any(owner_of(pod) != self._origin.owner for pod in pods) else ()
         for pod in pods:
-            name, owner = pod.metadata.labels[REQUEST], owner_of(pod)
+            name, owner = request_of(pod), owner_of(pod)
             if owner == self._origin.owner:
                 over = name not in self._busy and has_ended(pod)
             else:
@@ -112,6 +112,11 @@ class Janitor:
         with errors(f"pods of namespace {namespace} that are done"):
             params = {"labelSelector": selector, "propagationPolicy": "Background"}
             await self._http.request("deletecollection", Pod, namespace=namespace, params=params)
+
+
+def request_of(pod: Any) -> str:
+    """The request that the pod carries out: its own name, as a label."""
+    return str(pod.metadata.labels[REQUEST])
 
 
 def owner_of(pod: Any) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from reconciler.kubernetes.pod_spec import label
 from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest
 
 KEPT = 4
@@ -88,11 +87,6 @@ class Memory:
         """Something happens there, or may have: no look made before answers any more."""
         self._changes[node] = self._changes.get(node, 0) + 1
         self._looks[node] = [replace(look, at=OUTDATED) for look in self._looks.get(node, ())]
-
-    def change_labelled(self, value: str) -> None:
-        """The same of the node whose label has this value."""
-        for node in [name for name in self._looks if label(name) == value]:
-            self.change(node)
 
     def change_all(self) -> None:
         """The same of every node."""

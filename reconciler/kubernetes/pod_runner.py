@@ -14,7 +14,7 @@ from lightkube.types import PatchType
 from reconciler.errors import ClusterError, ClusterRefused, NodeRefused, NodeUnreachable
 from reconciler.kubernetes.client import errors
 from reconciler.kubernetes.janitor import Janitor, Living
-from reconciler.kubernetes.pod_spec import MAIN, Errand, Json, Origin
+from reconciler.kubernetes.pod_spec import MAIN, OURS, Errand, Json, Origin
 from reconciler.kubernetes.pod_status import Ended, ended, has_started, pull_failure, why_waiting
 from reconciler.kubernetes.watch import Mirror
 from reconciler.ports import Target
@@ -36,7 +36,7 @@ class PodRunner:
     def __init__(self, client: AsyncClient, origin: Origin, living: Living) -> None:
         self.origin = origin
         asked = f"pods of namespace {origin.namespace}"
-        self.pods = Mirror(client, Pod, asked, namespace=origin.namespace, labels=origin.selector)
+        self.pods = Mirror(client, Pod, asked, namespace=origin.namespace, labels=OURS)
         self._client = client
         self._busy: set[str] = set()
         self._janitor = Janitor(client, origin, self.pods, living, self._busy)

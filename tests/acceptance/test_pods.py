@@ -34,6 +34,7 @@ ACCEPT_ALL = '{"default": [{"type": "insecureAcceptAnything"}]}'
 LIST = "image.yaml"
 OURS = ["quay.io", "registry.example.com"]
 
+OBSERVER = Path(__file__).parents[2] / "deploy/kubernetes/observer.yaml"
 RBAC = Path(__file__).parents[2] / "deploy/kubernetes/base/rbac.yaml"
 
 CRICTL = """#!/bin/sh
@@ -51,6 +52,7 @@ exec /usr/local/bin/crictl.real "$@"
 def fleet(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodNodes]:
     with pod_nodes(cluster, tmp_path_factory.mktemp("pods"), NODES) as nodes:
         grant(cluster)
+        cluster.scheduler()
         cluster.controller_manager()  # its garbage collector takes Secrets away
         for machine in nodes.machines:
             at(machine, "/usr/local/bin/crictl").rename(at(machine, "/usr/local/bin/crictl.real"))
@@ -182,6 +184,31 @@ async def test_a_node_is_looked_at_again_when_something_may_have_happened(
         for text in ("5", "6"):
             put(nodes.machines[0], REGISTRIES_CONF, text)
             assert await look(always, name) == text.encode()
+
+
+async def test_an_observer_tells_of_a_change_by_hand(
+    transport: PodTransport, nodes: PodNodes, cluster: ApiServer
+) -> None:
+    manifest = OBSERVER.read_text().replace("namespace: reconciler-nodes", f"namespace: {NAMESPACE}")
+    name = nodes.machines[1].name
+    try:
+        cluster.kubectl("apply", "-f", "-", input=manifest.replace("sleep 30", "sleep 1"))
+        running = lambda: [list(states) for states in observers(cluster)] == [["running"]] * NODES  # noqa: E731
+        await asyncio.to_thread(wait_for, running, "no observers run", 60)
+        put(nodes.machines[1], REGISTRIES_CONF, "1")
+        await until(transport, name, b"1")
+        for text in ("2", "3"):  # nobody but an observer tells of them
+            put(nodes.machines[1], REGISTRIES_CONF, text)
+            await until(transport, name, text.encode())
+    finally:
+        cluster.kubectl("delete", "-f", "-", input=manifest)
+        await asyncio.to_thread(wait_for, lambda: not observers(cluster), "observers are left", 60)
+
+
+def observers(cluster: ApiServer) -> list[dict[str, object]]:
+    """The state of each one's container."""
+    pods = cluster.api("GET", f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=reconciler.dev/observer")["items"]
+    return [status["state"] for pod in pods for status in pod["status"].get("containerStatuses", [{"state": {}}])]
 
 
 async def until(transport: PodTransport, name: str, text: bytes) -> None:

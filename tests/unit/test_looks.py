@@ -75,7 +75,7 @@ def test_who_knows_of_other_bytes_has_news() -> None:
     assert memory.answer("n", request(a=digest(b"two")), 0.0, "stamp") is None
 
 
-@pytest.mark.parametrize("change", ["change", "change_labelled", "change_all"])
+@pytest.mark.parametrize("change", ["change", "change_all"])
 def test_after_a_change_only_contents_are_of_use(change: str) -> None:
     memory, asked = Memory(), request(a="", b="")
     disk = {A: b"one", B: b"two"}
