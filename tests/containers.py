@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.kubernetes.trial import leashed
 from reconciler.transport.sandbox import SandboxNode
-from tests.cluster_parts import leashed
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MESSAGE_LIMIT = 4096
@@ -149,7 +149,7 @@ class Container:
 
     @property
     def _directory(self) -> Path:
-        return self.place.outside / "containers" / self.spec["name"]
+        return self.place.outside / "containers" / str(self.spec["name"])
 
     def terminate(self) -> None:
         """Ask its first process to end; that of a shell may not listen."""

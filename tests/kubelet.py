@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
+from reconciler.kubernetes.trial import HOST
 from reconciler.transport.sandbox import SandboxNode, wait_for
 from tests.cluster import ApiServer
 from tests.containers import Json
@@ -28,7 +31,8 @@ from tests.pods import Pod
 
 RETRY = 0.1
 """Seconds before what failed is tried again, such as a request while the API server is away."""
-GONE = (404, 409, 410)
+AGAIN = (409, 429)
+"""Answers after which a request is tried again: somebody else's write came between, too many requests."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Faults:
     """Images, repositories or registries whose images no node can pull."""
 
     starting: float = 0.0
-    """Seconds from a pod's start until it is Ready."""
+    """Seconds until a pod that is not really run is Ready."""
 
     ending: float = 0.0
     """Seconds that a pod which is not really run takes to end; its grace period ends it sooner."""
@@ -92,7 +96,7 @@ class Kubelet:
         return files[0].read_text(errors="replace") if files else ""
 
     def switch_off(self, node: str) -> None:
-        """As if the node lost its power: its pods' processes die, and nobody reports it. The Node is left as it is."""
+        """As if the node lost its power: its pods' processes die, and nobody reports it. Its Node stays as it is."""
         self._call(lambda: self._switch_off(node))
 
     def switch_on(self, node: str) -> None:
@@ -119,14 +123,38 @@ class Kubelet:
         for pod in [pod for pod in self._pods.values() if pod.node == node]:
             self._see(pod.latest)
 
+    # --- logs ---------------------------------------------------------------------------------------------------------
+
+    async def _serve_logs(self) -> None:
+        """Answer the API server when somebody asks for the log of a pod that really ran."""
+        application = web.Application()
+        application.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._answer_log)
+        self._server = web.AppRunner(application, access_log=None)
+        await self._server.setup()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        directory = self.cluster.directory
+        context.load_cert_chain(directory / "apiserver.crt", directory / "apiserver.key")
+        site = web.TCPSite(self._server, HOST, 0, ssl_context=context)
+        await site.start()
+        port = self._server.addresses[0][1]
+        status = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}}
+        for name in self.machines:
+            await self.request("PATCH", f"/api/v1/nodes/{name}/status", status)
+
+    async def _answer_log(self, request: web.Request) -> web.Response:
+        found = request.match_info
+        return web.Response(text=self.log(found["namespace"], found["pod"], found["container"]))
+
     # --- watching -----------------------------------------------------------------------------------------------------
 
     async def _main(self) -> None:
         connections = aiohttp.TCPConnector(ssl=self.cluster.tls, limit=0)
         patience = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with aiohttp.ClientSession(self.cluster.url, connector=connections, timeout=patience) as self._session:
+            await self._serve_logs()
             watching = asyncio.create_task(self._watch_for_ever())
             await self._end.wait()
+            await self._server.cleanup()
             tasks = [watching, *(pod.task for pod in self._pods.values() if pod.task)]
             for task in tasks:
                 task.cancel()
@@ -143,6 +171,9 @@ class Kubelet:
                 await self._watch()
             except (aiohttp.ClientError, TimeoutError, ValueError):
                 await asyncio.sleep(RETRY)
+            except Exception as error:
+                self.problems.append(f"the watch ended: {error!r}")
+                raise
 
     async def _watch(self) -> None:
         """List the pods that have a node, then follow them until the watch ends."""
@@ -201,11 +232,11 @@ class Kubelet:
                 async with self._session.request(
                     method, path, json=body, headers={"Content-Type": kind}, timeout=aiohttp.ClientTimeout(30)
                 ) as answer:
-                    if answer.status in GONE:
-                        return None
                     if answer.ok:
                         return await answer.json()
-                    if answer.status < 500 and answer.status != 429:
+                    if answer.status == 404 or (method, answer.status) == ("DELETE", 409):
+                        return None
+                    if answer.status < 500 and answer.status not in AGAIN:
                         self.problems.append(f"{method} {path}: {await answer.text()}")
                         return None
             await asyncio.sleep(RETRY)

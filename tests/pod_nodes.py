@@ -14,9 +14,9 @@ from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.nodes import KubernetesCluster
 from reconciler.kubernetes.pod_spec import Origin
 from reconciler.kubernetes.pods import PodTransport
+from reconciler.kubernetes.trial import HOST
 from reconciler.transport.sandbox import SandboxNode
 from tests.cluster import ApiServer
-from tests.cluster_parts import HOST
 from tests.kubelet import Kubelet
 from tests.machines import machines
 from tests.nodes import SshRig
@@ -56,8 +56,10 @@ def pod_nodes(cluster: ApiServer, directory: Path, count: int) -> Iterator[PodNo
         cluster.namespace(NAMESPACE)
         for node in nodes:
             cluster.add_node(node.name)
-            status = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}}
-            cluster.api("PATCH", f"/api/v1/nodes/{node.name}/status", status)
+            # a host name would be looked up in the DNS
+            addresses = [{"type": "InternalIP", "address": HOST}]
+            status = {"addresses": addresses, "daemonEndpoints": {"kubeletEndpoint": {"Port": port}}}
+            cluster.api("PATCH", f"/api/v1/nodes/{node.name}/status", {"status": status})
         yield PodNodes(cluster, kubelet, nodes)
 
 

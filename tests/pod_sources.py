@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.cluster_parts import HOST
+from reconciler.kubernetes.trial import HOST
 from tests.containers import PATH, Json, NotStarted, Place, expanded, selected, write_volume
 
 

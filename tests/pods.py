@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.cluster_parts import HOST
+from reconciler.kubernetes.trial import HOST
 from tests.containers import Container, Ended, Json, NotStarted, Place
 from tests.pod_sources import Sources
 
@@ -113,7 +113,7 @@ class Pod:
             await asyncio.wait([work, leaving], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await self._stop(work, "" if leaving.done() else "DeadlineExceeded")
-            else:
+            if work.done() and not work.cancelled():
                 work.result()
         finally:
             for task in (work, leaving):
@@ -171,8 +171,8 @@ class Pod:
             await asyncio.sleep(AGAIN)
 
     def _unpullable(self, image: str) -> bool:
-        return any(image == each or image.startswith((f"{each}/", f"{each}:", f"{each}@")) for each in
-                   self._kubelet.faults.unpullable)  # fmt: skip
+        bad = self._kubelet.faults.unpullable
+        return any(image == each or image.startswith((f"{each}/", f"{each}:", f"{each}@")) for each in bad)
 
     # --- really running -----------------------------------------------------------------------------------------------
 
@@ -286,13 +286,12 @@ class Pod:
     def _statuses(self, kind: str) -> Iterator[Json]:
         for each in self.latest["spec"].get(kind, ()):
             state = self._states.get(each["name"], {"waiting": {"reason": "ContainerCreating"}})
+            made = f"cri-o://{uuid.uuid5(uuid.UUID(self.uid), each['name']).hex}"
             yield {
                 "name": each["name"],
                 "image": each["image"],
                 "imageID": "" if "waiting" in state else each["image"],
-                "containerID": ""
-                if "waiting" in state
-                else f"cri-o://{uuid.uuid5(uuid.UUID(self.uid), each['name']).hex}",
+                "containerID": "" if "waiting" in state else made,
                 "ready": "running" in state,
                 "started": "running" in state,
                 "restartCount": self._restarts.get(each["name"], 0),

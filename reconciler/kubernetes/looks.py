@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from reconciler.kubernetes.pod_spec import label
 from reconciler.ports import ABSENT, Observation, ObservedFile, ObserveRequest
 
 KEPT = 4
@@ -73,10 +73,11 @@ class Memory:
                 return found
         return None
 
-    def latest(self, node: str) -> Look | None:
-        """The look that was made last."""
-        looks = self._looks.get(node)
-        return looks[-1] if looks else None
+    def nearest(self, node: str, paths: Collection[str]) -> Look | None:
+        """The latest of the looks at most of these paths, out of date or not."""
+        looks = enumerate(self._looks.get(node, ()))
+        found = max(looks, key=lambda one: (len(one[1].request.known.keys() & set(paths)), one[0]), default=None)
+        return found[1] if found else None
 
     def changes(self, node: str) -> int:
         """How often something happened there."""
@@ -86,11 +87,6 @@ class Memory:
         """Something happens there, or may have: no look made before answers any more."""
         self._changes[node] = self._changes.get(node, 0) + 1
         self._looks[node] = [replace(look, at=OUTDATED) for look in self._looks.get(node, ())]
-
-    def change_labelled(self, value: str) -> None:
-        """The same of the node whose label has this value."""
-        for node in [name for name in self._looks if label(name) == value]:
-            self.change(node)
 
     def change_all(self) -> None:
         """The same of every node."""

@@ -14,7 +14,7 @@ from lightkube.types import PatchType
 from reconciler.errors import ClusterError, ClusterRefused, NodeRefused, NodeUnreachable
 from reconciler.kubernetes.client import errors
 from reconciler.kubernetes.janitor import Janitor, Living
-from reconciler.kubernetes.pod_spec import MAIN, Errand, Json, Origin
+from reconciler.kubernetes.pod_spec import MAIN, OURS, Errand, Json, Origin
 from reconciler.kubernetes.pod_status import Ended, ended, has_started, pull_failure, why_waiting
 from reconciler.kubernetes.watch import Mirror
 from reconciler.ports import Target
@@ -36,10 +36,10 @@ class PodRunner:
     def __init__(self, client: AsyncClient, origin: Origin, living: Living) -> None:
         self.origin = origin
         asked = f"pods of namespace {origin.namespace}"
-        self.pods = Mirror(client, Pod, asked, namespace=origin.namespace, labels=origin.selector)
+        self.pods = Mirror(client, Pod, asked, namespace=origin.namespace, labels=OURS)
         self._client = client
-        self._janitor = Janitor(client, origin, self.pods, living)
         self._busy: set[str] = set()
+        self._janitor = Janitor(client, origin, self.pods, living, self._busy)
         self._critical = True
 
     async def run(self, target: Target, errand: Errand) -> Ended:
@@ -53,7 +53,9 @@ class PodRunner:
             )
         with told(target, self.origin):
             await self.pods.synced()
-        await self._janitor.sweep(self._busy)
+            if self.pods.failure is not None:
+                raise self.pods.failure  # nobody would hear how the pod ended
+        await self._janitor.sweep()
         self._busy.add(errand.name)
         try:
             await self._make(target, errand)
@@ -112,7 +114,9 @@ class PodRunner:
         try:
             return await self._client.create(_made(Pod, errand.pod(self.origin, critical=self._critical)))
         except ApiError as error:
-            if not (self._critical and error.status.code == FORBIDDEN and "priorit" in str(error.status.message)):
+            if not (
+                self._critical and error.status.code == FORBIDDEN and "priorit" in str(error.status.message).lower()
+            ):
                 raise
         self._critical = False
         return await self._client.create(_made(Pod, errand.pod(self.origin, critical=False)))

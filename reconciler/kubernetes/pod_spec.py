@@ -21,6 +21,12 @@ FLEET, LOG, NODE, STEP = "reconciler.dev/fleet", "reconciler.dev/log", "reconcil
 REQUEST = "reconciler.dev/request"
 """Label: names one pod and its Secret."""
 
+OURS = f"{MANAGED_BY}=reconciler"
+"""Selector of the pods that are watched: requests of any fleet, and observers (deploy/kubernetes/observer.yaml)."""
+
+OBSERVER = "reconciler.dev/observer"
+"""Label of a pod whose container ends when something changed on its node."""
+
 VERB, OWNER, CONFIRM = "reconciler.dev/verb", "reconciler.dev/owner", "reconciler.dev/confirm"
 """Annotations: what the pod does, whose process made it, and the order to confirm."""
 
@@ -54,8 +60,13 @@ class Origin:
         """On everything we make for this fleet and log, and on nothing else."""
         return {MANAGED_BY: "reconciler", FLEET: label(self.fleet), LOG: label(self.log_id)}
 
+    def owns(self, pod: Any) -> bool:
+        """Whether a pod bears these labels."""
+        return self.labels.items() <= (pod.metadata.labels or {}).items()
+
     @property
     def selector(self) -> str:
+        """Of what bears them."""
         return ",".join(f"{key}={value}" for key, value in self.labels.items())
 
 

@@ -62,6 +62,11 @@ def has_ended(pod: Any) -> bool:
     return bool(pod.status is not None and pod.status.phase in ("Succeeded", "Failed"))
 
 
+def times_ended(pod: Any) -> int:
+    """How often containers of a pod that starts them again have ended."""
+    return sum(int(s.restartCount or 0) + (s.state is not None and not s.state.running) for s in _statuses(pod))
+
+
 def has_started(pod: Any) -> bool:
     """Whether a container ran."""
     return any(s.state is not None and (s.state.running or s.state.terminated) for s in _statuses(pod))

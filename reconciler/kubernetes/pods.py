@@ -24,8 +24,8 @@ from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.janitor import LOOKS, Living, owner_of, verb_of
 from reconciler.kubernetes.looks import Memory
 from reconciler.kubernetes.pod_runner import PodRunner, told
-from reconciler.kubernetes.pod_spec import CONFIRMER, NODE, Errand, Origin, order
-from reconciler.kubernetes.pod_status import Ended
+from reconciler.kubernetes.pod_spec import CONFIRMER, OBSERVER, Errand, Origin, order
+from reconciler.kubernetes.pod_status import Ended, times_ended
 from reconciler.kubernetes.watch import Mirror
 from reconciler.ports import (
     HELPER_CHECK,
@@ -227,6 +227,8 @@ class PodTransport:
         with told(target, self._origin):
             nodes = self._nodes()
             await nodes.synced()
+            if nodes.failure is not None:
+                raise nodes.failure  # what happens there is not told now
             node = nodes.get(name)
         if node is None:
             remedy = "set spec.nodeName of its Node document to a name that `kubectl get nodes` shows"
@@ -239,31 +241,36 @@ class PodTransport:
 
     def _seen_after(self, target: Target, request: ApplyRequest) -> ObserveRequest:
         """The look with which the change ends: at what was looked at before, and at what was changed."""
-        latest = self._memory.latest(_name(target))
-        known: dict[str, str] = {}
-        if latest is not None and latest.request.runtime == request.runtime:
-            seen = latest.observation.files
-            known = {path: seen[path].sha256 or known for path, known in latest.request.known.items()}
-        known |= {path: known.get(path, "") for path in (*request.restore, *request.remove)}
+        paths = {*(file.path for file in request.files), *request.restore, *request.remove}
+        look = self._memory.nearest(_name(target), paths)
+        known = dict.fromkeys(paths, "")
+        if look is not None and look.request.runtime == request.runtime:
+            seen = look.observation.files
+            known |= {path: seen[path].sha256 or before for path, before in look.request.known.items()}
         known |= {file.path: file.sha256 for file in request.files}
         return ObserveRequest(request.log_id, request.runtime, known)
 
     async def _follow(self, pods: Mirror[Pod]) -> None:
-        """What others write to a node makes its looks out of date, and so does what may have been missed."""
-        revision, known = -1, set[tuple[str, str]]()
+        """What others write to a node makes its looks out of date; so do observers, and what may have been missed."""
+        revision, known = pods.revision, set[tuple[str, str]]()
         while True:
             revision = await pods.changed(revision)
             if pods.failure is not None:
                 self._memory.change_all()
                 continue
-            written = {_writing(pod) for pod in pods.items() if self._is_foreign(pod)}
-            for node in {node for node, _ in written ^ known}:
-                self._memory.change_labelled(node)
-            known = written
+            told = {sign for pod in pods.items() if (sign := self._sign(pod))}
+            for node in {node for node, _ in told ^ known}:
+                self._memory.change(node)
+            known = told
 
-    def _is_foreign(self, pod: Any) -> bool:
-        """Whether another process changes something by it."""
-        return owner_of(pod) != self._origin.owner and verb_of(pod) not in LOOKS
+    def _sign(self, pod: Any) -> tuple[str, str] | None:
+        """The node on which a pod is, and what changes when something happened there; None where it tells nothing."""
+        if OBSERVER in pod.metadata.labels:
+            return str(pod.spec.nodeName), f"{pod.metadata.uid} {times_ended(pod)}"
+        own = self._origin.owns(pod) and owner_of(pod) == self._origin.owner
+        if own or verb_of(pod) in LOOKS:
+            return None
+        return str(pod.spec.nodeName), f"{pod.metadata.uid} {pod.status.phase if pod.status is not None else ''}"
 
     @property
     def _now(self) -> float:
@@ -277,12 +284,6 @@ class PodTransport:
 def _name(target: Target) -> str:
     """Of its Node object."""
     return target.node_name or target.name
-
-
-def _writing(pod: Any) -> tuple[str, str]:
-    """The node of a pod, and how far the pod is."""
-    phase = pod.status.phase if pod.status is not None else ""
-    return str(pod.metadata.labels[NODE]), f"{pod.metadata.name} {phase}"
 
 
 def _answer(target: Target, end: Ended) -> bytes:

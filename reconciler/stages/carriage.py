@@ -8,8 +8,8 @@ from reconciler.stages.context import Context
 from reconciler.stages.sight import Sight
 
 POD_LIMIT = 960 * 1024
-"""Bytes that the contents of a file set may have, gzipped, on the way to a node by a pod: its request stands in a Secret,
-which holds 1 MiB, with the program and the names and hashes of the files."""
+"""Bytes that the contents of a file set may have, gzipped, on the way to a node by a pod: its request stands in a
+Secret, which holds 1 MiB, with the program and the names and hashes of the files."""
 
 
 class Carriage:
@@ -29,7 +29,5 @@ class Carriage:
             self._sizes[files] = len(gzip.compress(b"".join(contents[entry.sha256] for entry in entries), 6))
         if (size := self._sizes[files]) <= POD_LIMIT:
             return ""
-        return (
-            f"its files have {size} bytes gzipped, and a pod can be given {POD_LIMIT} at most: have fewer entries in the "
-            "pool's resources, or reach its nodes over SSH"
-        )
+        remedy = "have fewer entries in the pool's resources, or reach its nodes over SSH"
+        return f"its files have {size} bytes gzipped, and a pod can be given {POD_LIMIT} at most: {remedy}"

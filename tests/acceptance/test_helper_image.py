@@ -1,5 +1,5 @@
-"""The image by which nodes of a cluster are reached stays pullable, whatever people give up; on nodes in memory that say
-they are reached so."""
+"""The image by which nodes of a cluster are reached stays pullable, whatever people give up; on nodes in memory that
+say they are reached so."""
 
 from __future__ import annotations
 

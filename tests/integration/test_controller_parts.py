@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from reconciler.transport.sandbox import wait_for
 from tests.cluster import ApiError, ApiServer
 from tests.kubelet import Kubelet
+from tests.machines import at, machines
 
 NODES = 20
 PODS = "/api/v1/namespaces/default/pods"
@@ -18,21 +20,24 @@ WITHIN = 60.0
 
 
 @pytest.fixture(scope="module")
-def controlled(cluster: ApiServer) -> Iterator[Kubelet]:
-    """The module's cluster with controllers, a scheduler and 20 nodes."""
+def controlled(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+    """The module's cluster with controllers, a scheduler, 20 nodes, and one with a machine behind it."""
     for number in range(NODES):
         cluster.add_node(f"worker-{number}", {"node-role.kubernetes.io/worker": ""})
     cluster.controller_manager()
     cluster.scheduler()
-    with Kubelet(cluster) as kubelet:
-        yield kubelet
+    with machines(tmp_path_factory.mktemp("machine"), 1) as [machine]:
+        cluster.add_node(machine.name, {"machine": "real"})
+        with Kubelet(cluster, [machine]) as kubelet:
+            yield kubelet
 
 
 def deploy(cluster: ApiServer, name: str, replicas: int, **budget: Any) -> None:
     """A Deployment, with its PodDisruptionBudget, all Ready."""
     labels = {"matchLabels": {"app": name}}
     container = {"name": "main", "image": f"registry.example.com/{name}:1"}
-    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+    ordinary = {"nodeSelector": {"node-role.kubernetes.io/worker": ""}, "containers": [container]}
+    template = {"metadata": {"labels": {"app": name}}, "spec": ordinary}
     spec = {"replicas": replicas, "selector": labels, "template": template}
     cluster.api("POST", "/apis/apps/v1/namespaces/default/deployments", {"metadata": {"name": name}, "spec": spec})
     path = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
@@ -76,6 +81,7 @@ def test_budget_blocks_the_second_eviction_and_frees(cluster: ApiServer, control
     wait_for(lambda: second not in pods(cluster, "web"), "the second pod stays", WITHIN)
 
 
+@pytest.mark.slow
 def test_500_pods_over_20_nodes_are_drained(cluster: ApiServer, controlled: Kubelet) -> None:
     """By kubectl, within the budget; and back they are, elsewhere."""
     begun = time.monotonic()
@@ -90,3 +96,35 @@ def test_500_pods_over_20_nodes_are_drained(cluster: ApiServer, controlled: Kube
     cluster.kubectl("uncordon", "worker-0")
     cluster.kubectl("delete", "deployment", "many", "--wait=false")
     wait_for(lambda: not pods(cluster, "many"), "pods of a deleted owner stay", WITHIN)
+
+
+def test_daemon_really_runs_and_may_ask_the_api(cluster: ApiServer, controlled: Kubelet) -> None:
+    """With its service account's token; its command is run again when it ends."""
+    script = """date +%N >>/host/var/lib/beats; cd /var/run/secrets/kubernetes.io/serviceaccount
+    echo "$(cat token) $(cat namespace) $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT"
+    cmp ca.crt /host@AUTHORITY@"""
+    script = script.replace("@AUTHORITY@", str(cluster.directory / "ca.crt"))
+    container = {
+        "name": "main",
+        "image": "registry.example.com/daemon:1",
+        "command": ["sh", "-c", script],
+        "securityContext": {"privileged": True},
+        "volumeMounts": [{"name": "host", "mountPath": "/host"}],
+    }
+    volumes = [{"name": "host", "hostPath": {"path": "/"}}]
+    pod = {"nodeSelector": {"machine": "real"}, "containers": [container], "volumes": volumes}
+    template = {"metadata": {"labels": {"app": "daemon"}}, "spec": pod}
+    spec = {"selector": {"matchLabels": {"app": "daemon"}}, "template": template}
+    cluster.api("POST", "/apis/apps/v1/namespaces/default/daemonsets", {"metadata": {"name": "daemon"}, "spec": spec})
+    [machine] = controlled.machines.values()
+    beats = at(machine, "/var/lib/beats")
+    wait_for(lambda: beats.exists() and len(beats.read_text().split()) > 1, "the daemon does not run again", WITHIN)
+    [name] = pods(cluster, "daemon")
+    token, namespace, server = controlled.log("default", name).splitlines()[0].split()
+    assert namespace == "default"
+    options = [f"--token={token}", f"--server=https://{server}", f"--certificate-authority={cluster.directory}/ca.crt"]
+    who = cluster.kubectl("auth", "whoami", *options, kubeconfig=Path("/dev/null"))
+    assert "system:serviceaccount:default:default" in who
+    assert "ca.crt" not in controlled.log("default", name)  # cmp has nothing to say
+    status = cluster.api("GET", f"{PODS}/{name}")["status"]["containerStatuses"][0]
+    assert status["restartCount"] > 0

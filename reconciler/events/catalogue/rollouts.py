@@ -23,11 +23,12 @@ class GuardJudged(Event):
     """The lock-out guard judged whether the images that a pool needs stay pullable under the files it is to get.
 
     `images` were known (0: not armed). `nodes` told theirs, `untold` maps those that could not to why, `unheard` are
-    those that did not answer. `judged_with` is the digest of the pool's guard settings and overrides, and behind a blank
-    the image of the pods by which nodes are reached, where there are such. Each of `changes`
+    those that did not answer. `judged_with` is the digest of the pool's guard settings and overrides, with a blank and
+    the helper image behind it where nodes are reached by pods. Each of `changes`
     is a way from effective files to others that pulls can tell: {change: its name, files: the wanted file set, known:
     how many images arm the guard for it, accepted: globs that annotations give up, turned: images that can no longer
-    be pulled ({image, asked, reason, remedy, override, kept: nobody can give it up}, those that block first), more: how many are not listed,
+    be pulled ({image, asked, reason, remedy, override, kept: nobody can give it up}, those that block first), more: how
+    many are not listed,
     blocking: how many nobody gave up, weakens: what of it may lock images out, signed: images pulled only if signed
     from now on}.
     """
