@@ -537,6 +537,10 @@ class HealthCheck:
 CHECK_TIMEOUT = 60
 """Seconds that the node gives each health check."""
 
+HELPER_CHECK = "reconciler-helper-image"
+"""Name of the check that the image of our own pods can still be pulled: how the node is reached depends on it. Where it
+fails before the change, too, it is left out."""
+
 RESTART_TIMEOUT = 120
 """Seconds that the node gives each restart; other actions are quick."""
 
@@ -730,21 +734,53 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DrainTask:
-    """A node to be emptied, or to be given work again. `settings` are its pool's spec.drain; `step` names the turn."""
+    """A node to be emptied, or to be given work again. `settings` are its pool's spec.drain; `step` names the turn.
+
+    `mark` is the step that the node is, or was, cordoned for: another than `step` where a turn only uncordons. `force`:
+    the pool's time is up and its onTimeout is force: what only a disruption budget protects is deleted.
+    """
 
     target: Target
     pool: str
     step: str
     log_id: str
     settings: Mapping[str, Any]
+    mark: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A pod that keeps a node from getting empty.
+
+    `pod`: namespace/name. `owner`: the controller that would start it elsewhere (`Deployment/web`), or "". `budget`:
+    namespace/name of the PodDisruptionBudget that keeps it, or "". `allowed`: how many disruptions that allows now;
+    None: there is none, or it did not say. `why`: for people.
+    """
+
+    pod: str
+    owner: str = ""
+    budget: str = ""
+    allowed: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainAnswer:
-    """`done`; `again`: it may work in a while; `failed`: it will not by itself. `detail` says why, for people."""
+    """`done`; `again`: it may work in a while; `failed`: it will not by itself. `detail` says why, for people.
+
+    `blockers` are the pods that keep the node from getting empty. `moving`: some of the rest is on its way. `after`:
+    seconds that the other side wants to be left alone. `forced`: pods deleted against their budgets. `kept`: the node
+    stays cordoned although it is done, and why.
+    """
 
     state: Literal["done", "again", "failed"]
     detail: str = ""
+    blockers: tuple[Blocker, ...] = ()
+    moving: bool = False
+    after: float = 0.0
+    forced: tuple[str, ...] = ()
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

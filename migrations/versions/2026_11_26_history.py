@@ -50,6 +50,7 @@ _V1_VIEWS = (
 )
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
+    "tables/2026_11_26/node_states",
     "tables/2026_11_26/fleets",
     "tables/2026_11_26/nodes",
     "tables/restores",

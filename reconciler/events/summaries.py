@@ -55,6 +55,12 @@ def _rolled_back(body: Any) -> str:
     return f"{scope} back to #{body.position}, hold {body.hold} on {_some(resources)}: {body.reason}"
 
 
+def _drained(body: Any) -> str:
+    if body.skipped:
+        return f"not drained: {body.skipped}"
+    return f"drained, against disruption budgets: {_some(body.forced)}" if body.forced else "drained"
+
+
 def _held_back(body: Any) -> str:
     if body.whole:
         return f"held back for {_some(body.pools)}: {body.reason.splitlines()[0]}"
@@ -204,9 +210,9 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "RuntimeRestarted": lambda b: f"{b.action}: done",
     "HealthChecked": lambda b: f"health check {b.failed} failed" if b.failed else f"healthy: {_some(b.checks)}",
     "NodeCordoned": lambda _: "cordoned",
-    "NodeDrained": lambda b: f"not drained: {b.skipped}" if b.skipped else "drained",
+    "NodeDrained": _drained,
     "DrainBlocked": lambda b: f"drain blocked: {b.reason}",
-    "NodeUncordoned": lambda _: "uncordoned",
+    "NodeUncordoned": lambda b: f"left cordoned: {b.kept}" if b.kept else "uncordoned",
     "NodeConverged": _converged,
     "NodeFailed": lambda b: f"failed ({b.blame}): {b.reason}{', old files back' if b.reverted else ''}",
     "NodeReverted": lambda _: "previous files put back",

@@ -173,7 +173,7 @@ def _files(
     if state.get("refusal") == "hold":
         return "HeldLocally", str(state["unreachable"])
     if state.get("step"):
-        return "Applying", f"step by {state['step_owner']}"
+        return "Applying", blocked_drain(state) or f"step by {state['step_owner']}"
     failed = state.get("failed")
     if failed and failed["files"] == wanted:
         return "Failed", failed["reason"]
@@ -190,6 +190,15 @@ def _files(
         many = mass.get(drift.signature) if not drift.allowed else None
         return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
     return _standing(state, wanted)
+
+
+def blocked_drain(state: Mapping[str, Any]) -> str:
+    """What keeps the node from getting empty in its turn, and since when, in words; or nothing."""
+    blocked = state.get("drain_blocked")
+    if not blocked:
+        return ""
+    since = min((pod["since"] for pod in blocked["pods"]), default="")
+    return f"drain blocked{f' since {since}' if since else ''}: {blocked['reason']}"
 
 
 def _standing(state: Mapping[str, Any], wanted: str) -> tuple[FilesState, str]:

@@ -114,6 +114,7 @@ NODE_STATES = Table(
         "step_cause": "text",
         "phase": "text",
         "cordoned": "text",
+        "drain_blocked": "jsonb",
         "unproven": "jsonb",
         "deferred": "jsonb",
         "failed": "jsonb",

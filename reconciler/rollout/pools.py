@@ -10,6 +10,7 @@ from typing import Any, Literal
 from reconciler.errors import InputRejected
 from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
 from reconciler.registries.model import Document, Location, Problem, RenderOptions, place
+from reconciler.rollout.drains import DRAIN_SCHEMA, check_drain
 from reconciler.rollout.drift import drift_setting
 from reconciler.rollout.fields import (
     BadValue,
@@ -93,15 +94,7 @@ POOL_SCHEMA: Schema = {
     "approval": Field(one_of("none", "afterCanary", "always"), "none"),
     "confirm": Field(duration, 0),
     "windows": Field(windows, []),
-    "drain": {
-        "via": Field(one_of("none", "command", "kubernetes"), "none"),
-        "runOn": Field(one_of("controller", "node"), "controller"),
-        "cordon": Field(optional(command), None),
-        "drain": Field(optional(command), None),
-        "uncordon": Field(optional(command), None),
-        "timeout": Field(duration, 600),
-        "onTimeout": Field(one_of("abort", "skip"), "abort"),
-    },
+    "drain": DRAIN_SCHEMA,
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
     "drift": Field(drift_setting, "heal"),
     "strays": Field(stray_setting, "report"),
@@ -244,27 +237,13 @@ def read_inventory(documents: Iterable[Document], known: Mapping[str, Node] | No
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
             pools[document.name] = Pool(document.name, values, document.location, document.lines)
-            problems.extend((*found, *_check_drain(document, values)))
+            problems.extend((*found, *check_drain(document, values["drain"])))
         elif document.kind == "Node":
             node, found = read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
     placed, found = place_nodes(pools, with_known(nodes, known or {}))
     return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
-
-
-def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
-    drain = spec["drain"]
-    if drain["via"] == "kubernetes":
-        message, remedy = "drain.via: kubernetes is not supported by this version", "write none or command"
-        return [problem(document, "spec.drain.via", "not-supported-yet", message, remedy)]
-    if drain["via"] == "command" and drain["drain"] is None:
-        message, remedy = "drain.via: command needs the command", "write drain.drain: [PROGRAM, …]"
-        return [problem(document, "spec.drain.drain", "required", message, remedy)]
-    if drain["via"] == "none" and any(drain[name] for name in ("cordon", "drain", "uncordon")):
-        message = "the commands of drain do nothing while drain.via is none"
-        return [problem(document, "spec.drain.via", "without-effect", message, "write drain.via: command")]
-    return []
 
 
 def _check_order(pools: Mapping[str, Pool]) -> list[Problem]:

@@ -52,6 +52,8 @@ class FleetSettings:
     verify: Literal["none", "warn", "required"] = "none"
     node_selector: str = ""
     """Label selector of the nodes that are discovered in the fleet's cluster; empty: all."""
+    helper_image: str = ""
+    """The image of the pods by which nodes of the cluster are reached."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Context:
     """Set where the ports end at this position (`stages.past`): what is no part of the log is not there."""
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """What spec.drain.via may name and cannot be used here, and why."""
     cluster: Cluster | None = None
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)

@@ -12,12 +12,14 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_of
 from reconciler.projections.order import ahead
+from reconciler.projections.status import blocked_drain
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
 from reconciler.rollout.windows import closed
+from reconciler.stages.carriage import Carriage
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
@@ -44,7 +46,7 @@ class Look:
     tried: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.changes, self.ways = Changes(self.context), Ways(self.context)
+        self.changes, self.ways, self.carriage = Changes(self.context), Ways(self.context), Carriage(self.context)
 
 
 async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
@@ -72,6 +74,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
     for sight in mine:
         known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
         node = _guarded(_node(look, snapshot, view, known, own), blocked)
+        if node.behind and (large := await look.carriage.too_large(known, node.target)):
+            node = replace(node, blocked=large)
         node = _only_observed(node) if sight.name in given_back else node
         nodes.append(await _with_change(look, view, known, node, sets))
     stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
@@ -233,6 +237,9 @@ async def _with_change(
     start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
+    why = look.context.lacking.get(view.pool.spec["drain"]["via"], "") if change.effective == "drain" else ""
+    if why:
+        return replace(node, start=start, change=change, out=f"it would have to be drained: {why}")
     return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
 
 
@@ -252,7 +259,7 @@ def _waits(context: Context, pool: Pool, sight: Sight) -> str:
     """Why a node that answers is not begun now, or nothing."""
     state, seen = sight.state, sight.observation
     if state.get("step"):
-        return f"step in progress by {state['step_owner']}"
+        return blocked_drain(state) or f"step in progress by {state['step_owner']}"
     if seen is not None and not _is_healthy(pool, seen.active):
         return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
     return _rest(context, sight)
