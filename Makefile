@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 BENCH := $(VENV)/bench
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all check bench clean
+.PHONY: help venv demo serve test test-all check kubernetes bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +52,9 @@ check: $(STAMP) ## formatting, lint, types, layers, the lock, the docs
 	$(BIN)/lint-imports
 	@! grep -n '://' requirements.lock benchmarks/requirements.lock || { echo "a lock must hold no address" >&2; exit 1; }
 	$(BIN)/pytest -q -m docs
+
+kubernetes: ## builds what tests run as a Kubernetes cluster, from Go modules; once
+	@tests/kubernetes/assets/build
 
 # What the benchmarks measure against has packages of its own, in an environment of its own.
 $(BENCH)/.installed: $(STAMP) benchmarks/requirements.lock

@@ -1,7 +1,9 @@
-"""Fixtures for tests that need a database: a real PostgreSQL, and an empty migrated database for each test.
+"""Fixtures for tests that need a database: a real PostgreSQL, and an empty migrated database for each test; and a
+real Kubernetes control plane.
 
 DATABASE_URL names the server to use (its login must be allowed to create databases); without it, an embedded one
-is started for the session and ends with it.
+is started for the session and ends with it. KUBEBUILDER_ASSETS names the folder of Kubernetes' programs; without it,
+those that `make kubernetes` built are used.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from reconciler.errors import StoreError
 from reconciler.store.database import engine_for, parsed
 from reconciler.store.embedded import SUPERUSER, EmbeddedPostgres
 from reconciler.store.upgrade import upgrade
+from tests.cluster import ApiServer
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,17 @@ def _let_in(connection: psycopg.Connection) -> None:
     same = users.splitlines()[-1].rpartition(" ")[0]
     file.write_text(users + "".join(f"{same} {login}\n" for login in ROLES))
     connection.execute("SELECT pg_reload_conf()")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """A Kubernetes control plane that the tests of a module share: without nodes, controllers, OpenShift's resources."""
+    with ApiServer(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def openshift(cluster: ApiServer) -> ApiServer:
+    """The module's cluster, with OpenShift's resources."""
+    cluster.load_openshift()
+    return cluster
