@@ -13,7 +13,8 @@
     │   ├── LogCorrupt             the log or its blobs do not verify (never retried)
     │   └── ContentRedacted        the bytes were taken away for ever by a person (never retried)
     ├── ClusterError        1      the Kubernetes API cannot be used now (retried)
-    │   └── ClusterRefused             it said no: no right, no such kind, a conflict of field managers (on change)
+    │   └── ClusterRefused             it said no: no right, no such kind, bad content (on change)
+    │       └── FieldConflict          others manage fields that we were to set
     └── NodeError           1      one node could not be read or changed
         ├── NodeUnreachable        no connection (deferred, retried)
         ├── NodeRefused            the node or its operator said no: login, MCO, hold (on change)
@@ -125,6 +126,12 @@ class ClusterRefused(ClusterError):
     """The API server refuses what was asked: a right is missing, it does not serve the kind, or the content is bad."""
 
     retry: ClassVar[Retry] = "on_change"
+
+
+class FieldConflict(ClusterRefused):
+    """Others manage fields that were to be set, with other values. `conflicts` are (manager, field) pairs."""
+
+    conflicts: tuple[tuple[str, str], ...] = ()
 
 
 class NodeError(ReconcilerError):
