@@ -50,6 +50,10 @@ _V1_VIEWS = (
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
     "tables/restores",
+    "tables/clusters",
+    "tables/cluster_objects",
+    "tables/machine_pools",
+    "tables/machines",
     "tables/2026_11_26/blobs",
     "functions/redact_blob",
     "functions/refuse_blob_change",

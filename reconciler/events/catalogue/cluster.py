@@ -34,8 +34,8 @@ class ClusterBaselineCaptured(Event):
 @dataclass(frozen=True)
 class ClusterCompared(Event):
     """What is not ours in the cluster changed. Each of `unadopted`, which Git has, too: {key, resource, differs,
-    managers, content: the blob of the document}; `foreign` maps objects beside Git's to their blobs; `others` are wanted
-    objects of another log, `unserved` wanted kinds that the cluster does not know."""
+    managers, content: the blob of the document}; `foreign` maps objects beside Git's to their blobs; `others` are
+    wanted objects of another log, `unserved` wanted kinds that the cluster does not know."""
 
     unadopted: tuple[Data, ...]
     foreign: Data
@@ -45,8 +45,8 @@ class ClusterCompared(Event):
 
 @dataclass(frozen=True)
 class ClusterAdoptionAsked(Event):
-    """A person takes objects that were there before us: Git's content is applied over theirs. `objects` maps each to the
-    managers from whom fields may be taken."""
+    """A person takes objects that were there before us: Git's content is applied over theirs. `objects` maps each to
+    the managers from whom fields may be taken."""
 
     authority = OPERATOR
     objects: Data
@@ -55,8 +55,8 @@ class ClusterAdoptionAsked(Event):
 
 @dataclass(frozen=True)
 class ClusterResourceApplied(Event):
-    """A resource was applied to the cluster. `sent` is the blob of what was applied, `answer` of what the API made of it,
-    `before` of what stood there (empty: nothing). `purpose`: rollout, repair or adopt; `changed`: the fields that
+    """A resource was applied to the cluster. `sent` is the blob of what was applied, `answer` of what the API made of
+    it, `before` of what stood there (empty: nothing). `purpose`: rollout, repair or adopt; `changed`: the fields that
     differed; `taken`: the managers from whom fields were taken."""
 
     resource: str
@@ -109,8 +109,8 @@ class ClusterContentApplied(Event):
 
 @dataclass(frozen=True)
 class ClusterDriftDetected(Event):
-    """Somebody else changed a resource that we applied. Each of `differs`: {path, kind, manager, operation, time}, as the
-    object's managedFields tell; `observed` is the blob of the document (empty: it was removed)."""
+    """Somebody else changed a resource that we applied. Each of `differs`: {path, kind, manager, operation, time}, as
+    the object's managedFields tell; `observed` is the blob of the document (empty: it was removed)."""
 
     resource: str
     key: str
@@ -142,8 +142,8 @@ class ClusterDriftAdopted(Event):
 
 @dataclass(frozen=True)
 class ClusterRepairAsked(Event):
-    """A person wants drifted resources put right, or fields taken that others manage, whatever the policy. `objects` maps
-    each to the managers from whom fields may be taken."""
+    """A person wants drifted resources put right, or fields taken that others manage, whatever the policy. `objects`
+    maps each to the managers from whom fields may be taken."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "fleet"
     authority = OPERATOR
@@ -154,8 +154,8 @@ class ClusterRepairAsked(Event):
 @dataclass(frozen=True)
 class MachineConfigPoolChanged(Event):
     """MCO reports the pool otherwise. `target` and `current` are rendered configs; `machines`, `ready`, `updated`,
-    `unavailable` and `degraded` count nodes; `settled`: MCO has seen the newest spec; `conditions` maps each of MCO's to
-    {status, reason, message}."""
+    `unavailable` and `degraded` count nodes; `settled`: MCO has seen the newest spec; `conditions` maps each of MCO's
+    to {status, reason, message}."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
