@@ -34,6 +34,7 @@ from reconciler.rollout.fields import (
     text,
     texts,
 )
+from reconciler.rollout.pool_checks import CLUSTER, check_together, of_cluster
 from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
@@ -73,6 +74,7 @@ def _disruption_files(value: Any) -> Any:
 
 POOL_SCHEMA: Schema = {
     "mode": Field(one_of("observe", "enforce"), "observe"),
+    "manage": Field(one_of("nodes", CLUSTER), "nodes"),
     "nodeSelector": {"matchLabels": Field(labels, {})},
     "priority": Field(integer(-1_000_000), 0),
     "paths": Field(directories, ["."]),
@@ -144,6 +146,11 @@ class Pool:
     @property
     def enforces(self) -> bool:
         return bool(self.spec["mode"] == "enforce")
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it stands for a MachineConfigPool: its resources are applied to the cluster, no node is touched."""
+        return bool(self.spec["manage"] == CLUSTER)
 
     @property
     def paths(self) -> Sequence[str]:
@@ -257,14 +264,14 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
         spec = document.value.get("spec", {})
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
+            problems.extend((*found, *_check_drain(document, values), *of_cluster(document, spec, values)))
             pools[document.name] = Pool(document.name, values, document.location, document.lines)
-            problems.extend((*found, *_check_drain(document, values)))
         elif document.kind == "Node":
             node, found = _read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
     placed, found = _place(pools, nodes)
-    return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
+    return Inventory(pools, placed, (*problems, *check_together(pools), *found))
 
 
 def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
@@ -279,33 +286,6 @@ def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
         message = "the commands of drain do nothing while drain.via is none"
         return [problem(document, "spec.drain.via", "without-effect", message, "write drain.via: command")]
     return []
-
-
-def _check_order(pools: Mapping[str, Pool]) -> list[Problem]:
-    """`after` names pools that are there, and no pool comes after itself."""
-    problems = []
-    for name, pool in pools.items():
-        identity, field = f"NodePool/{name}", "spec.after"
-        for other in pool.spec["after"]:
-            if other not in pools:
-                message, remedy = f"there is no pool {other}", f"known: {', '.join(sorted(pools))}"
-                problems.append(Problem("unknown-pool", message, pool.location, identity, field, remedy))
-        if name in _before(name, pools):
-            message = f"pool {name} comes after itself"
-            problems.append(Problem("pool-order", message, pool.location, identity, field, "break the circle"))
-    return problems
-
-
-def _before(name: str, pools: Mapping[str, Pool]) -> set[str]:
-    """Every pool that must have completed before this one, directly or not."""
-    found: set[str] = set()
-    ahead = list(pools[name].spec["after"])
-    while ahead:
-        other = ahead.pop()
-        if other not in found and other in pools:
-            found.add(other)
-            ahead.extend(pools[other].spec["after"])
-    return found
 
 
 def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> list[Problem]:
@@ -358,7 +338,7 @@ def _place(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[s
         placed[name] = Node(name, node.spec, node.location, winners[0] if winners else None)
     used = {node.pool for node in placed.values()}
     for pool in pools.values():
-        if pool.name not in used:
+        if pool.name not in used and not pool.in_cluster:
             message = f"pool {pool.name} selects no node"
             remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
             problems.append(
