@@ -6,23 +6,6 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
-from reconciler.events.catalogue.cluster import (
-    ClusterAdoptionAsked,
-    ClusterBaselineCaptured,
-    ClusterCompared,
-    ClusterContentApplied,
-    ClusterDriftAdopted,
-    ClusterDriftDetected,
-    ClusterDriftRepaired,
-    ClusterRecovered,
-    ClusterRepairAsked,
-    ClusterResourceApplied,
-    ClusterResourceDeleted,
-    ClusterResourceRefused,
-    ClusterUnreachable,
-    MachineConfigChanged,
-    MachineConfigPoolChanged,
-)
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -68,6 +51,23 @@ from reconciler.events.catalogue.nodes import (
     NodeReset,
     NodeUnreachable,
     ReleaseAsked,
+)
+from reconciler.events.catalogue.openshift import (
+    ClusterAdoptionAsked,
+    ClusterBaselineCaptured,
+    ClusterCompared,
+    ClusterContentApplied,
+    ClusterDriftAdopted,
+    ClusterDriftDetected,
+    ClusterDriftRepaired,
+    ClusterRepairAsked,
+    ClusterResourceApplied,
+    ClusterResourceDeleted,
+    ClusterResourceRefused,
+    ClusterResourcesRecovered,
+    ClusterResourcesUnreachable,
+    MachineConfigChanged,
+    MachineConfigPoolChanged,
 )
 from reconciler.events.catalogue.pace import PoolPaused, PoolResumed, WindowOverridden
 from reconciler.events.catalogue.proof import (
@@ -129,12 +129,12 @@ __all__ = [
     "ClusterDriftAdopted",
     "ClusterDriftDetected",
     "ClusterDriftRepaired",
-    "ClusterRecovered",
     "ClusterRepairAsked",
     "ClusterResourceApplied",
     "ClusterResourceDeleted",
     "ClusterResourceRefused",
-    "ClusterUnreachable",
+    "ClusterResourcesRecovered",
+    "ClusterResourcesUnreachable",
     "CommitAccepted",
     "CommitHeldBack",
     "CommitObserved",

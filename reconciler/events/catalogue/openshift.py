@@ -9,7 +9,7 @@ from reconciler.events.catalogue.base import OPERATOR, Data, Event
 
 
 @dataclass(frozen=True)
-class ClusterUnreachable(Event):
+class ClusterResourcesUnreachable(Event):
     """The cluster's resources could not be read where the look before had worked, and why. Said once; a refusal once
     per reason."""
 
@@ -18,7 +18,7 @@ class ClusterUnreachable(Event):
 
 
 @dataclass(frozen=True)
-class ClusterRecovered(Event):
+class ClusterResourcesRecovered(Event):
     """The cluster's resources could be read again."""
 
 

@@ -12,12 +12,12 @@ from reconciler.events.catalogue import (
     ClusterContentApplied,
     ClusterDriftDetected,
     ClusterDriftRepaired,
-    ClusterRecovered,
     ClusterRepairAsked,
     ClusterResourceApplied,
     ClusterResourceDeleted,
     ClusterResourceRefused,
-    ClusterUnreachable,
+    ClusterResourcesRecovered,
+    ClusterResourcesUnreachable,
     MachineConfigChanged,
     MachineConfigPoolChanged,
 )
@@ -67,13 +67,13 @@ def _machine(event: StoredEvent) -> Iterator[Touched]:
     yield MACHINES, (event.fleet, event.body.node)  # type: ignore[attr-defined]  # node-scoped events have it
 
 
-def unreachable(event: StoredEvent, body: ClusterUnreachable, rows: Working) -> None:
+def unreachable(event: StoredEvent, body: ClusterResourcesUnreachable, rows: Working) -> None:
     row = rows.get(CLUSTERS, event.fleet) or {}
     since = row.get("unreachable_since") or event.recorded_at
     rows.put(CLUSTERS, (event.fleet,), unreachable=body.reason, refused=body.refused, unreachable_since=since)
 
 
-def recovered(event: StoredEvent, body: ClusterRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
+def recovered(event: StoredEvent, body: ClusterResourcesRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
     rows.put(CLUSTERS, (event.fleet,), unreachable=None, refused=None, unreachable_since=None)
 
 
@@ -170,8 +170,8 @@ def machine_changed(event: StoredEvent, body: MachineConfigChanged, rows: Workin
 
 
 HANDLERS: dict[str, Any] = {
-    "ClusterUnreachable": (_cluster, on_body(unreachable)),
-    "ClusterRecovered": (_cluster, on_body(recovered)),
+    "ClusterResourcesUnreachable": (_cluster, on_body(unreachable)),
+    "ClusterResourcesRecovered": (_cluster, on_body(recovered)),
     "ClusterBaselineCaptured": (_cluster, on_body(baseline_captured)),
     "ClusterCompared": (_cluster, on_body(compared)),
     "ClusterAdoptionAsked": (_cluster, on_body(adoption_asked)),
