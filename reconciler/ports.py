@@ -744,6 +744,53 @@ class DrainAnswer:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """A Node object as its API server last told. `reason`: why it is not Ready, or "". `cordoned_by`: the step whose
+    mark `unschedulable` carries, or "": somebody else's, or none. `runtime`: as `cri-o://1.34.1`; `version`: the
+    kubelet's; `created`: UTC text. `machine_config`: currentConfig, desiredConfig, state and reason as the Machine
+    Config Operator annotates them, as far as they are there. `machine_id`: as the kubelet reads it from the host.
+    """
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    ready: bool
+    reason: str = ""
+    unschedulable: bool = False
+    cordoned_by: str = ""
+    runtime: str = ""
+    version: str = ""
+    created: str = ""
+    machine_config: Mapping[str, str] = field(default_factory=dict)
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCheck:
+    """What a cluster answers to who we are: its version, and the rights that are missing (`list nodes`, …)."""
+
+    version: str
+    missing: tuple[str, ...] = ()
+
+
+class Cluster(Protocol):
+    """The Kubernetes cluster of a fleet. Raises ClusterError; ClusterRefused where a right is missing."""
+
+    async def nodes(self) -> Sequence[ClusterNode]:
+        """All its nodes as they are now, sorted by name. Kept by a watch: while nothing changes, no call is made.
+
+        What cannot be known to be true now is not told: while the cluster cannot be reached, this raises.
+        """
+        ...
+
+    async def check(self) -> ClusterCheck:
+        """Ask it who we are to it; for people who set it up."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Drainer(Protocol):
     """Empties nodes before they are taken down, and gives them back. Every verb may be repeated; none raises."""
 

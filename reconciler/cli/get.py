@@ -12,10 +12,10 @@ from reconciler.cli.hold import HOLD_COLUMNS
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import FORMS, Age, Column, Item, print_list, short
 from reconciler.cli.past import asked, at_option
-from reconciler.cli.selector import matching
 from reconciler.cli.session import Session, run
 from reconciler.cli.watch import watch
 from reconciler.errors import UsageError
+from reconciler.selector import matching
 
 if TYPE_CHECKING:
     from reconciler.stages.context import Context

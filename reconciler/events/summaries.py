@@ -105,6 +105,18 @@ def _step(body: Any) -> str:
     return f"{body.purpose} of {body.node}: files {body.files[:12]}, class {body.disruption}, {actions}"
 
 
+def _placed(body: Any) -> str:
+    return f"pool {body.pool or '(none)'}" + (f": {body.reason}" if body.reason else "")
+
+
+def _condition(body: Any) -> str:
+    if not body.uid:
+        return "is not in the cluster any more"
+    ready = "Ready" if body.ready else f"NotReady ({body.reason})"
+    cordon = f" by step {body.cordoned_by}" if body.cordoned_by else " by somebody else"
+    return f"{ready}{f', cordoned{cordon}' if body.unschedulable else ''}, kubelet {body.version}, {body.runtime}"
+
+
 def _restored(body: Any) -> str:
     names = [f"{item['source']} {item['name']}" for item in body.evidence]
     others = f" and {body.more} more" if body.more else ""
@@ -133,9 +145,12 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}, base {b.spec['base']}",
     "PoolRemoved": lambda _: "removed from the repository",
     "FilesRendered": _rendered,
-    "NodeRegistered": lambda b: f"registered in pool {b.pool or '(none)'}",
-    "NodeChanged": lambda b: f"changed, in pool {b.pool or '(none)'}",
-    "NodeRemoved": lambda _: "removed from the repository; it keeps its files",
+    "NodeRegistered": lambda b: f"{'discovered' if b.discovered else 'registered'} in {_placed(b)}",
+    "NodeChanged": lambda b: f"changed, in {_placed(b)}",
+    "NodeRemoved": lambda b: f"removed from the {'repository' if b.commit else 'cluster'}; it keeps its files",
+    "NodeConditionChanged": _condition,
+    "ClusterUnreachable": lambda b: f"the cluster cannot be asked: {b.reason}",
+    "ClusterRecovered": lambda _: "the cluster answers again",
     "BaselineCaptured": lambda b: f"base {b.base[:12]} captured",
     "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
     "NodeRenamed": lambda b: f"the machine that was node {b.previous}",

@@ -74,7 +74,8 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
-    rows.put(NODES, _key(event), pool=body.pool, spec=plain(body.spec), commit=body.commit)
+    told = {"pool": body.pool, "spec": plain(body.spec), "commit": body.commit, "discovered": body.discovered}
+    rows.put(NODES, _key(event), **told)
 
 
 def node_removed(event: StoredEvent, body: NodeRemoved, rows: Working) -> None:  # noqa: ARG001  fold's form

@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from reconciler.errors import UsageError
+from reconciler.selector import matching
+
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -78,6 +81,14 @@ def _fleet_name(value: str) -> str:
     return value
 
 
+def _selector(value: str) -> str:
+    try:
+        matching(value)
+    except UsageError as error:
+        raise ValueError(f"{error.what}; write it {error.remedy}") from None
+    return value
+
+
 def _not_blank(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
@@ -111,4 +122,5 @@ Address = Annotated[str, AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FleetName = Annotated[str, AfterValidator(_fleet_name)]
+Selector = Annotated[str, AfterValidator(_selector)]
 OptionalFile = Annotated[str, AfterValidator(_home_if_any)]

@@ -22,6 +22,7 @@ from reconciler.settings.kinds import (
     OptionalFile,
     Patterns,
     Period,
+    Selector,
     Text,
 )
 
@@ -79,6 +80,10 @@ class FleetSettings(_Section):
 
     context: str = ""
     """The context of that file; empty: its current one."""
+
+    node_selector: Selector = ""
+    """Which nodes of the cluster belong to the fleet without a Node document, by their labels as `kubectl -l` takes
+    them; empty: all."""
 
     @model_validator(mode="after")
     def _keys_to_verify_with(self) -> Self:

@@ -6,6 +6,7 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
+from reconciler.events.catalogue.cluster import ClusterRecovered, ClusterUnreachable, NodeConditionChanged
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -129,12 +130,14 @@ __all__ = [
     "ClusterDriftAdopted",
     "ClusterDriftDetected",
     "ClusterDriftRepaired",
+    "ClusterRecovered",
     "ClusterRepairAsked",
     "ClusterResourceApplied",
     "ClusterResourceDeleted",
     "ClusterResourceRefused",
     "ClusterResourcesRecovered",
     "ClusterResourcesUnreachable",
+    "ClusterUnreachable",
     "CommitAccepted",
     "CommitHeldBack",
     "CommitObserved",
@@ -165,6 +168,7 @@ __all__ = [
     "MassRemovalDetected",
     "NodeAdopted",
     "NodeChanged",
+    "NodeConditionChanged",
     "NodeConverged",
     "NodeCordoned",
     "NodeDeferred",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.cli.selector import matching
+from reconciler.selector import matching
 from reconciler.errors import UsageError
 
 LABELS = {"zone": "a", "tier": "web", "node-role.kubernetes.io/worker": ""}
