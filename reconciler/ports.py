@@ -837,13 +837,11 @@ class Runner(Protocol):
 @dataclass(frozen=True, slots=True)
 class ClusterLook:
     """A cluster's resources at a moment. `objects`: of the kinds that we manage, by `cluster_objects.key_of`;
-    ConfigMaps are those of openshift-config. `pools`: its MachineConfigPools as the API has them; `machines`: node →
-    what the Machine Config Operator notes on it (currentConfig, desiredConfig, state, reason). `unserved`: kinds that
-    the cluster does not know."""
+    ConfigMaps are those of openshift-config. `pools`: its MachineConfigPools as the API has them. `unserved`: kinds of
+    these that the cluster does not know."""
 
     objects: Mapping[str, ClusterObject]
     pools: Mapping[str, Mapping[str, Any]]
-    machines: Mapping[str, Mapping[str, str]]
     unserved: frozenset[str] = frozenset()
 
 
@@ -879,3 +877,5 @@ class ClusterResources(Protocol):
     async def images(self) -> Mapping[str, Sequence[str]]:
         """Node → the images that its pods name."""
         ...
+
+    async def close(self) -> None: ...
