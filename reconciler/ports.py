@@ -866,6 +866,10 @@ class ClusterResources(Protocol):
         """
         ...
 
+    async def read(self, document: Mapping[str, Any]) -> ClusterObject | None:
+        """The object of the document's kind and name, asked for now: what a watch tells may be a moment old."""
+        ...
+
     async def delete(self, live: ClusterObject) -> None:
         """Remove exactly this object; nothing where it is gone. Raises ClusterError where it is another one by now."""
         ...

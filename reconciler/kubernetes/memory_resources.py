@@ -68,6 +68,12 @@ class MemoryResources:
         self._set(key, document, stored, against)
         return self._object(key)
 
+    async def read(self, document: Mapping[str, Any]) -> ClusterObject | None:
+        key = key_of(document)
+        self.calls.append(f"get {key}")
+        self._check()
+        return self._object(key) if key in self._objects else None
+
     async def delete(self, live: ClusterObject) -> None:
         self.calls.append(f"delete {live.key}")
         self._check()

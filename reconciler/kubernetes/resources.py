@@ -111,6 +111,18 @@ class OpenShiftResources:
             raise _refused(error, kind) from None
         return _object(kind, answer)
 
+    async def read(self, document: Mapping[str, Any]) -> ClusterObject | None:
+        kind, metadata = str(document["kind"]), document["metadata"]
+        client = self._connection.client()
+        with errors(f"{key_of(document)} of the cluster of fleet {self._connection.fleet}"):
+            try:
+                found = await client.get(KINDS[kind], metadata["name"], namespace=metadata.get("namespace"))
+            except ApiError as error:
+                if error.status.code != httpx2.codes.NOT_FOUND:
+                    raise
+                return None
+        return _object(kind, found)
+
     async def delete(self, live: ClusterObject) -> None:
         kind, metadata = live.key.partition("/")[0], live.document["metadata"]
         asked = f"{live.key} of the cluster of fleet {self._connection.fleet}"

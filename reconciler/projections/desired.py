@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.projections.openshift import in_cluster
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
@@ -198,7 +199,9 @@ def base_of(
     fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, state: Mapping[str, Any]
 ) -> str | None:
     """The base a node's files are rendered over: its own captured one, its pool's templates, or MCO's; None before its
-    first observation."""
+    first observation (where MCO manages it, there is none)."""
+    if in_cluster(fleet, rows, pool):
+        return OPENSHIFT_BASE
     base = state.get("base")
     row = rows.get(POOLS.name, {}).get((fleet, pool)) if base and pool else None
     if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:

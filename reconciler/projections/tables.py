@@ -265,6 +265,7 @@ MACHINE_POOLS = Table(
         "settled": "boolean",
         "conditions": "jsonb",
         "files": "text",
+        "before": "text",
         "config": "text",
         "applied_at": "timestamptz",
     },

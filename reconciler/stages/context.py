@@ -16,6 +16,7 @@ from reconciler.ports import (
     Blobs,
     Clock,
     Cluster,
+    ClusterResources,
     Drainer,
     EventLog,
     Leases,
@@ -99,6 +100,10 @@ class Context:
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
     cluster: Cluster | None = None
+    cluster_resources: ClusterResources | None = None
+    """Where the fleet's cluster has pools of `manage: cluster`."""
+    rendered_configs: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+    """Whether a rendered config has a file set's files, by their names; None: nobody can tell."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import guard
-from reconciler.stages.observe import file_sets, look_closer, observe, target_of
+from reconciler.stages.observe import file_sets, look_closer, nodes_of_ours, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
 from reconciler.stages.restores import epoch_of
@@ -106,7 +106,7 @@ def _spec(snapshot: Snapshot, node: str) -> Any:
 
 def _moved(context: Context, sights: Mapping[str, Sight], after: Snapshot) -> Iterable[tuple[str, Sight]]:
     """The sights for the inventory that the content brings: nodes gone are left out, new ones were not looked at."""
-    for (_, name), row in sorted(after.table(NODES).items()):
+    for name, row in nodes_of_ours(after).items():
         if name in sights:
             yield name, replace(sights[name], pool=row["pool"])
         else:
@@ -121,9 +121,7 @@ async def _sights(context: Context, *, live: bool) -> dict[str, Sight]:
 async def recorded_sights(context: Context, snapshot: Snapshot) -> dict[str, Sight]:
     """What the log knows of each node, in the form of a look at it."""
     sets = await file_sets(context, snapshot)
-    return {
-        name: _recorded(context, snapshot, sets, name, row) for (_, name), row in sorted(snapshot.table(NODES).items())
-    }
+    return {name: _recorded(context, snapshot, sets, name, row) for name, row in nodes_of_ours(snapshot).items()}
 
 
 def _recorded(

@@ -136,7 +136,9 @@ class ResourcesConformance:
     async def test_delete(self, rig: ResourcesRig) -> None:
         live = await rig.resources.apply(ours(mirrors("apps", "a.example.com/x", "b.example.com/x")), None)
         await rig.seen(lambda look: live.key in look.objects)
+        assert await rig.resources.read(live.document) == live
         await rig.resources.delete(live)
+        assert await rig.resources.read(live.document) is None
         await rig.seen(lambda look: live.key not in look.objects)
         await rig.resources.delete(live)
 
