@@ -119,7 +119,7 @@ class MemoryResources:
         """An object's document; a copy."""
         return copy.deepcopy(self._objects[key].document)
 
-    def keys(self) -> list[str]:
+    def stored(self) -> list[str]:
         return sorted(self._objects)
 
     # --- as an API server does it -------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class MemoryResources:
             (other[0], path)
             for other, paths in sorted(stored.owned.items())
             for path in sorted(paths & wanted.keys())
-            if other != who and before.get(path) != wanted[path]
+            if other != who and wanted[path] not in ({}, before.get(path))
         ]
         if any(manager not in against for manager, _ in conflicts):
             raise _conflict(key, conflicts)

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.projections.openshift import in_cluster
+from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
-
-OPENSHIFT_BASE = "openshift"
-"""The base of pools that are laid over MCO's templates: the same for every node."""
 
 SCOPE_RANK = {"fleet": 0, "pool": 1, "node": 2}
 

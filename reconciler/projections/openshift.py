@@ -13,6 +13,7 @@ from reconciler.projections.tables import (
     MACHINE_POOLS,
     MACHINES,
     POOLS,
+    RENDERS,
     Key,
     Row,
     rollout_of,
@@ -21,6 +22,9 @@ from reconciler.rollout.machine_pools import BUSY_STATES, FAILED_STATES, Machine
 from reconciler.rollout.pool_checks import CLUSTER
 
 Rows = Mapping[str, Mapping[Key, Row]]
+
+OPENSHIFT_BASE = "openshift"
+"""The base of pools that are laid over MCO's templates: the same for every node."""
 
 MOST_NAMED = 3
 
@@ -50,6 +54,12 @@ def applied_files(fleet: str, rows: Rows, pool: str) -> str:
     row = rows.get(MACHINE_POOLS.name, {}).get((fleet, pool)) or {}
     first = (rows.get(CLUSTERS.name, {}).get((fleet,)) or {}).get("files") or {}
     return str(row.get("files") or first.get(pool) or "")
+
+
+def files_of_cluster(fleet: str, rows: Rows, pool: str) -> set[str]:
+    """The file set that MCO is to render for the pool and does not yet; empty where it does."""
+    row = rows.get(RENDERS.name, {}).get((fleet, pool, "", OPENSHIFT_BASE))
+    return {str(row["files"])} - {applied_files(fleet, rows, pool)} if row and row["files"] else set()
 
 
 @dataclass(frozen=True)
@@ -99,11 +109,11 @@ def _rollout_is_over(fleet: str, rows: Rows, pool: str) -> bool:
 def blocked(fleet: str, rows: Rows, pool: str) -> str:
     """What of a cluster keeps the pool from what is wanted and is not MCO's usual pace; empty where nothing does."""
     cluster = rows.get(CLUSTERS.name, {}).get((fleet,)) or {}
-    found = machine_pool(fleet, rows, pool)
+    found, spec = machine_pool(fleet, rows, pool), rows[POOLS.name][fleet, pool]["spec"]
     said = [
         str(cluster.get("unreachable") or ""),
-        *_objects(rows),
-        not_ours(cluster) if rows[POOLS.name][fleet, pool]["spec"]["mode"] == "enforce" else "",
+        *_objects(rows, told=spec["drift"] != "ignore"),
+        not_ours(cluster) if spec["mode"] == "enforce" else "",
         "" if found or not cluster else f"the cluster has no MachineConfigPool {pool}",
         found.trouble if found else "",
         found.pause if found else "",
@@ -111,12 +121,12 @@ def blocked(fleet: str, rows: Rows, pool: str) -> str:
     return "; ".join(filter(None, said))
 
 
-def _objects(rows: Rows) -> list[str]:
-    """The objects of ours that differ or were refused, in words."""
+def _objects(rows: Rows, *, told: bool) -> list[str]:
+    """The objects of ours that were refused, or differ (where that is to be `told`), in words."""
     return [
         said
         for (_, key), row in sorted(rows.get(CLUSTER_OBJECTS.name, {}).items())
-        for said in (_refused(key, row), drift_text(key, row["drift"] or ()))
+        for said in (_refused(key, row), drift_text(key, row["drift"] or ()) if told else "")
         if said
     ]
 

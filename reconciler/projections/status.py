@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
-from reconciler.projections.openshift import applied_files, machine_pool, machine_standing
 from reconciler.projections.openshift import blocked as cluster_blocked
+from reconciler.projections.openshift import files_of_cluster, machine_pool, machine_standing
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
 from reconciler.rollout.machine_pools import MachinePool
@@ -278,7 +278,7 @@ def _machine_pool_status(
     rollout, guard = rollout_of(rows, row) or {}, GuardState.of(fleet, rows, pool)
     render = wanted_row(fleet, rows, name, "", {})
     wanted = str(render["files"]) if render else ""
-    to_come = {wanted} - {applied_files(fleet, rows, name), ""}
+    to_come = files_of_cluster(fleet, rows, name)
     reasons = (row["blocked"], guard.reason(to_come), cluster_blocked(fleet, rows, name))
     return PoolStatus(
         name=name,

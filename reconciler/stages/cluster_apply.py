@@ -25,8 +25,7 @@ from reconciler.events.catalogue import (
 from reconciler.events.envelope import EVENT_NAMESPACE, fleet_stream, pool_stream, stream_of
 from reconciler.faults import fault_point
 from reconciler.ports import ClusterResources, EventFilter, Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE
-from reconciler.projections.openshift import applied_files, cluster_pools
+from reconciler.projections.openshift import OPENSHIFT_BASE, applied_files, cluster_pools
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, MACHINE_POOLS, POOLS, RENDERS, Row, rollout_of
 from reconciler.registries.model import canonical_json, digest
 from reconciler.rollout.cluster_objects import Action, Comparison, compare

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE
 from reconciler.projections.guard_state import NOT_JUDGED, GuardState
-from reconciler.projections.openshift import not_ours
+from reconciler.projections.openshift import OPENSHIFT_BASE, not_ours
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, POOLS, RENDERS, Row
 from reconciler.rollout.cluster_objects import Comparison
 from reconciler.rollout.pools import Pool

@@ -9,8 +9,7 @@ from reconciler.errors import ClusterError
 from reconciler.events.catalogue import RolloutCompleted
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE
-from reconciler.projections.openshift import cluster_pools
+from reconciler.projections.openshift import OPENSHIFT_BASE, cluster_pools
 from reconciler.projections.tables import MACHINE_POOLS, MACHINES, POOLS, Row, rollout_of
 from reconciler.registries.model import CERTS_D
 from reconciler.rollout.machine_pools import FAILED_STATES, MachinePool, brings_new_config, stage

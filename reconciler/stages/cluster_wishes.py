@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reconciler.errors import UsageError
 from reconciler.ports import ClusterLook, ManifestFile, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
 from reconciler.projections.openshift import cluster_pools
@@ -90,6 +91,14 @@ async def known_objects(context: Context, snapshot: Snapshot) -> dict[str, Known
         key: Known(row["resource"], json.loads(contents[row["sent"]]), json.loads(contents[row["answer"]]), row["uid"])
         for key, row in rows.items()
     }
+
+
+def refuse_part(snapshot: Snapshot, what: str, pool: str, where: str, *, pools: int) -> None:
+    """A cluster has one set of resources: with so many pools or more, none of its parts is rolled back alone."""
+    mine = cluster_pools(snapshot.fleet, snapshot.rows)
+    if pool in mine and len(mine) >= pools:
+        said = f"{what} is part of a cluster (manage: cluster), which has one set of resources"
+        raise UsageError(said, where=where, remedy=f"roll the pools {', '.join(mine)} back together: leave {where} out")
 
 
 def concerned(look: ClusterLook, keys: Collection[str]) -> dict[str, ClusterObject]:

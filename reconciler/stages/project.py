@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_of, base_of, render_inputs, shadowed_out
-from reconciler.projections.openshift import cluster_pools
+from reconciler.projections.desired import Desired, base_files_of, base_of, render_inputs, shadowed_out
+from reconciler.projections.openshift import OPENSHIFT_BASE, cluster_pools
 from reconciler.projections.tables import CLUSTERS, NODE_STATES, POOLS, RENDERS
 from reconciler.registries.evidence import Origins
 from reconciler.registries.impact import classify

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.ports import Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE
-from reconciler.projections.openshift import applied_files
+from reconciler.projections.openshift import OPENSHIFT_BASE, applied_files
 from reconciler.projections.tables import RENDERS
 from reconciler.registries.guard import weakens
 from reconciler.registries.model import digest
