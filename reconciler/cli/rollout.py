@@ -13,6 +13,7 @@ from reconciler.cli.options import Duration, dry_run, flag, fleet, option, outpu
 from reconciler.cli.output import print_done
 from reconciler.cli.session import Session, run
 from reconciler.cli.waiting import say_and_bring, say_once
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.waiting import Say
