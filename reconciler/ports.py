@@ -381,7 +381,8 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only)."""
+    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only),
+    `node_name` the Node object in the fleet's cluster ("": there is none of which anybody knows)."""
 
     fleet: str
     name: str
@@ -392,6 +393,7 @@ class Target:
     become: str = ""
     host_keys: tuple[str, ...] = ()
     root: str = ""
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

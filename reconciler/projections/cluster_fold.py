@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from reconciler.events.catalogue import ClusterRecovered, ClusterUnreachable, NodeConditionChanged
+from reconciler.events.catalogue import ClusterAccepted, ClusterRecovered, ClusterUnreachable, NodeConditionChanged
 from reconciler.events.codec import plain
 from reconciler.events.envelope import StoredEvent
 from reconciler.projections.tables import FLEETS, NODES, Touched, Working, on_body
@@ -25,10 +25,15 @@ def node_condition_changed(event: StoredEvent, body: NodeConditionChanged, rows:
 
 
 def cluster_unreachable(event: StoredEvent, body: ClusterUnreachable, rows: Working) -> None:
-    """A reason that changes is news; since when it cannot be asked stays."""
+    """Since when it cannot be asked stays when the reason becomes another one."""
     before = (rows.get(FLEETS, event.fleet) or {}).get("cluster") or {}
     since = before.get("since") or event.recorded_at.isoformat()
-    rows.put(FLEETS, (event.fleet,), cluster={"unreachable": body.reason, "since": since})
+    rows.put(FLEETS, (event.fleet,), cluster={"unreachable": body.reason, "cause": body.cause, "since": since})
+
+
+def cluster_accepted(event: StoredEvent, body: ClusterAccepted, rows: Working) -> None:  # noqa: ARG001  fold's form
+    before = (rows.get(FLEETS, event.fleet) or {}).get("cluster") or {}
+    rows.put(FLEETS, (event.fleet,), cluster={**before, "accepted": True})
 
 
 def cluster_recovered(event: StoredEvent, body: ClusterRecovered, rows: Working) -> None:  # noqa: ARG001  fold's form
@@ -38,5 +43,6 @@ def cluster_recovered(event: StoredEvent, body: ClusterRecovered, rows: Working)
 HANDLERS: dict[str, Any] = {
     "NodeConditionChanged": (_node, on_body(node_condition_changed)),
     "ClusterUnreachable": (_fleet, on_body(cluster_unreachable)),
+    "ClusterAccepted": (_fleet, on_body(cluster_accepted)),
     "ClusterRecovered": (_fleet, on_body(cluster_recovered)),
 }

@@ -74,7 +74,9 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
-    told = {"pool": body.pool, "spec": plain(body.spec), "commit": body.commit, "discovered": body.discovered}
+    """Of a document whose place the cluster changed, the commit stays."""
+    commit = body.commit or (None if body.discovered else (rows.get(NODES, *_key(event)) or {}).get("commit"))
+    told = {"pool": body.pool, "spec": plain(body.spec), "commit": commit, "discovered": body.discovered}
     rows.put(NODES, _key(event), **told)
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.registries.model import Problem
+from reconciler.rollout.nodes import Node
 
 if TYPE_CHECKING:
-    from reconciler.rollout.pools import Node, Pool
+    from reconciler.rollout.pools import Pool  # which places nodes by this module
 
 TIE_REMEDY = "give one of the pools a higher priority, or narrow a nodeSelector"
 
@@ -31,22 +32,31 @@ def _tie(pools: Mapping[str, Pool], tied: list[str]) -> str:
     return f"is in the pools {', '.join(tied)}, all with priority {pools[tied[0]].spec['priority']}"
 
 
+def with_known(documents: Mapping[str, Node], known: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes of documents with what the cluster said of each, and the discovered ones that no document names."""
+    named = {node.node_name for node in documents.values()} | documents.keys()
+    there = {node.node_name: node.cluster for node in known.values()}
+    found = {name: replace(node, cluster=there.get(node.node_name, {})) for name, node in documents.items()}
+    return found | {name: node for name, node in known.items() if node.discovered and name not in named}
+
+
 def place_nodes(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[str, Node], list[Problem]]:
     """Each node with its pool. A tie by the labels of its document is an error, one by those of a cluster only keeps
     the node out of both pools; a pool without nodes is a warning."""
     placed: dict[str, Node] = {}
     problems: list[Problem] = []
     for name, node in nodes.items():
-        tied = [] if node.discovered else winners(pools, node.spec["labels"])
-        if len(tied) > 1:
+        pool, _ = placement(pools, node.labels)
+        tied = [] if pool or node.discovered else winners(pools, node.spec["labels"])
+        if tied:
             message = f"node {name} {_tie(pools, tied)}"
             problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", TIE_REMEDY))
-        placed[name] = replace(node, pool=placement(pools, node.labels)[0] or (tied[0] if tied else None))
+        placed[name] = replace(node, pool=pool or next(iter(tied), None))
     used = {node.pool for node in placed.values()}
-    for pool in pools.values():
-        if pool.name not in used:
-            message = f"pool {pool.name} selects no node"
-            remedy = "check nodeSelector.matchLabels against the labels of the nodes"
-            identity = f"NodePool/{pool.name}"
-            problems.append(Problem("pool-selects-nothing", message, pool.location, identity, "", remedy, "warning"))
+    for empty in pools.values():
+        if empty.name not in used and not empty.in_cluster:
+            message = f"pool {empty.name} selects no node"
+            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
+            identity = f"NodePool/{empty.name}"
+            problems.append(Problem("pool-selects-nothing", message, empty.location, identity, "", remedy, "warning"))
     return placed, problems

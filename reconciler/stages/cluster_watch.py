@@ -209,9 +209,10 @@ async def _machines(context: Context, snapshot: Snapshot, mine: Iterable[str]) -
         return []  # said where nodes are discovered
     bodies: list[Event] = []
     for (_, name), row in sorted(snapshot.table(NODES).items()):
-        if row["pool"] not in set(mine) or name not in nodes:
+        found = nodes.get(row["spec"].get("nodeName") or name)
+        if row["pool"] not in set(mine) or found is None:
             continue
-        machine = Machine.of(name, nodes[name].machine_config)
+        machine = Machine.of(name, found.machine_config)
         said = machine and {"pool": row["pool"], **machine.as_data()}
         before = snapshot.one(MACHINES, context.name, name) or {}
         if said and any(before.get(field) != value for field, value in said.items()):

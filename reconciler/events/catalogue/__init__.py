@@ -6,7 +6,12 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
-from reconciler.events.catalogue.cluster import ClusterRecovered, ClusterUnreachable, NodeConditionChanged
+from reconciler.events.catalogue.cluster import (
+    ClusterAccepted,
+    ClusterRecovered,
+    ClusterUnreachable,
+    NodeConditionChanged,
+)
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -123,6 +128,7 @@ __all__ = [
     "BlobRedacted",
     "ChangeApproved",
     "CheckpointSigned",
+    "ClusterAccepted",
     "ClusterAdoptionAsked",
     "ClusterBaselineCaptured",
     "ClusterCompared",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from reconciler.events.catalogue.base import Data, Event
+from reconciler.events.catalogue.base import APPROVER, Data, Event
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,24 @@ class NodeConditionChanged(Event):
 
 @dataclass(frozen=True)
 class ClusterUnreachable(Event):
-    """The fleet's cluster could not be asked where it could before, refused us, or is not the one known. Said once per
-    reason. Its nodes stay as they were last known."""
+    """The fleet's cluster cannot be asked where it could before: its nodes stay as they were last known.
 
+    `cause` is `refused` where it answers and refuses us (said once per reason), `other` where it has none of the nodes
+    known of it, but others: then ClusterAccepted must say that this is meant. Empty: there is no answer.
+    """
+
+    reason: str
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class ClusterAccepted(Event):
+    """A person says that a cluster without any of the nodes known is the fleet's: from then on its word counts."""
+
+    authority = APPROVER
     reason: str
 
 
 @dataclass(frozen=True)
 class ClusterRecovered(Event):
-    """The fleet's cluster answers again."""
+    """The fleet's cluster can be asked again."""
