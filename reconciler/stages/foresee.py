@@ -15,6 +15,8 @@ from reconciler.ports import ABSENT, Commit, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
+from reconciler.stages.cluster_foresee import ClusterForesight, foresee_cluster
+from reconciler.stages.cluster_watch import watch_cluster
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
@@ -50,6 +52,8 @@ class Foresight:
     snapshot: Snapshot
     pools: tuple[PoolForesight, ...]
     removes: tuple[str, ...] = ()
+    cluster: ClusterForesight | None = None
+    """Of a fleet with pools of `manage: cluster`: their cluster."""
 
 
 async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> Foresight:
@@ -60,6 +64,7 @@ async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> 
             await record(context, head)
     if live:
         await discover(context)
+        await watch_cluster(context)
     sights = await _sights(context, live=live)
     await settle(context, sights, ask_nodes=live)
     await project(context)
@@ -78,6 +83,7 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     """
     if live:
         await discover(context)
+        await watch_cluster(context)
     sights = await _sights(context, live=live)
     before = await context.snapshot()
     await record_commit(context, before, commit)
@@ -162,10 +168,11 @@ def _files(state: Mapping[str, Any], applied: FileSet) -> Iterable[ObservedFile]
 
 
 async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence[str], *, live: bool) -> Foresight:
+    cluster = await foresee_cluster(context, live=live)
     snapshot = await context.snapshot()
     names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
     pools = [await _plan_pool(context, snapshot, sights, name, live=live) for name in names]
-    return Foresight(snapshot, tuple(pools), tuple(removes))
+    return Foresight(snapshot, tuple(pools), tuple(removes), cluster)
 
 
 async def _plan_pool(

@@ -17,6 +17,8 @@ from reconciler.events.catalogue import (
     MachineConfigChanged,
     RolloutCompleted,
 )
+from reconciler.planning.export import export_fleet, read_export
+from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
 from reconciler.rollout.cluster_objects import IMAGE
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
@@ -388,3 +390,87 @@ async def test_pools_that_are_held_differently_are_refused_together(fleet: OpenS
         await commands.rollback(fleet.world.context, to=f"#{before}", pool="worker", reason="only here")
     with pytest.raises(UsageError, match="one set of resources"):
         await commands.rollback(fleet.world.context, to=f"#{before}", node="w1", reason="only here")
+
+
+async def _plan(fleet: OpenShift, **asked: Any) -> dict[str, Any]:
+    return await plan(fleet.world.context, Asked(**asked))
+
+
+async def test_the_plan_shows_calls_and_files_and_changes_nothing(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    fleet.commit({"image.yaml": _blocks(B), "mirrors.yaml": mirrors("apps", "x.example.com", "m.example.com")})
+    head, before = await fleet.world.head(), fleet.spec()
+    planned = await _plan(fleet)
+    assert [(call["verb"], call["object"]) for call in planned["cluster"]["calls"]] == [
+        ("apply", "ImageDigestMirrorSet/apps"),
+        ("apply", IMAGE),
+    ]
+    [difference] = planned["cluster"]["calls"][1]["diff"]
+    assert (A in difference["from"], B in difference["to"]) == (True, True)
+    [pool] = planned["pools"]
+    assert (pool["nodes"], pool["behind"], pool["disruption"]) == (3, 3, "drain")
+    [change] = pool["changes"]
+    assert change["nodes"] == list(NODES)
+    assert any(B in item["to"] for item in change["diff"] if item["path"].endswith("registries.conf"))
+    assert planned["changes"]
+    assert (await fleet.world.head(), fleet.spec()) == (head, before)
+
+
+async def test_the_plan_of_a_first_contact(fleet: OpenShift) -> None:
+    theirs = {"apiVersion": "config.openshift.io/v1", "kind": "ImageDigestMirrorSet", "metadata": {"name": "theirs"}}
+    fleet.resources.put({**theirs, "spec": {"imageDigestMirrors": [{"source": C, "mirrors": [B]}]}}, "oc")
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe"), "nodes.yaml": nodes_file(), "image.yaml": _blocks(A)})
+    await fleet.roll()
+    for live in (True, False):
+        planned = (await _plan(fleet, live=live))["cluster"]
+        assert (planned["calls"], planned["foreign"]) == ([], ["ImageDigestMirrorSet/theirs"])
+        [item] = planned["unadopted"]
+        assert (item["object"], item["managers"], A in item["diff"][0]["to"]) == (IMAGE, ["installer"], True)
+
+
+async def test_a_plan_of_an_export_knows_the_cluster(fleet: OpenShift, tmp_path: Path) -> None:
+    await adopted(fleet)
+    exported = read_export(await export_fleet(fleet.world.context), "export")
+    changed = tmp_path / "changed"
+    fleet.world.repository.git("clone", "--quiet", ".", str(changed))
+    (changed / "image.yaml").write_text(_blocks(B))
+    planned = await plan_export(exported, Asked(directory=changed), fleet.world.clock)
+    assert [(call["verb"], call["object"]) for call in planned["cluster"]["calls"]] == [("apply", IMAGE)]
+    assert planned["pools"][0]["behind"] == 3
+
+
+async def test_the_guard_is_asked_before_a_plan_promises(fleet: OpenShift) -> None:
+    fleet.resources.pods = {"w1": ["registry.example.com/app:1"]}
+    await adopted(fleet, reachableRegistries=None)
+    fleet.commit({"image.yaml": image(allowedRegistries=["quay.io", "needed.example.com"])})
+    planned = await _plan(fleet)
+    assert "registry.example.com/app:1" in planned["cluster"]["waits"]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("place", ["between-resources", "before-resources-recorded", "after-guard"])
+async def test_what_was_applied_and_not_recorded_is_recorded_later(
+    fleet: OpenShift, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Ended at any point, the next pass goes on from the cluster and the log: nothing is drift, nothing is lost."""
+    await adopted(fleet)
+    fleet.commit({"image.yaml": _blocks(B), "mirrors.yaml": mirrors("apps", "x.example.com", "m.example.com")})
+
+    def die(name: str) -> None:
+        if name == place:
+            raise KilledError(name)
+
+    for module in ("reconciler.stages.cluster_apply", "reconciler.cycle"):
+        monkeypatch.setattr(f"{module}.fault_point", die)
+    with pytest.raises(KilledError):
+        await fleet.world.run()
+    monkeypatch.undo()
+    await fleet.roll()
+    assert (await fleet.world.status()).exit_code == 0
+    assert await _bodies(fleet, ClusterDriftDetected) == []
+    keys = [body.key for body in await _bodies(fleet, ClusterResourceApplied)]
+    assert keys == [IMAGE, "ImageDigestMirrorSet/apps", IMAGE]
+    assert (await fleet.world.log.verify()).problems == ()
