@@ -23,7 +23,8 @@ from reconciler.rollout.machine_pools import MachinePool
 from reconciler.rollout.managed_fields import ClusterObject, FieldManager
 from reconciler.rollout.pools import Pool
 from reconciler.stages.cluster_apply import ClusterPlan, plan_cluster
-from reconciler.stages.cluster_watch import ClusterSight, watch_cluster
+from reconciler.stages.cluster_watch import ClusterSight, look_at_cluster, watch_cluster
+from reconciler.stages.cluster_wishes import concerned, wishes
 from reconciler.stages.context import Context
 from reconciler.stages.differences import difference, set_differences
 from reconciler.stages.project import set_contents
@@ -128,6 +129,23 @@ def _said(document: Mapping[str, Any]) -> bytes:
     return yaml.safe_dump(body, sort_keys=True).encode()
 
 
+async def resource_differences(context: Context) -> list[dict[str, Any]]:
+    """Where the cluster's resources do not say what is wanted, asked live, as `difference` gives it; nothing is
+    recorded. What is ours and no longer wanted is removed; what never was ours is left out."""
+    snapshot = await context.snapshot()
+    if not cluster_pools(context.name, snapshot.rows):
+        return []
+    found, look = await wishes(context, snapshot), await look_at_cluster(context)
+    live = concerned(look, {*found.wanted, *found.known})
+    items = []
+    for key in sorted({*found.wanted, *found.known}):
+        item, wish = live.get(key), found.wanted.get(key)
+        if found.none or (wish is None and item is None):
+            continue
+        items += _diff(key, item, wish.document if wish else None)
+    return items
+
+
 async def pool_changes(context: Context, snapshot: Snapshot, pool: Pool) -> dict[str, Any]:
     """Of a plan's pool: the machines that MCO would bring to other files, and which."""
     before = applied_files(context.name, snapshot.rows, pool.name)
@@ -149,7 +167,6 @@ async def pool_changes(context: Context, snapshot: Snapshot, pool: Pool) -> dict
 async def _change(context: Context, pool: Pool, before: str, after: str, nodes: list[str]) -> dict[str, Any]:
     old = await set_contents(context, before) if before else {}
     impact = classify(old, await set_contents(context, after), pool.profile)
-    empty = [difference(path, None, data) for path, data in sorted((await set_contents(context, after)).items())]
     return {
         "start": before,
         "files": after,
@@ -158,5 +175,5 @@ async def _change(context: Context, pool: Pool, before: str, after: str, nodes: 
         "effective": impact.disruption,
         "actions": list(impact.actions),
         "reasons": [*impact.reasons, "carried out by the Machine Config Operator"],
-        "diff": await set_differences(context, before, after) if before else empty,
+        "diff": await set_differences(context, before, after),
     }

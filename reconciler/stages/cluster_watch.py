@@ -46,7 +46,7 @@ async def watch_cluster(context: Context) -> ClusterSight | None:
     if not cluster_pools(context.name, snapshot.rows):
         return None
     try:
-        look = await _look(context)
+        look = await look_at_cluster(context)
     except ClusterError as error:
         return await _out(context, snapshot, error)
     row = snapshot.one(CLUSTERS, context.name) or {}
@@ -66,7 +66,8 @@ async def watch_cluster(context: Context) -> ClusterSight | None:
     return ClusterSight(live, pools)
 
 
-async def _look(context: Context) -> ClusterLook:
+async def look_at_cluster(context: Context) -> ClusterLook:
+    """The fleet's cluster as it is now. Raises ClusterError."""
     if context.cluster_resources is None:
         what = f"fleets.{context.name}.kubernetes is none, and pools of manage: cluster need a cluster"
         raise ClusterRefused(what, remedy="set it to kubeconfig or in-cluster")
