@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from reconciler import __version__
 from reconciler.checkpoints import Signing
@@ -20,17 +20,7 @@ from reconciler.errors import StoreError, UsageError, redacted
 from reconciler.events.checkpoint import SignerKey, VerifierKey
 from reconciler.events.envelope import Actor
 from reconciler.logs import Log
-from reconciler.ports import (
-    Blobs,
-    CheckpointTarget,
-    Cluster,
-    ClusterResources,
-    EventFilter,
-    EventLog,
-    Leases,
-    ReadModel,
-    Transport,
-)
+from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel, Transport
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
 from reconciler.source.branch import BranchFile
@@ -129,7 +119,6 @@ class Application:
         if fleet not in known:
             raise UsageError(f"there is no fleet {fleet}", where="--fleet", remedy=f"configured: {', '.join(known)}")
         chosen = known[fleet]
-        cluster, resources = self._cluster(fleet)
         told = (redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify)
         return Context(
             FleetSettings(fleet, *told, chosen.node_selector),
@@ -144,25 +133,23 @@ class Application:
             self.owner,
             __version__,
             drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
-            cluster=cluster,
-            cluster_resources=resources,
+            **self._cluster(fleet),
         )
 
-    def _cluster(self, fleet: str) -> tuple[Cluster | None, ClusterResources | None]:
-        """The fleet's cluster and its resources, to which nothing is opened before they are asked."""
+    def _cluster(self, fleet: str) -> dict[str, Any]:
+        """The parts of a context for the fleet's cluster, to which nothing is opened before they are asked."""
         chosen = self.settings.fleets[fleet]
         if chosen.kubernetes == "none":
-            return None, None
+            return {}
         from reconciler.kubernetes.connection import Connection  # only fleets with a cluster wait for its libraries
         from reconciler.kubernetes.nodes import KubernetesCluster
         from reconciler.kubernetes.resources import OpenShiftResources
 
         connection = Connection(fleet, chosen.kubernetes, chosen.kubeconfig, chosen.context)
         cluster, resources = KubernetesCluster(connection), OpenShiftResources(connection)
-        self._clusters.push_async_callback(connection.close)
-        self._clusters.push_async_callback(cluster.close)
-        self._clusters.push_async_callback(resources.close)
-        return cluster, resources
+        for part in (connection, cluster, resources):
+            self._clusters.push_async_callback(part.close)
+        return {"cluster": cluster, "cluster_resources": resources}
 
     async def close(self) -> None:
         """Close what contexts opened."""
