@@ -29,7 +29,7 @@ from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream, stream_of
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
-from reconciler.projections.openshift import cluster_pools, files_of_cluster
+from reconciler.projections.openshift import cluster_pools, files_to_judge
 from reconciler.projections.status import files_to_come, fleet_status
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.registries.model import digest
@@ -250,7 +250,7 @@ def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[
         raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
     coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
     if desired.pools[pool].in_cluster:
-        coming = files_of_cluster(context.name, now.rows, pool)
+        coming = files_to_judge(context.name, now.rows, pool)
     return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
 
 

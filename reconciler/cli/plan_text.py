@@ -112,11 +112,8 @@ def cluster_facts(cluster: Item) -> Iterator[tuple[str, str]]:
         taken = f", fields are taken from {', '.join(call['taken'])}" if call["taken"] else ""
         yield call["verb"], f"{call['object']} ({call['purpose']}{taken})"
     for item in cluster["unadopted"]:
-        same = "differs" if item["diff"] else "says the same"
-        yield (
-            "adopt",
-            f"{item['object']} was there before, {same}; managed by {', '.join(item['managers']) or 'nobody'}",
-        )
+        same, whose = "differs" if item["diff"] else "says the same", ", ".join(item["managers"])
+        yield "adopt", f"{item['object']} was there before, and {same}; managed by {whose or 'nobody'}"
     for key in cluster["foreign"]:
         yield "beside", f"{key} is not in Git, and left alone"
     for drift in cluster["drift"]:

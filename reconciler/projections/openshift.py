@@ -68,11 +68,18 @@ def files_of_cluster(fleet: str, rows: Rows, pool: str) -> set[str]:
     return {str(row["files"])} - {applied_files(fleet, rows, pool)} if row and row["files"] else set()
 
 
+def files_to_judge(fleet: str, rows: Rows, pool: str) -> set[str]:
+    """The same for the guard: where an object of ours drifted, MCO may not render it any more."""
+    row = rows.get(RENDERS.name, {}).get((fleet, pool, "", OPENSHIFT_BASE))
+    again = {str(row["files"])} if row and row["files"] and drift_of(fleet, rows, pool) else set()
+    return files_of_cluster(fleet, rows, pool) | again
+
+
 @dataclass(frozen=True)
 class MachineStanding:
     """A node that MCO manages. `files`: see projections.status."""
 
-    files: Literal["Unknown", "Failed", "Applying", "Unadopted", "Pending", "Converged"]
+    files: Literal["Unknown", "Failed", "Applying", "Unadopted", "Pending", "Drifted", "Converged"]
     reason: str
     applied: str | None
     since: datetime | None
@@ -97,7 +104,17 @@ def machine_standing(
         return MachineStanding("Unknown", "nothing is rendered for it yet", has, machine["since"])
     if has != wanted or not _rollout_is_over(fleet, rows, pool):
         return MachineStanding("Pending", _behind(machine, found, applied, wanted), None, None)
+    if drifted := drift_of(fleet, rows, pool):
+        return MachineStanding("Drifted", drifted[0], has, machine["since"])
     return MachineStanding("Converged", "", has, machine["since"])
+
+
+def drift_of(fleet: str, rows: Rows, pool: str) -> list[str]:
+    """The objects of ours that somebody changed, in words; none where the pool ignores that."""
+    if rows[POOLS.name][fleet, pool]["spec"]["drift"] == "ignore":
+        return []
+    objects = sorted(rows.get(CLUSTER_OBJECTS.name, {}).items())
+    return [drift_text(key, row["drift"]) for (_, key), row in objects if row["drift"]]
 
 
 def _behind(machine: Row, found: MachinePool, applied: str, wanted: str) -> str:
@@ -126,7 +143,8 @@ def blocked(fleet: str, rows: Rows, pool: str) -> str:
     found, spec = machine_pool(fleet, rows, pool), rows[POOLS.name][fleet, pool]["spec"]
     said = [
         str(cluster.get("unreachable") or ""),
-        *_objects(rows, told=spec["drift"] != "ignore"),
+        *_refused(rows),
+        *drift_of(fleet, rows, pool),
         not_ours(cluster) if spec["mode"] == "enforce" else "",
         "" if found or not cluster else f"the cluster has no MachineConfigPool {pool}",
         found.trouble if found else "",
@@ -134,18 +152,10 @@ def blocked(fleet: str, rows: Rows, pool: str) -> str:
     return "; ".join(filter(None, said))
 
 
-def _objects(rows: Rows, *, told: bool) -> list[str]:
-    """The objects of ours that were refused, or differ (where that is to be `told`), in words."""
-    return [
-        said
-        for (_, key), row in sorted(rows.get(CLUSTER_OBJECTS.name, {}).items())
-        for said in (_refused(key, row), drift_text(key, row["drift"] or ()) if told else "")
-        if said
-    ]
-
-
-def _refused(key: str, row: Row) -> str:
-    return f"{key} is refused: {row['refused']['reason']}" if row["refused"] else ""
+def _refused(rows: Rows) -> list[str]:
+    """The objects that the API refused, in words."""
+    objects = sorted(rows.get(CLUSTER_OBJECTS.name, {}).items())
+    return [f"{key} is refused: {row['refused']['reason']}" for (_, key), row in objects if row["refused"]]
 
 
 def drift_text(key: str, drift: Sequence[Mapping[str, Any]]) -> str:

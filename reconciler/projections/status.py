@@ -10,7 +10,13 @@ from typing import Any, Literal
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.openshift import blocked as cluster_blocked
-from reconciler.projections.openshift import files_of_cluster, machine_pool, machine_standing, waits_for_render
+from reconciler.projections.openshift import (
+    files_of_cluster,
+    files_to_judge,
+    machine_pool,
+    machine_standing,
+    waits_for_render,
+)
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
 from reconciler.rollout.machine_pools import MachinePool
@@ -297,7 +303,8 @@ def _machine_pool_status(
     render = wanted_row(fleet, rows, name, "", {})
     wanted = str(render["files"]) if render else ""
     to_come = files_of_cluster(fleet, rows, name)
-    reasons = (row["blocked"], guard.reason(to_come), cluster_blocked(fleet, rows, name))
+    judged = guard.reason(files_to_judge(fleet, rows, name))
+    reasons = (row["blocked"], judged, cluster_blocked(fleet, rows, name))
     return PoolStatus(
         name=name,
         mode="observe" if desired.at_baseline(name) else str(row["spec"]["mode"]),

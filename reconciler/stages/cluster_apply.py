@@ -54,6 +54,11 @@ class ClusterPlan:
     """Pool → the file set that MCO is to render."""
 
     @property
+    def repairs(self) -> bool:
+        """Whether drift is put right."""
+        return any(action.purpose == "repair" for action in self.actions)
+
+    @property
     def actions(self) -> tuple[Action, ...]:
         return self.comparison.actions
 
@@ -152,7 +157,7 @@ async def _begin(context: Context, snapshot: Snapshot, plan: ClusterPlan) -> Sna
     """Say what is about to be done, where MCO will roll it out; the state after that. Of two replicas one may."""
     bodies: list[Event] = []
     for pool, files in plan.targets.items():
-        bodies += _rollout(context, snapshot, pool, files)
+        bodies += _rollout(context, snapshot, pool, files, repairs=plan.repairs)
     events, streams = [], {fleet_stream(context.name)}
     for body in bodies:
         name = str(getattr(body, "pool", ""))
@@ -163,14 +168,15 @@ async def _begin(context: Context, snapshot: Snapshot, plan: ClusterPlan) -> Sna
     return await context.snapshot() if events else snapshot
 
 
-def _rollout(context: Context, snapshot: Snapshot, pool: str, files: str) -> list[Event]:
-    """The rollout of a pool that is to get other files than what was applied for it last."""
+def _rollout(context: Context, snapshot: Snapshot, pool: str, files: str, *, repairs: bool) -> list[Event]:
+    """The rollout of a pool that is to get other files than what was applied for it last, or what somebody may have
+    made MCO take away from it."""
     row = snapshot.table(POOLS)[context.name, pool]
     rollout, targets = rollout_of(snapshot.rows, row), {OPENSHIFT_BASE: files}
     open_one = rollout if rollout and rollout["state"] in ("progressing", *STOPPED) else None
     if open_one and open_one["targets"] == targets:
         return []
-    if not files or applied_files(context.name, snapshot.rows, pool) == files:
+    if not files or (applied_files(context.name, snapshot.rows, pool) == files and not repairs):
         return []
     bodies: list[Event] = []
     if open_one:
@@ -254,13 +260,13 @@ async def _call(context: Context, resources: ClusterResources, action: Action) -
 
 
 def _applied(context: Context, snapshot: Snapshot, sight: ClusterSight, plan: ClusterPlan) -> list[Event]:
-    """That the cluster says what is wanted, for each pool of which that was not said yet."""
+    """That the cluster says what is wanted, for each pool of which that was not said yet, or was not so."""
     bodies: list[Event] = []
     for pool, files in plan.targets.items():
         before = applied_files(context.name, snapshot.rows, pool)
-        if files and files != before:
+        if files and (files != before or plan.repairs):
             config = sight.pools[pool].target if pool in sight.pools else ""
-            bodies.append(ClusterContentApplied(pool, files, before, config))
+            bodies.append(ClusterContentApplied(pool, files, before if files != before else "", config))
     return bodies
 
 

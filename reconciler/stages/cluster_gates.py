@@ -55,7 +55,7 @@ async def _guarded(context: Context, snapshot: Snapshot, pool: Pool) -> str:
     render = snapshot.one(RENDERS, context.name, pool.name, "", OPENSHIFT_BASE)
     if render is None:
         return "nothing is rendered for it yet"
-    way = await way_of_cluster(context, snapshot, pool.name, Ways(context), await file_sets(context, snapshot))
+    way = await way_of_cluster(context, snapshot, pool, Ways(context), await file_sets(context, snapshot))
     if way is None:
         return ""
     state = GuardState.of(context.name, snapshot.rows, pool)

@@ -9,18 +9,19 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.errors import UsageError
-from reconciler.ports import ClusterLook, ManifestFile, Snapshot
+from reconciler.ports import ClusterLook, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
-from reconciler.projections.openshift import cluster_pools
+from reconciler.projections.openshift import applied_files, cluster_pools
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, POOLS
 from reconciler.registries.model import Resource, canonical_json, digest
+from reconciler.registries.parse import parse_file
 from reconciler.registries.render import render
+from reconciler.registries.validate import validate_document
 from reconciler.rollout.cluster_objects import IMAGE, Known, Wanted, key_of, marked, to_apply
 from reconciler.rollout.managed_fields import ClusterObject
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context
 from reconciler.stages.project import keep_rendered
-from reconciler.stages.record import parse_manifest
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,24 @@ def holds_secret(document: Mapping[str, Any]) -> bool:
     return "PRIVATE KEY-----" in canonical_json(document)
 
 
+async def rendered_now(context: Context, snapshot: Snapshot, pool: Pool) -> str:
+    """The file set that MCO renders from what the cluster has, drift of our objects counted."""
+    rows = [row for _, row in sorted(snapshot.table(CLUSTER_OBJECTS).items()) if row["sent"]]
+    if not any(row["drift"] for row in rows):
+        return applied_files(context.name, snapshot.rows, pool.name)
+    names = [str(row["drift_observed"] if row["drift"] else row["answer"]) for row in rows]
+    contents = await context.load(filter(None, names))
+    documents = [json.loads(contents[name]) for name in names if name]
+    return await rendered_from(context, documents, pool, context.clock.now())
+
+
 async def rendered_from(context: Context, documents: Sequence[Mapping[str, Any]], pool: Pool, now: datetime) -> str:
     """The file set that MCO renders from these documents; empty where it cannot be told."""
     resources: list[Resource] = []
     for number, document in enumerate(documents):
-        parsed = parse_manifest(ManifestFile(f"cluster/{number}.json", "", canonical_json(document).encode()))
-        for found in parsed.manifests:
-            resource, _ = parsed.validated(found, "default", now)
+        found, _ = parse_file(f"cluster/{number}.json", canonical_json(document).encode())
+        for manifest in found:
+            resource, _ = validate_document(manifest, "default", now)
             if resource is None:
                 return ""
             resources.append(resource)

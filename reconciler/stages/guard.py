@@ -123,7 +123,7 @@ async def _pending(
     """The ways that the pool's nodes have to go, each with its nodes; sorted."""
     ways, found = Ways(context), dict[str, Pending]()
     if pool.in_cluster:
-        way = await way_of_cluster(context, snapshot, pool.name, ways, sets)
+        way = await way_of_cluster(context, snapshot, pool, ways, sets)
         nodes = sorted(key[1] for key, row in snapshot.table(NODES).items() if row["pool"] == pool.name)
         return [Pending(way, applied_files(context.name, snapshot.rows, pool.name), nodes)] if way else []
     own = {key[2] for key in snapshot.table(RENDERS)}

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.ports import Snapshot
-from reconciler.projections.openshift import OPENSHIFT_BASE, applied_files
+from reconciler.projections.openshift import OPENSHIFT_BASE
 from reconciler.projections.tables import RENDERS
 from reconciler.registries.guard import weakens
 from reconciler.registries.model import digest
 from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.rollout.pools import Pool
+from reconciler.stages.cluster_wishes import rendered_now
 from reconciler.stages.context import Context, FileSet
 
 
@@ -58,13 +60,14 @@ class Ways:
 
 
 async def way_of_cluster(
-    context: Context, snapshot: Snapshot, pool: str, ways: Ways, sets: Mapping[str, FileSet]
+    context: Context, snapshot: Snapshot, pool: Pool, ways: Ways, sets: Mapping[str, FileSet]
 ) -> Way | None:
-    """The way of a pool of `manage: cluster`: from what MCO renders now to what it is to render."""
-    render = snapshot.one(RENDERS, context.name, pool, "", OPENSHIFT_BASE)
-    applied = applied_files(context.name, snapshot.rows, pool)
-    state = {"base": OPENSHIFT_BASE, "files": applied, "base_files": {}}
-    return await ways.of(state, str(render["files"]) if render else None, sets)
+    """The way of a pool of `manage: cluster`: from what MCO renders now, drift counted, to what it is to render."""
+    render = snapshot.one(RENDERS, context.name, pool.name, "", OPENSHIFT_BASE)
+    before = await rendered_now(context, snapshot, pool)
+    known = {**sets, before: await context.load_file_set(before)} if before else sets
+    state = {"base": OPENSHIFT_BASE, "files": before, "base_files": {}}
+    return await ways.of(state, str(render["files"]) if render else None, known)
 
 
 def change_of(state: Mapping[str, Any], wanted: str | None, sets: Mapping[str, FileSet]) -> str:

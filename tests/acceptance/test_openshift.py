@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import cluster, commands
+from reconciler import cluster, commands, control
 from reconciler.errors import ClusterError, UsageError
 from reconciler.events.catalogue import (
     ClusterDriftDetected,
@@ -474,3 +474,31 @@ async def test_what_was_applied_and_not_recorded_is_recorded_later(
     keys = [body.key for body in await _bodies(fleet, ClusterResourceApplied)]
     assert keys == [IMAGE, "ImageDigestMirrorSet/apps", IMAGE]
     assert (await fleet.world.log.verify()).problems == ()
+
+
+async def test_healing_passes_the_guard_first(fleet: OpenShift) -> None:
+    """The edit let an image in that now runs: taking it back would lock that out."""
+    await adopted(fleet, drift="heal", reachableRegistries=None, requiredImages=["needed.example.com/app:1"])
+    fleet.resources.pods = {"w1": [f"{A}/app:1"]}
+    await _edit(fleet, C)
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [C]
+    assert f"guard: {A}/app:1 by tag could no longer be pulled" in str((await fleet.world.run()).pools[0].waits)
+    [pool] = (await fleet.world.status()).pools
+    assert f"{A}/app:1" in pool.blocked
+    await control.override(fleet.world.context, pool="worker", glob=f"{A}/*", reason="it may go")
+    await fleet.roll()
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [A]
+
+
+async def test_a_repair_is_followed_until_no_machine_has_the_edit(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    await _edit(fleet, C)
+    edited = fleet.mco.hands.node("w1")["currentConfig"]
+    assert {node.files for node in (await fleet.world.status()).nodes} == {"Drifted"}
+    await cluster.repair(fleet.world.context, "worker", keys=[IMAGE], reason="it was a mistake")
+    await fleet.world.run()
+    status = await fleet.world.status()
+    assert (status.exit_code, status.pools[0].rollout) == (3, "progressing")
+    await fleet.roll()
+    assert (await fleet.world.status()).exit_code == 0
+    assert fleet.mco.hands.node("w1")["currentConfig"] != edited

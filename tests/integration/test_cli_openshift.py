@@ -38,57 +38,64 @@ def fleet(openshift: ApiServer, mco: Mco, tmp_path: Path, monkeypatch: pytest.Mo
         yield fleet
 
 
-def bring(fleet: Doors, mco: Mco) -> None:
-    """Passes and the operator's steps, until all machines have it."""
-    for _ in range(30):
-        fleet.run("sync", code=3)
-        mco.settle()
-        if fleet.data("status", code=0 if fleet.data("get", "pools")["items"][0]["updated"] else 3)["pools"]:
-            break
+def edit(server: ApiServer, *registries: str) -> None:
+    """What `oc edit` does."""
+    found = yaml.safe_load(server.kubectl("get", "image.config.openshift.io", "cluster", "-o", "yaml"))
+    found["spec"]["registrySources"] = {"blockedRegistries": list(registries)}
+    server.kubectl("replace", "--field-manager=kubectl-edit", "-f", "-", input=yaml.safe_dump(found))
 
 
 def test_from_first_contact_to_an_edit(fleet: Doors, openshift: ApiServer, mco: Mco) -> None:
-    outs = []
-    def show(*a, code=0):
-        r = fleet.run(*a, code=code); outs.append(f"$ {' '.join(a)}\n{r.output}")
-    show("sync", code=3)
-    show("status", code=3)
-    show("plan")
-    show("adopt", "--cluster", "--reason", "ours", "--yes", "--no-wait")
-    show("sync", code=3)
+    said = fleet.run("sync", code=3).output
+    assert "Image/cluster was there before us and not adopted" in said
+    said = fleet.run("plan").output
+    assert "adopt:    Image/cluster was there before, and differs; managed by installer" in said
+    assert "+    - a.example.com" in said
+    fleet.run("adopt", "--reason", "ours", "--yes", code=2)
+    fleet.run("adopt", "--cluster", "--reason", "ours", "--yes", "--no-wait")
+    said = fleet.run("sync", code=3).output
+    assert "cluster: apply Image/cluster" in said
+    assert "not adopted" not in said
+    [pool] = fleet.items("get", "pools")
+    assert (pool["updated"], pool["updating"], pool["machineCount"]) == (False, True, 3)
     mco.settle()
-    show("sync")
-    show("status")
-    show("get", "pools", "-o", "wide")
-    show("get", "nodes", "-o", "wide")
-    show("get", "rollouts", "-o", "wide")
-    show("get", "resources", "-o", "wide")
-    show("describe", "pool", "worker")
-    show("describe", "node", "w1")
-    show("diff")
-    fleet.repository.commit({"image.yaml": image(blockedRegistries=[B]), "m.yaml": mirrors("apps", "x.example.com", "m.example.com")}, "Block b (#12)")
-    show("plan")
-    show("diff", code=0)
-    show("sync", code=3)
-    mco.step()
-    show("sync", code=3)
-    show("status", code=3)
-    show("diff", "w1")
+    fleet.run("sync", "--wait")
+    assert {item["files"] for item in fleet.items("get", "nodes")} == {"Converged"}
+    [rollout] = fleet.items("get", "rollouts")
+    assert (rollout["state"], rollout["nodes"], rollout["converged"]) == ("completed", 3, 3)
+    fleet.run("wait", "--for", "condition=Updated", "--pool", "worker")
+
+    files = {"image.yaml": image(blockedRegistries=[B]), "m.yaml": mirrors("apps", "x.example.com", "m.example.com")}
+    fleet.repository.commit(files, "Block b (#12)")
+    said = fleet.run("plan").output
+    assert said.index("apply:    ImageDigestMirrorSet/apps") < said.index("apply:    Image/cluster (rollout)")
+    fleet.run("sync", code=3)
+    mco.failing["w1"] = "unexpected on-disk state"
     mco.settle()
-    show("sync", "--wait")
-    found = yaml.safe_load(openshift.kubectl("get", "image.config.openshift.io", "cluster", "-o", "yaml"))
-    found["spec"]["registrySources"] = {"blockedRegistries": [C]}
-    openshift.kubectl("replace", "--field-manager=kubectl-edit", "-f", "-", input=yaml.safe_dump(found))
-    show("sync", code=3)
-    show("status", code=3)
-    show("diff", code=1)
-    show("plan")
-    show("history", "--limit", "30")
-    show("node", "log", "w1")
-    show("why", f"{B}/x:1", "--node", "w1", code=1)
-    show("why", f"{B}/x:1", code=1)
-    show("blame", "w1:/etc/containers/registries.conf")
-    show("cat", "w1:/etc/containers/registries.conf", "--wanted")
-    Path("/tmp/x/cli.txt").write_text("\n".join(outs))
-    show("wait", "--for=Updated", "--pool", "worker", "--timeout", "5s", code=3)
-    Path("/tmp/x/cli.txt").write_text("\n".join(outs))
+    said = fleet.run("sync", code=1).output
+    assert 'NodeDegraded: Node w1 is reporting: "unexpected on-disk state"' in said
+    node = fleet.data("describe", "node", "w1")["status"]["machineConfig"]
+    assert (node["state"], node["reason"]) == ("Degraded", "unexpected on-disk state")
+    assert 'location = "b.example.com"' in fleet.run("diff", "w2", code=1).output
+    assert (
+        "its files are the Machine Config Operator's"
+        in fleet.run("cat", "w2:/etc/containers/registries.conf", "--live", code=2).output
+    )
+    mco.failing.clear()
+    mco.settle()
+    fleet.run("sync", "--wait")
+    log = fleet.items("node", "log", "w1")
+    assert [item["outcome"] for item in log[:2]] == ["Done", "Degraded"]
+    assert log[0]["cause"]["pullRequest"] == "12"
+    said = fleet.run("why", f"{B}/x:1", code=1).output
+    assert "pull request #12" in said
+    assert "does not have these files" not in fleet.run("blame", "w1:/etc/containers/registries.conf").output
+
+    edit(openshift, C)
+    said = fleet.run("sync", code=3).output
+    assert "spec.registrySources.blockedRegistries was changed by kubectl-edit (Update, " in said
+    assert "-    - c.example.com" in fleet.run("diff", code=1).output
+    fleet.run("retry", "worker", "--resource", "Image/cluster", "--reason", "Git is right", "--no-wait")
+    fleet.run("sync", "--wait")
+    types = [item["type"] for item in fleet.items("history", "--resource", "Image/cluster")]
+    assert {"ResourceChanged", "ClusterResourceApplied", "ClusterDriftDetected", "ClusterDriftRepaired"} <= set(types)
