@@ -21,7 +21,7 @@ from reconciler.registries.blame import By, Line, base_path, blame, origins_of
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, digest
 from reconciler.stages.context import Context, decode_file_set
 from reconciler.stages.explained import Known
-from reconciler.stages.project import decode_origins
+from reconciler.stages.project import beside, decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
 
 TEMPLATES = {POLICY_JSON: templates.POLICY_JSON, REGISTRIES_CONF: templates.REGISTRIES_CONF}
@@ -147,6 +147,7 @@ async def _known(
     named = {o: used[o.resource][0] for line in lines for o in line.origins if o.resource in used}
     told = (await traces(context, snapshot, {scope: named}))[scope]
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
+    bodies += [(r.identity, digest(r.body)) for r in await beside(context, desired, desired.pools[pool])]
     late = render_inputs(desired.pools[pool], bodies, row["base"]) != row["inputs"]
     note = ["the newest state is not rendered yet; these are the files of the one before it"] if late else []
     return Known({name: resource for name, (_, resource) in used.items()}, told), note

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
-from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
+from reconciler.projections.tables import CLUSTERS, HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.nodes import Node
 from reconciler.rollout.pools import Pool, home_of, homes, later_path_wins, takers
@@ -90,6 +90,9 @@ class Desired:
             for key, row in sorted(rows.get(NODES.name, {}).items())
         }
         self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))
+        cluster = rows.get(CLUSTERS.name, {}).get((fleet,)) or {}
+        self.beside = tuple(sorted(filter(None, (cluster.get("beside") or {}).values())))
+        """The blobs of a cluster's resources that Git lacks and nobody here applied: MCO renders them with ours."""
         self._git: dict[str, dict[str, Version]] = {}
         for (_, pool, resource), row in sorted(rows.get(RESOURCES.name, {}).items()):
             self._git.setdefault(pool, {})[resource] = version_of(resource, row)

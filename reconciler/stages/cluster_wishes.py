@@ -21,7 +21,7 @@ from reconciler.rollout.cluster_objects import IMAGE, Known, Wanted, key_of, mar
 from reconciler.rollout.managed_fields import ClusterObject
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context
-from reconciler.stages.project import keep_rendered
+from reconciler.stages.project import beside, keep_rendered
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,7 @@ async def rendered_now(context: Context, snapshot: Snapshot, pool: Pool) -> str:
     names = [str(row["drift_observed"] if row["drift"] else row["answer"]) for row in rows]
     contents = await context.load(filter(None, names))
     documents = [json.loads(contents[name]) for name in names if name]
+    documents += [resource.document for resource in await beside(context, Desired(context.name, snapshot.rows), pool)]
     return await rendered_from(context, documents, pool, context.clock.now())
 
 

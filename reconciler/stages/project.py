@@ -15,7 +15,9 @@ from reconciler.projections.tables import CLUSTERS, NODE_STATES, POOLS, RENDERS
 from reconciler.registries.evidence import Origins
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Origin, Rendered, RenderOptions, Resource, canonical_json, digest
+from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION, render
+from reconciler.registries.validate import validate_document
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileEntry, FileSet
 
@@ -122,8 +124,23 @@ async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[lis
         return [], digest({"baseline": unit.base})
     versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
     resources = await context.load_resources(versions)
-    chosen = [resources[version] for version in versions]
+    chosen = [resources[version] for version in versions] + await beside(context, desired, pool)
     return chosen, render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+
+
+async def beside(context: Context, desired: Desired, pool: Pool) -> list[Resource]:
+    """What MCO renders with a pool's resources: those of the cluster that Git lacks. Named as below `cluster`."""
+    names = desired.beside if pool.in_cluster else ()
+    contents, found = await context.load(names), []
+    for name in names:
+        if name not in context.resources:
+            documents, _ = parse_file(f"cluster/{name}.json", contents[name])
+            resource = validate_document(documents[0], "default", None)[0] if documents else None
+            if resource is None:
+                continue  # what today's API server would refuse says nothing that we could render
+            context.resources[name] = resource
+        found.append(context.resources[name])
+    return sorted(found, key=lambda resource: resource.identity)
 
 
 async def render_unit(context: Context, pool: Pool, resources: list[Resource], unit: Unit) -> Rendered:

@@ -22,7 +22,7 @@ from reconciler.registries.validate import validate_set
 from reconciler.stages.cluster_wishes import refuse_part
 from reconciler.stages.context import Context
 from reconciler.stages.expiry import expiring_certificates, is_expired
-from reconciler.stages.project import Unit, disruption_of, options_over, units
+from reconciler.stages.project import Unit, beside, disruption_of, options_over, units
 
 
 @dataclass(frozen=True)
@@ -353,7 +353,7 @@ async def _recorded_files(
             continue
         versions = shadowed_out(after.in_force(unit.pool, unit.node), pool)
         resources = await context.load_resources(versions)
-        chosen = [resources[version] for version in versions]
+        chosen = [*(resources[version] for version in versions), *await beside(context, after, pool)]
         inputs = render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
         body = recorded.get((unit.pool, unit.base, inputs))
         if body is not None:

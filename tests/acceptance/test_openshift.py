@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import cluster, commands, control
+from reconciler import cluster, commands, control, queries
 from reconciler.errors import ClusterError, UsageError
 from reconciler.events.catalogue import (
     ClusterDriftDetected,
@@ -17,6 +17,7 @@ from reconciler.events.catalogue import (
     MachineConfigChanged,
     RolloutCompleted,
 )
+from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
@@ -502,3 +503,26 @@ async def test_a_repair_is_followed_until_no_machine_has_the_edit(fleet: OpenShi
     await fleet.roll()
     assert (await fleet.world.status()).exit_code == 0
     assert fleet.mco.hands.node("w1")["currentConfig"] != edited
+
+
+async def test_what_is_beside_git_is_rendered_with_it(fleet: OpenShift) -> None:
+    """Somebody else's mirrors stay in force: the guard must not take them for removed, nor blame for ours."""
+    theirs = {"apiVersion": "config.openshift.io/v1", "kind": "ImageDigestMirrorSet", "metadata": {"name": "theirs"}}
+    row = {"source": "y.example.com", "mirrors": ["mirror.example.com/y"]}
+    fleet.resources.put({**theirs, "spec": {"imageDigestMirrors": [row]}}, "oc")
+    fleet.mco.install()
+    fleet.resources.pods = {"w1": ["y.example.com/app@sha256:" + "0" * 64]}
+    await adopted(fleet, reachableRegistries=["mirror.example.com"])
+    before = await fleet.world.head()
+    assert fleet.resources.stored() == [IMAGE, "ImageDigestMirrorSet/theirs"]
+    text = (await queries.cat(fleet.world.context, "w1", "/etc/containers/registries.conf", "wanted")).decode()
+    assert 'location = "mirror.example.com/y"' in text
+    blamed = await blame_file(fleet.world.context, "w1", "/etc/containers/registries.conf")
+    assert blamed["notes"] == []
+    origins = {o["resource"] for line in blamed["lines"] for o in line["origins"]}
+    assert origins == {IMAGE, "cluster:ImageDigestMirrorSet/theirs"}
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.roll()
+    await commands.rollback(fleet.world.context, to=f"#{before}", reason="back")
+    await fleet.roll()
+    assert (await fleet.world.status()).exit_code == 0
