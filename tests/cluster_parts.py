@@ -1,28 +1,23 @@
-"""What a cluster for tests is made of: Kubernetes' programs, certificates, ports that stay ours, links to cut."""
+"""What a cluster for tests is made of: Kubernetes' programs, and links to cut."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
-import shutil
-import socket
 import threading
 from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+from reconciler.kubernetes.trial import HOST, Port
+
+PROGRAMS = ("etcd", "kube-apiserver", "kubectl")
+"""Those that envtest's users have too; kube-controller-manager and kube-scheduler are asked for where they are used."""
+
 MODULE = Path(__file__).parent / "kubernetes/assets/kube/go.mod"
-HOST = "127.0.0.1"
 
 
 # --- programs ---------------------------------------------------------------------------------------------------------
@@ -35,113 +30,19 @@ def default_assets() -> Path:
     return Path(cache) / f"reconciler/kubernetes-{version}"
 
 
-def assets() -> tuple[Path, str]:
-    """The folder of Kubernetes' programs, and why it is of no use here ("": it is)."""
+def need_kubernetes(programs: Sequence[str] = PROGRAMS) -> Path:
+    """The folder of Kubernetes' programs; skips the test where these are not built."""
     given = os.environ.get("KUBEBUILDER_ASSETS")
     folder = Path(given) if given else default_assets()
-    missing = [program for program in PROGRAMS if not os.access(folder / program, os.X_OK)]
-    if not missing:
-        return folder, ""
-    if given:
-        return folder, f"KUBEBUILDER_ASSETS has no {', '.join(missing)}"
-    return folder, "no Kubernetes here: KUBEBUILDER_ASSETS is not set, and `make kubernetes` has not been run"
-
-
-def need_kubernetes() -> Path:
-    """The folder of Kubernetes' programs; skips the test where they are not built."""
-    folder, problem = assets()
-    if problem:
-        pytest.skip(problem)
+    missing = [program for program in programs if not os.access(folder / program, os.X_OK)]
+    if missing and given:
+        pytest.skip(f"KUBEBUILDER_ASSETS has no {', '.join(missing)}")
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: KUBEBUILDER_ASSETS is not set, and `make kubernetes` has not built them")
     return folder
 
 
-def leashed(*command: str) -> list[str]:
-    """The command, ended by the kernel with the thread that starts it, where that can be had."""
-    return [*(("setpriv", "--pdeathsig", "KILL", "--") if shutil.which("setpriv") else ()), *command]
-
-
-# --- certificates -----------------------------------------------------------------------------------------------------
-
-
-class Pair(NamedTuple):
-    """A certificate and its private key, PEM."""
-
-    certificate: bytes
-    key: bytes
-
-
-class Authority:
-    """The certificate authority of one cluster."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test cluster CA")])
-        certificate = self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=None), _SIGNS)
-        self.certificate = certificate.public_bytes(serialization.Encoding.PEM)
-
-    def issue(self, name: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> Pair:
-        """For a user of these groups, or for a server that is reached as `hosts`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-        subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        extensions: list[x509.ExtensionType] = [x509.BasicConstraints(ca=False, path_length=None)]
-        if hosts:
-            extensions.append(x509.SubjectAlternativeName([_general_name(host) for host in hosts]))
-        certificate = self._sign(subject, key, *extensions)
-        return Pair(certificate.public_bytes(serialization.Encoding.PEM), private_pem(key))
-
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *more: x509.ExtensionType) -> x509.Certificate:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-            .not_valid_after(datetime.now(UTC) + timedelta(days=2))
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        )
-        for extension in more:
-            critical = not isinstance(extension, x509.SubjectAlternativeName)
-            builder = builder.add_extension(extension, critical)
-        return builder.sign(self._key, hashes.SHA256())
-
-
-_SIGNS = x509.KeyUsage(
-    key_cert_sign=True, crl_sign=True, digital_signature=True, content_commitment=False, key_encipherment=False,
-    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-)  # fmt: skip
-"""What a strict verifier wants of an authority."""
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def private_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """In the only form that kube-apiserver takes for a key of service accounts."""
-    form, plain = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, form, plain)
-
-
-# --- ports ------------------------------------------------------------------------------------------------------------
-
-
-class Port:
-    """A TCP port of loopback that nobody else gets while this is open: bound, not listening, shared with our server."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        self._socket.bind((HOST, 0))
-        self.number: int = self._socket.getsockname()[1]
-
-    def close(self) -> None:
-        self._socket.close()
+# --- links ----------------------------------------------------------------------------------------------------------
 
 
 class Proxy:
@@ -169,7 +70,6 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._flowing.set()
         self.refuse()
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)

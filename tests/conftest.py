@@ -146,7 +146,7 @@ def _let_in(connection: psycopg.Connection) -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """A Kubernetes control plane that the tests of a module share: without nodes, controllers, OpenShift's resources."""
+    """A Kubernetes control plane that the tests of a module share: no nodes, no controllers, plain Kubernetes."""
     with ApiServer(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 

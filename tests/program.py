@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -96,6 +97,29 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    @contextmanager
+    def serving(self, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+        """`serve`, until the end of the block at most. What it says is `self.served`: it never waits for a reader."""
+        with (self.directory / "serve.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*COMMAND, "serve"],
+                env={**self.environment, "RECONCILER_LOG__LEVEL": "error", **variables},
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+    @property
+    def served(self) -> str:
+        """All that its `serve` has said."""
+        return (self.directory / "serve.log").read_text()
 
     def run(self, *arguments: str, **variables: str) -> Done:
         """A call from begin to end."""

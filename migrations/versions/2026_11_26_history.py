@@ -49,7 +49,8 @@ _V1_VIEWS = (
 )
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
-    "tables/2026_11_26/clusters",
+    "tables/2026_11_26/fleets",
+    "tables/2026_11_26/nodes",
     "tables/restores",
     "tables/clusters",
     "tables/cluster_objects",

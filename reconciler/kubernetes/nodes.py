@@ -30,7 +30,7 @@ class KubernetesCluster:
         mirror = self.mirror()
         await mirror.synced()
         if mirror.failure is not None:
-            raise mirror.failure
+            raise mirror.failure.with_traceback(None)  # it is raised again and again
         return [cluster_node(item) for item in mirror.items()]
 
     def mirror(self) -> Mirror[Node]:

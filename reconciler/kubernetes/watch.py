@@ -13,7 +13,7 @@ from lightkube import ApiError, AsyncClient
 from lightkube.core.generic_client import WatchDriver
 from lightkube.core.resource import Resource
 
-from reconciler.errors import ClusterError, ClusterRefused
+from reconciler.errors import ClusterError
 from reconciler.kubernetes.client import TIMEOUT, errors
 from reconciler.logs import Log
 
@@ -25,6 +25,9 @@ SETTLED = 5.0
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds before a new attempt: the first, doubled with each failure up to the longest; ± 50 %."""
+
+INSISTENCE = 3
+"""Failures in a row after which an answer that is an error costs the version that the watch was to go on from."""
 
 PAGE = 500
 """Objects that one call of the list brings."""
@@ -75,13 +78,14 @@ class Mirror(Generic[K]):
         self.start()
         while self._objects is None:
             if self.failure is not None:
-                raise self.failure
+                raise self.failure.with_traceback(None)
             await self.changed(self.revision)
 
     def items(self) -> Sequence[K]:
         """All objects, by namespace and name. Raises ClusterError when they were never listed."""
         if self._objects is None:
-            raise self.failure or ClusterError("not listed yet", where=self._asked, remedy="try again in a moment")
+            failure = self.failure or ClusterError("not listed yet", where=self._asked, remedy="try again in a moment")
+            raise failure.with_traceback(None)
         return [self._objects[key] for key in sorted(self._objects)]
 
     def get(self, name: str, namespace: str = "") -> K | None:
@@ -118,10 +122,8 @@ class Mirror(Generic[K]):
 
     def _failed(self, error: ClusterError) -> None:
         self._attempts += 1
-        if isinstance(error, ClusterRefused):
-            self._version = None  # the list says more clearly why
         if self._attempts > 1 or self._objects is None:
-            if self.failure is None:
+            if self.failure is None and self._objects is not None:
                 log.warning("watch", "the watch is lost", asked=self._asked, error=str(error))
             self.failure = error
             self._tell()
@@ -132,15 +134,20 @@ class Mirror(Generic[K]):
         self._news = asyncio.Event()
 
     async def _follow(self) -> None:
-        """List where no version is known, then watch until the watch ends."""
+        """List where no version is known, then watch until the watch ends.
+
+        A version that the server goes on to refuse is dropped: one restored from a backup has never heard of it.
+        """
         try:
             if self._version is None:
                 await self._list()
             await self._watch()
-        except ApiError as error:
-            if error.status.code != httpx2.codes.GONE:
+        except httpx2.HTTPStatusError as error:
+            gone = isinstance(error, ApiError) and error.status.code == httpx2.codes.GONE
+            if gone or self._attempts >= INSISTENCE:
+                self._version = None
+            if not gone:
                 raise
-            self._version = None
 
     async def _list(self) -> None:
         listing = self._http.list(self._request(watch=False, limit=str(PAGE)))

@@ -21,7 +21,9 @@ def _node(event: StoredEvent) -> Iterator[Touched]:
 
 def node_condition_changed(event: StoredEvent, body: NodeConditionChanged, rows: Working) -> None:
     said = {name: value for name, value in body.as_data().items() if name != "node"}
-    rows.put(NODES, (event.fleet, body.node), cluster=plain(said) if body.uid else None)
+    row = rows.get(NODES, event.fleet, body.node) or {}
+    labels = row["spec"]["labels"] if row.get("discovered") else body.labels
+    rows.put(NODES, (event.fleet, body.node), cluster=plain({**said, "labels": labels}) if body.uid else None)
 
 
 def cluster_unreachable(event: StoredEvent, body: ClusterUnreachable, rows: Working) -> None:

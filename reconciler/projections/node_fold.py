@@ -74,9 +74,15 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
-    """Of a document whose place the cluster changed, the commit stays."""
-    commit = body.commit or (None if body.discovered else (rows.get(NODES, *_key(event)) or {}).get("commit"))
+    """Of a document whose place the cluster changed, the commit stays; of one that names another node of the cluster,
+    what was said of the one before is forgotten."""
+    before = rows.get(NODES, *_key(event)) or {}
+    commit = body.commit or (None if body.discovered else before.get("commit"))
     told = {"pool": body.pool, "spec": plain(body.spec), "commit": commit, "discovered": body.discovered}
+    if before.get("cluster") and (before["spec"].get("nodeName") or "") != (body.spec.get("nodeName") or ""):
+        told["cluster"] = None
+    elif body.discovered and before.get("cluster"):
+        told["cluster"] = {**before["cluster"], "labels": plain(body.spec["labels"])}
     rows.put(NODES, _key(event), **told)
 
 

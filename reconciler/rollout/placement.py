@@ -48,15 +48,17 @@ def place_nodes(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[d
     for name, node in nodes.items():
         pool, _ = placement(pools, node.labels)
         tied = [] if pool or node.discovered else winners(pools, node.spec["labels"])
-        if tied:
+        if len(tied) > 1:
             message = f"node {name} {_tie(pools, tied)}"
             problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", TIE_REMEDY))
-        placed[name] = replace(node, pool=pool or next(iter(tied), None))
+            pool = tied[0]
+        placed[name] = replace(node, pool=pool)
     used = {node.pool for node in placed.values()}
     for empty in pools.values():
         if empty.name not in used and not empty.in_cluster:
             message = f"pool {empty.name} selects no node"
-            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
+            where = "the labels of the Node documents, or of the cluster's nodes"
+            remedy = f"check nodeSelector.matchLabels against {where}"
             identity = f"NodePool/{empty.name}"
             problems.append(Problem("pool-selects-nothing", message, empty.location, identity, "", remedy, "warning"))
     return placed, problems

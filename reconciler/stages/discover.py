@@ -77,7 +77,7 @@ def _is_another(known: Mapping[str, Node], found: Sequence[ClusterNode]) -> str:
         return ""
     if len(before) == 1 and set(before.values()) & {node.name for node in found}:
         return ""
-    return f"it has none of the {len(before)} nodes known of it, but {len(found)} others"
+    return f"it has none of the {len(before)} nodes known of it; unknown nodes there: {len(found)}"
 
 
 class _Changes:
@@ -114,12 +114,10 @@ class _Changes:
         return found.name, self._discovered(node, found)
 
     def _documented(self, node: Node, found: ClusterNode) -> list[Event]:
-        """A document's word counts for more than the cluster's, label by label."""
-        labels = {name: value for name, value in found.labels.items() if name not in node.spec["labels"]}
-        return [*self._moved(node, labels), *self._conditions(node, found, labels)]
+        return [*self._moved(node, found.labels), *self._conditions(node, found, found.labels)]
 
     def _moved(self, node: Node, labels: Mapping[str, str]) -> list[Event]:
-        """A node of a document that further `labels` put elsewhere."""
+        """A node of a document that its cluster's labels put elsewhere. Label by label, the document's word counts."""
         pool, tie = placement(self.pools, {**labels, **node.spec["labels"]})
         return [NodeChanged(node.name, pool, None, node.spec, reason=tie)] if pool != node.pool else []
 
@@ -131,17 +129,18 @@ class _Changes:
             bodies.append(NodeRegistered(found.name, pool, None, spec, discovered=True, reason=tie))
         elif (node.spec, node.pool) != (spec, pool):
             bodies.append(NodeChanged(found.name, pool, None, spec, discovered=True, reason=tie))
-        return [*bodies, *self._conditions(node, found, {})]
+        return [*bodies, *self._conditions(node, found, None)]
 
-    def _conditions(self, node: Node | None, found: ClusterNode, labels: Mapping[str, str]) -> list[Event]:
+    def _conditions(self, node: Node | None, found: ClusterNode, labels: Mapping[str, str] | None) -> list[Event]:
         """What is told of the node, where it is another than before; of why it is not Ready, the reason without its
-        message, which may count seconds. A Node object made anew may stand for another machine."""
+        message, which may count seconds. None as `labels`: they stand in its spec. A Node object made anew may stand
+        for another machine."""
         before = node.cluster if node else {}
         told = {name: getattr(found, name) for name in _TOLD}
-        changed = {**told, "labels": dict(labels), "reason": _head(found.reason)}
-        if before and {**before, "reason": _head(before["reason"])} == changed:
+        same = before and all(before[name] == told[name] for name in told if name != "reason")
+        if same and _head(before["reason"]) == _head(found.reason) and labels in (None, before["labels"]):
             return []
-        condition = NodeConditionChanged(found.name if node is None else node.name, **told, labels=labels)
+        condition = NodeConditionChanged(found.name if node is None else node.name, **told, labels=labels or {})
         return [*self._reset(node, found), condition]
 
     def _reset(self, node: Node | None, found: ClusterNode) -> list[Event]:

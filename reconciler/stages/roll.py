@@ -147,9 +147,12 @@ class _PoolRoll:
         await asyncio.wait(self.running, return_when=asyncio.FIRST_COMPLETED)
         ended, self.running = await asyncio.wait(self.running, timeout=patience)
         self.since = self.clock()
-        ends = [task.result() for task in ended]
+        errors = [error for task in ended if (error := task.exception())]  # asked of each: none is reported by asyncio
+        ends = [task.result() for task in ended if not task.exception()]
         fault_point("before-receipt-recorded")
         await anew(lambda: self._record(ends))
+        if errors:
+            raise errors[0]
         for end in ends:
             node = end.step.node
             if end.failed:

@@ -266,6 +266,27 @@ async def test_a_node_of_a_document_gets_labels_and_conditions_of_its_cluster(fl
     assert (await fleet.nodes())["host-1"]["kubelet"] == ""
 
 
+async def test_a_tie_that_only_the_clusters_labels_make_rejects_no_commit(fleet: Fleet) -> None:
+    infra = pool("infra", nodeSelector={"matchLabels": INFRA})
+    document = node_document("w1", "{transport: memory}")
+    fleet.world.repository.commit({"infra.yaml": infra, "w1.yaml": document})
+    await fleet.world.sync()
+    assert (await fleet.nodes())["w1"]["pool"] == "worker"
+    fleet.now("w1", labels={**WORKER, **INFRA})
+    assert await fleet.run() == ["NodeChanged", "NodeConditionChanged"]
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    await fleet.run()
+    status = await fleet.world.status()
+    assert (status.rejected, status.exit_code) == (None, 3)
+    shown = (await fleet.nodes())["w1"]
+    assert (shown["pool"], shown["files"]) == (None, "Pending")
+    assert shown["reason"].startswith("is in the pools infra, worker, all with priority 0")
+    both = document.replace("labels: {", 'labels: {node-role.kubernetes.io/infra: "", ')
+    fleet.world.repository.commit({"w1.yaml": both})
+    await fleet.run()
+    assert (await fleet.world.status()).rejected is not None
+
+
 async def test_a_document_takes_a_discovered_node_over_and_leaves_it_again(fleet: Fleet) -> None:
     await fleet.world.sync()
     documents = {f"{name}.yaml": node_document(name, "{transport: memory}") for name in ("w1", "x1", "x2")}
@@ -286,6 +307,23 @@ async def test_discovered_nodes_do_not_count_as_removed_by_a_commit(fleet: Fleet
     await fleet.world.sync()
     fleet.world.repository.commit({"w9.yaml": None})
     assert "MassRemovalDetected" in await fleet.run()
+
+
+async def test_a_hold_on_a_node_that_left_keeps_no_commit_out(fleet: Fleet) -> None:
+    """No commit took the node away, so that none can bring it back."""
+    await fleet.world.sync()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    await fleet.world.sync()
+    await commands.rollback(fleet.context, to="previous", node="w2", reason="x")
+    await fleet.world.sync()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "third.")})
+    await fleet.run()
+    assert (await fleet.world.status()).rejected is None
+    fleet.cluster.remove("w2")
+    await fleet.run()
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "fourth.")})
+    await fleet.run()
+    assert (await fleet.world.status()).rejected is None
 
 
 async def test_a_plan_needs_no_cluster(fleet: Fleet) -> None:

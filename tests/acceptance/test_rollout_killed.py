@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -132,22 +133,22 @@ async def test_two_services_are_killed_in_turn(
     world: World, nodes: list[SandboxNode], database_url: str, tmp_path: Path
 ) -> None:
     url = f"file://{world.repository.directory}"
-    settings = {"RECONCILER_SERVICE__LEASE": "2s", "RECONCILER_LOG__LEVEL": "error"}
+    settings = {"RECONCILER_SERVICE__LEASE": "2s"}
     programs = [Program(tmp_path / name, database_url, url, nodes[0].identity, settings) for name in ("one", "two")]
     budget = Budget(nodes)
     watching = asyncio.create_task(budget.watch())
-    running = [program.start("serve") for program in programs]
-    name = contents(world, 1)
-    for turn in range(4):
-        await asyncio.sleep(4)
-        running[turn % 2].kill()
-        running[turn % 2].communicate()
-        running[turn % 2] = programs[turn % 2].start("serve")
-    await _until(world, nodes, name)
-    for process in running:
-        process.terminate()
-        process.communicate(timeout=60)
-        assert process.returncode in (0, -signal.SIGTERM)  # the one started last may not have come up yet
+    with ExitStack() as stack:
+        running = [stack.enter_context(program.serving()) for program in programs]
+        name = contents(world, 1)
+        for turn in range(4):
+            await asyncio.sleep(4)
+            running[turn % 2].kill()
+            running[turn % 2] = stack.enter_context(programs[turn % 2].serving())
+        await _until(world, nodes, name)
+        for process in running:
+            process.terminate()
+            # the one started last may not have come up yet
+            assert await asyncio.to_thread(process.wait, 60) in (0, -signal.SIGTERM)
     watching.cancel()
     assert budget.most <= UNAVAILABLE
     await check(world, nodes, name, 2)
@@ -161,15 +162,18 @@ async def test_the_database_is_killed_in_the_middle(nodes: list[SandboxNode], tm
     repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **ssh_nodes(nodes)})
     program = Program(tmp_path / "home", "", f"file://{repository.directory}", nodes[0].identity)
     assert (await asyncio.to_thread(program.run, "sync", "--wait")).code == 0
-    serving = program.start("serve", RECONCILER_LOG__LEVEL="error")
     name = "content-1.example.com"
-    repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", name)}, name)
-    for reloads in (NODES + 3, NODES + 10):
-        await asyncio.to_thread(wait_for, partial(_has_reloaded, nodes, reloads), "the rollout does not go on", 120)
-        os.kill(int((tmp_path / "home/data/postgres/postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
-    await asyncio.to_thread(wait_for, lambda: _reloads(nodes) == 2 * NODES, "the rollout does not end", 300)
-    serving.terminate()
-    serving.communicate(timeout=60)
+    with program.serving() as serving:
+        repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", name)}, name)
+        for reloads in (NODES + 3, NODES + 10):
+            await asyncio.to_thread(wait_for, partial(_has_reloaded, nodes, reloads), "the rollout does not go on", 120)
+            postmaster = (tmp_path / "home/data/postgres/postmaster.pid").read_text().splitlines()[0]
+            os.kill(int(postmaster), signal.SIGKILL)
+        await asyncio.to_thread(wait_for, lambda: _reloads(nodes) == 2 * NODES, "the rollout does not end", 300)
+        serving.terminate()
+        assert await asyncio.to_thread(serving.wait, 60) == 0
+    assert "no connection to the database" in program.served
+    assert "Traceback" not in program.served
     assert (await asyncio.to_thread(program.run, "sync", "--wait")).code == 0
     assert (await asyncio.to_thread(program.run, "log", "verify")).code == 0
     assert all(name in at(node, REGISTRIES_CONF).read_text() for node in nodes)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,13 +31,14 @@ async def test_each_node_is_acted_on_once(engine: AsyncEngine, database_url: str
         world.repository.commit({"pool.yaml": FEW_AT_ONCE, "image.yaml": IMAGE, **ssh_nodes(nodes)})
         url, identity = f"file://{world.repository.directory}", nodes[0].identity
         one, two = (Program(tmp_path / name, database_url, url, identity) for name in ("one", "two"))
-        with _serving(one) as first, _serving(two) as second:
+        with one.serving() as first, two.serving() as second:
             await _until(lambda: _reloads(nodes) >= NODES, (first, second))
             world.repository.commit({"image.yaml": IMAGE.replace("untrusted", "distrusted")}, "Distrust")
             assert one.run("sync", "--wait").code == 0
             for service in (first, second):
                 service.terminate()
             assert [service.wait(60) for service in (first, second)] == [0, 0]
+        assert [program.served for program in (one, two)] == ["", ""]
         assert [node.actions() for node in nodes] == [[RELOAD, RELOAD]] * NODES
         assert (await world.status()).exit_code == 0
         begun = await world.log.read(EventFilter(types=("StepStarted", "StepTakenOver")))
@@ -46,22 +46,11 @@ async def test_each_node_is_acted_on_once(engine: AsyncEngine, database_url: str
         assert (await world.log.verify()).problems == ()
 
 
-@contextmanager
-def _serving(program: Program) -> Iterator[subprocess.Popen[str]]:
-    process = program.start("serve", RECONCILER_LOG__LEVEL="error")
-    try:
-        yield process
-    finally:
-        process.kill()
-        _, complaints = process.communicate()
-        assert complaints == ""
-
-
 def _reloads(nodes: Sequence[SandboxNode]) -> int:
     return sum(len(node.actions()) for node in nodes)
 
 
-async def _until(holds: Callable[[], bool], services: Sequence[subprocess.Popen[str]]) -> None:
+async def _until(holds: Callable[[], bool], services: Sequence[subprocess.Popen[bytes]]) -> None:
     async with asyncio.timeout(90):
         while not holds():
             assert [service.poll() for service in services] == [None] * len(services)

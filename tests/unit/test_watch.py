@@ -84,6 +84,10 @@ class Api:
         if "watch" not in asked:
             return self._list(asked)
         since = int(asked["resourceVersion"])
+        if since > self.version:
+            return httpx2.Response(
+                504, json=_status(504, f"Too large resource version: {since}, current: {self.version}")
+            )
         if since < self.floor:
             gone = json.dumps({"type": "ERROR", "object": _status(410, "too old resource version")})
             return httpx2.Response(200, stream=Stream([gone, ""]))
@@ -200,6 +204,20 @@ async def test_after_a_compaction_the_list_is_taken_anew(api: Api, mirror: Mirro
     await until(mirror, {"b": {}, "c": {}})
     assert api.lists == 2
     assert mirror.failure is None
+
+
+async def test_a_server_restored_from_a_backup_is_listed_anew(api: Api, mirror: Mirror[Node]) -> None:
+    """It does not know the version yet that the watch would go on from, and may not for days."""
+    api.put("a")
+    await mirror.synced()
+    await watching(api)
+    api.end(None)
+    api.nodes.clear()
+    api.history.clear()
+    api.version = 5
+    api.put("b")
+    await until(mirror, {"b": {}})
+    assert api.lists == 2
 
 
 async def test_bookmarks_spare_the_list_after_a_compaction(api: Api, mirror: Mirror[Node]) -> None:

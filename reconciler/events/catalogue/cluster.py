@@ -14,7 +14,7 @@ class NodeConditionChanged(Event):
 
     `uid` is of the Node object, empty where the cluster has it no more. `ready` is its condition Ready, `reason` why
     not. `cordoned_by` is the step that carries our mark; without it somebody else made it `unschedulable`. `labels` are
-    those that its document lacks: none of a discovered node, whose spec has them all. `created` is UTC text.
+    empty of a discovered node, whose spec has them. `created` is UTC text.
     """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
