@@ -22,7 +22,7 @@ from reconciler.events.codec import plain
 from reconciler.events.envelope import fleet_stream, stream_of
 from reconciler.ports import ClusterLook, Snapshot
 from reconciler.projections.openshift import cluster_pools
-from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, MACHINE_POOLS, MACHINES, NODES, POOLS, Row
+from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, FLEETS, MACHINE_POOLS, MACHINES, NODES, POOLS, Row
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.cluster_objects import Known, compare, unserved
 from reconciler.rollout.machine_pools import Machine, MachinePool
@@ -46,6 +46,7 @@ async def watch_cluster(context: Context) -> ClusterSight | None:
     if not cluster_pools(context.name, snapshot.rows):
         return None
     try:
+        _check_identity(context, snapshot)
         look = await look_at_cluster(context)
     except ClusterError as error:
         return await _out(context, snapshot, error)
@@ -64,6 +65,15 @@ async def watch_cluster(context: Context) -> ClusterSight | None:
     bodies += await _machines(context, snapshot, mine)
     await _append(context, snapshot, bodies)
     return ClusterSight(live, pools)
+
+
+def _check_identity(context: Context, snapshot: Snapshot) -> None:
+    """Raises ClusterRefused where the settings lead to another cluster than the one that is known by its nodes."""
+    state = (snapshot.one(FLEETS, context.name) or {}).get("cluster") or {}
+    if state.get("cause") == "other" and not state.get("accepted"):
+        raise ClusterRefused(
+            str(state["unreachable"]), remedy="if it is the fleet's: `reconciler accept --cluster --reason TEXT`"
+        )
 
 
 async def look_at_cluster(context: Context) -> ClusterLook:

@@ -29,9 +29,9 @@ class Wishes:
     """What is wanted of the cluster, by key. `known`: what we applied; `apart`: why its pools want different things, so
     that nothing can be applied; `none`: no pool has taken a commit yet."""
 
-    pools: tuple[Pool, ...] = ()
-    wanted: Mapping[str, Wanted] = ()  # type: ignore[assignment]  # always given
-    known: Mapping[str, Known] = ()  # type: ignore[assignment]  # always given
+    pools: tuple[Pool, ...]
+    wanted: Mapping[str, Wanted]
+    known: Mapping[str, Known]
     apart: str = ""
     none: bool = False
 

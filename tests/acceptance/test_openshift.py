@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -526,3 +527,37 @@ async def test_what_is_beside_git_is_rendered_with_it(fleet: OpenShift) -> None:
     await commands.rollback(fleet.world.context, to=f"#{before}", reason="back")
     await fleet.roll()
     assert (await fleet.world.status()).exit_code == 0
+
+
+async def test_what_came_after_first_contact_and_was_adopted_is_given_back(fleet: OpenShift) -> None:
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe"), "nodes.yaml": nodes_file()})
+    await fleet.roll()
+    before = await fleet.world.head()
+    document = {"apiVersion": "config.openshift.io/v1", "kind": "ImageDigestMirrorSet", "metadata": {"name": "apps"}}
+    spec = {"imageDigestMirrors": [{"source": "x.example.com", "mirrors": [C]}]}
+    fleet.resources.put({**document, "spec": spec}, "oc")
+    fleet.commit({"pool.yaml": cluster_pool(), "mirrors.yaml": mirrors("apps", "x.example.com", "m.example.com")})
+    await fleet.roll()
+    await cluster.adopt(fleet.world.context, keys=["ImageDigestMirrorSet/apps"], reason="ours")
+    await fleet.roll()
+    assert fleet.spec("ImageDigestMirrorSet/apps") != spec
+    await commands.rollback(fleet.world.context, to=f"#{before}", reason="back to what was")
+    await fleet.roll()
+    assert fleet.spec("ImageDigestMirrorSet/apps") == spec
+
+
+async def test_another_cluster_under_the_same_settings_is_not_written(fleet: OpenShift) -> None:
+    await adopted(fleet, drift="heal")
+    calls = list(fleet.resources.calls)
+    for number, name in enumerate(NODES):
+        node = fleet.cluster.node(name)
+        fleet.cluster.remove(name)
+        fleet.cluster.put(replace(node, name=f"other-{number}", uid=f"other-{number}"))
+    fleet.resources.remove(IMAGE)
+    for _ in range(3):
+        await fleet.world.run()
+    assert fleet.resources.calls == calls
+    assert fleet.resources.stored() == []
+    status = await fleet.world.status()
+    assert status.exit_code == 3
+    assert "it has none of the 3 nodes known of it" in status.pools[0].blocked
