@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from reconciler.faults import fault_point
 from reconciler.stages.asking import nodes_to_ask
+from reconciler.stages.cluster_apply import roll_cluster
+from reconciler.stages.cluster_watch import watch_cluster
 from reconciler.stages.context import Context, anew
 from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
@@ -66,6 +68,8 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     # After: every node's base is known, drift and reachability are in the log; what the guard will ask is answered.
     asked = await nodes_to_ask(context, recheck=recheck)
     done.sights = await anew(lambda: observe(context, images=asked))
+    # After: what stands in the cluster, who changed it, and how far its operator has come, is in the log.
+    cluster = await anew(lambda: watch_cluster(context))
     # After: entries of holds that agree with Git, or whose cause is mended there, have ended.
     await anew(lambda: settle(context, done.sights))
     # After: each (pool, base) has the file set its inputs in force give.
@@ -79,4 +83,6 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
     await anew(lambda: find_shadows(context, done.sights))
     # After: every node that may be acted on now has its files, or its failure is in the log.
     done.pools = await roll(context, done.sights)
+    # After: the cluster's resources say what is wanted, or why not is in the log; what MCO has completed is, too.
+    done.pools += await roll_cluster(context, cluster)
     return done

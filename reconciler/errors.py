@@ -13,7 +13,8 @@
     │   ├── LogCorrupt             the log or its blobs do not verify (never retried)
     │   └── ContentRedacted        the bytes were taken away for ever by a person (never retried)
     ├── ClusterError        1      the Kubernetes API cannot be used now (retried)
-    │   └── ClusterRefused             it said no: no right, no such kind, a conflict of field managers (on change)
+    │   └── ClusterRefused             it said no: no right, no such kind, bad content (on change)
+    │       └── FieldConflict          others manage fields that we were to set
     └── NodeError           1      one node could not be read or changed
         ├── NodeUnreachable        no connection (deferred, retried)
         ├── NodeRefused            the node or its operator said no: login, MCO, hold (on change)
@@ -116,15 +117,28 @@ class ContentRedacted(StoreError):
 
 
 class ClusterError(ReconcilerError):
-    """The API server of a cluster cannot be reached, or cannot answer now."""
+    """The API server of a cluster cannot be reached, or cannot answer now. `status` is its HTTP status; 0: none.
+    `details` are its causes: (reason, message, field)."""
 
     retry: ClassVar[Retry] = "later"
+    status = 0
+    details: tuple[tuple[str, str, str], ...] = ()
+
+    def causes(self, reason: str) -> list[tuple[str, str]]:
+        """(message, field) of the causes for this reason."""
+        return [(message, field) for found, message, field in self.details if found == reason]
 
 
 class ClusterRefused(ClusterError):
     """The API server refuses what was asked: a right is missing, it does not serve the kind, or the content is bad."""
 
     retry: ClassVar[Retry] = "on_change"
+
+
+class FieldConflict(ClusterRefused):
+    """Others manage fields that were to be set, with other values. `conflicts` are (manager, field) pairs."""
+
+    conflicts: tuple[tuple[str, str], ...] = ()
 
 
 class NodeError(ReconcilerError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 from reconciler.errors import ContentRedacted, NodeError
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.projections.tables import Key, Row, Table
+from reconciler.rollout.managed_fields import ClusterObject
 
 
 class Clock(Protocol):
@@ -868,3 +869,57 @@ class Runner(Protocol):
     async def release(self, wanted: Sequence[tuple[Target, ReleaseRequest]]) -> Sequence[Receipt | NodeError]: ...
 
     async def hook(self, wanted: Sequence[tuple[Target, HookRequest]]) -> Sequence[HookResult | NodeError]: ...
+
+
+# --- A cluster's resources ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLook:
+    """A cluster's resources at a moment. `objects`: of the kinds that we manage, by `cluster_objects.key_of`;
+    ConfigMaps are those of openshift-config. `pools`: its MachineConfigPools as the API has them. `unserved`: kinds of
+    these that the cluster does not know."""
+
+    objects: Mapping[str, ClusterObject]
+    pools: Mapping[str, Mapping[str, Any]]
+    unserved: frozenset[str] = frozenset()
+
+
+class ClusterResources(Protocol):
+    """The resources of one cluster that the Machine Config Operator reads, and what it makes of them.
+
+    Raises ClusterError while the API cannot answer, ClusterRefused where it says no.
+    """
+
+    async def look(self) -> ClusterLook:
+        """From a watch: a call is made only where something is not watched yet."""
+        ...
+
+    async def apply(
+        self, document: Mapping[str, Any], live: ClusterObject | None, against: Collection[str] = ()
+    ) -> ClusterObject:
+        """Server-side apply of `document` as field manager `reconciler`; the object as it is then. Doing it twice is
+        harmless.
+
+        Raises FieldConflict where managers other than `against` have fields with other values, ClusterError where the
+        object is not `live` (None: not there) any more.
+        """
+        ...
+
+    async def read(self, document: Mapping[str, Any]) -> ClusterObject | None:
+        """The object of the document's kind and name, asked for now: what a watch tells may be a moment old."""
+        ...
+
+    async def delete(self, live: ClusterObject) -> None:
+        """Remove exactly this object; nothing where it is gone. Raises ClusterError where it is another one by now."""
+        ...
+
+    async def machine_config(self, name: str) -> Mapping[str, bytes] | None:
+        """The files of a MachineConfig (path → bytes); None where there is none of this name."""
+        ...
+
+    async def images(self) -> Mapping[str, Sequence[str]]:
+        """Node → the images that its pods name."""
+        ...
+
+    async def close(self) -> None: ...

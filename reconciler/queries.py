@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.errors import UsageError
+from reconciler.errors import ClusterError, UsageError
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.projections.openshift import applied_files
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS
+from reconciler.projections.tables import FLEETS, MACHINE_POOLS, NODE_STATES, NODES, POOLS
+from reconciler.stages.cluster_foresee import resource_differences
 from reconciler.stages.context import Context
-from reconciler.stages.differences import file_differences
+from reconciler.stages.differences import file_differences, set_differences
 from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.hold_items import hold_items
-from reconciler.stages.observe import look, wanted_files
+from reconciler.stages.observe import look, nodes_of_ours, wanted_files
 from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
@@ -138,7 +140,7 @@ async def list_pools(context: Context) -> list[dict[str, Any]]:
 
 def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[str, Any]:
     now = context.clock.now()
-    paused = locks(snapshot.table(POOLS)[context.name, pool.name], now)
+    paused = (*locks(snapshot.table(POOLS)[context.name, pool.name], now), *filter(None, [pool.paused]))
     behind = pool.mode == "enforce" and (pool.rollout == "progressing" or pool.updated < pool.machines)
     return {
         "name": pool.name,
@@ -250,6 +252,9 @@ async def cat(context: Context, node: str, path: str, which: str) -> bytes:
     Raises UsageError when there is no such node or file.
     """
     snapshot = await context.snapshot()
+    if which == "live" and node in _machines(snapshot):
+        what = "its files are the Machine Config Operator's (manage: cluster), and nobody here looks at them"
+        raise UsageError(what, where=f"node {node}", remedy="--wanted shows what MCO is to render")
     if which == "live":
         sight = (await look(context, snapshot, [node], (path,))).get(node)
         if sight is None or sight.observation is None:
@@ -295,7 +300,8 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
     """
     snapshot = await context.snapshot()
     sights = await look(context, snapshot, nodes)
-    for missing in set(nodes or ()) - set(sights):
+    of_cluster = await _cluster_diff(context, snapshot, nodes)
+    for missing in set(nodes or ()) - set(sights) - _machines(snapshot):
         raise UsageError(f"there is no node {missing}", where="node", remedy="see `reconciler get nodes`")
     items: list[dict[str, Any]] = []
     for sight in sights.values():
@@ -304,6 +310,31 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
         elif (wanted := wanted_files(snapshot, sight)) is not None:
             found = await file_differences(context, sight, wanted)
             items.extend({"node": sight.name, **difference} for difference in found)
+    return [*items, *of_cluster]
+
+
+def _machines(snapshot: Snapshot) -> set[str]:
+    """The nodes whose files are the Machine Config Operator's (manage: cluster)."""
+    return {key[1] for key in snapshot.table(NODES)} - set(nodes_of_ours(snapshot))
+
+
+async def _cluster_diff(context: Context, snapshot: Snapshot, nodes: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Of pools of `manage: cluster`: the resources that differ, under the name `cluster`; for named nodes, the files
+    that MCO is to render for them against what it renders now."""
+    if nodes is None:
+        try:
+            found = await resource_differences(context)
+        except ClusterError as error:
+            return [{"node": "cluster", "path": "", "error": error.what}]
+        return [{"node": "cluster", **difference} for difference in found]
+    items: list[dict[str, Any]] = []
+    stand = {node.name: node for node in fleet_status(context.name, snapshot.rows).nodes}
+    for name in sorted(set(nodes) & _machines(snapshot)):
+        node, pool = stand[name], snapshot.one(MACHINE_POOLS, context.name, str(stand[name].pool)) or {}
+        before = node.applied or pool.get("before") or applied_files(context.name, snapshot.rows, str(node.pool))
+        if node.wanted and node.wanted != before:
+            found = await set_differences(context, before, node.wanted)
+            items.extend({"node": name, **difference} for difference in found)
     return items
 
 

@@ -139,6 +139,7 @@ class Application:
             drainers={"command": commands} if parts is None else {"command": commands, "kubernetes": parts.drainer},
             lacking={} if parts else {"kubernetes": f"the fleet has no cluster: set fleets.{fleet}.kubernetes"},
             cluster=parts.cluster if parts else None,
+            cluster_resources=parts.resources if parts else None,
         )
 
     def _cluster(self, fleet: str) -> ClusterParts | None:

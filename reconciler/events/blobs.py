@@ -7,6 +7,11 @@ from collections.abc import Iterator
 
 from reconciler.events.catalogue import (
     BaselineCaptured,
+    ClusterBaselineCaptured,
+    ClusterCompared,
+    ClusterDriftDetected,
+    ClusterResourceApplied,
+    ClusterResourceRefused,
     Event,
     FilesRendered,
     PoolConfigured,
@@ -14,9 +19,11 @@ from reconciler.events.catalogue import (
     ResourceChanged,
 )
 
-NAMING_TYPES = frozenset(
-    body.__name__ for body in (ResourceAdded, ResourceChanged, PoolConfigured, FilesRendered, BaselineCaptured)
-)
+_NAMING = (
+    ResourceAdded, ResourceChanged, PoolConfigured, FilesRendered, BaselineCaptured,
+    ClusterBaselineCaptured, ClusterCompared, ClusterResourceApplied, ClusterResourceRefused, ClusterDriftDetected,
+)  # fmt: skip
+NAMING_TYPES = frozenset(body.__name__ for body in _NAMING)
 """Types whose events are the first to name a blob; others only repeat a name."""
 
 
@@ -31,6 +38,16 @@ def blobs_named(body: Event) -> Iterator[str]:
             yield from body.base_files.values()
         case BaselineCaptured():
             yield from (digest for digest in body.files.values() if digest is not None)
+        case ClusterBaselineCaptured():
+            yield from filter(None, (*body.objects.values(), *body.files.values()))
+        case ClusterCompared():
+            yield from filter(None, (*body.foreign.values(), *(item["content"] for item in body.unadopted)))
+        case ClusterResourceApplied():
+            yield from filter(None, (body.sent, body.answer, body.before))
+        case ClusterResourceRefused():
+            yield body.sent
+        case ClusterDriftDetected() if body.observed:
+            yield body.observed
 
 
 def file_set_of(body: Event) -> str | None:

@@ -12,14 +12,16 @@ from reconciler.events.envelope import StoredEvent
 from reconciler.history.events import about, commits_behind
 from reconciler.history.files import chosen_nodes, wanted
 from reconciler.ports import EventFilter, Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_of, render_inputs
+from reconciler.projections.desired import Desired, base_files_of, render_inputs
+from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
+from reconciler.projections.status import fleet_status
 from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF, digest
 from reconciler.stages.context import Context
 from reconciler.stages.explained import Known
-from reconciler.stages.project import decode_origins
+from reconciler.stages.project import beside, decode_origins
 from reconciler.stages.traces import Scope, in_force, traces
 
 TEMPLATES = {POLICY_JSON: templates.POLICY_JSON, REGISTRIES_CONF: templates.REGISTRIES_CONF}
@@ -49,6 +51,8 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     known, note = await _known(context, snapshot, desired, node, row, lines)
     captured = await _captured(context, snapshot, desired, node, base_path(path), kind) if kind else None
     applied = state.get("files")
+    if in_cluster(context.name, snapshot.rows, desired.nodes[node].pool):
+        applied = next((n.applied for n in fleet_status(context.name, snapshot.rows).nodes if n.name == node), None)
     behind = row is not None and applied != row["files"]
     return {
         "node": node,
@@ -145,6 +149,7 @@ async def _known(
     named = {o: used[o.resource][0] for line in lines for o in line.origins if o.resource in used}
     told = (await traces(context, snapshot, {scope: named}))[scope]
     bodies = [(name, digest(resource.body)) for name, (_, resource) in used.items()]
+    bodies += [(r.identity, digest(r.body)) for r in await beside(context, desired, desired.pools[pool])]
     late = render_inputs(desired.pools[pool], bodies, row["base"]) != row["inputs"]
     note = ["the newest state is not rendered yet; these are the files of the one before it"] if late else []
     if back := _given_back(desired, scope):

@@ -10,6 +10,7 @@ from reconciler.kubernetes.janitor import Living
 from reconciler.kubernetes.nodes import KubernetesCluster
 from reconciler.kubernetes.pod_spec import Origin
 from reconciler.kubernetes.pods import PodTransport
+from reconciler.kubernetes.resources import OpenShiftResources
 from reconciler.ports import Clock
 from reconciler.settings import FleetSettings
 
@@ -21,11 +22,13 @@ class ClusterParts:
     cluster: KubernetesCluster
     transport: PodTransport
     drainer: KubernetesDrainer
+    resources: OpenShiftResources
     _connection: Connection
 
     async def close(self) -> None:
         """What is under way ends first; then the connection."""
         await self.transport.close()
+        await self.resources.close()
         await self.cluster.close()
         await self._connection.close()
 
@@ -40,4 +43,5 @@ def cluster_parts(
     origin = Origin(chosen.namespace, chosen.helper_image, fleet, log_id, owner)
     interval = chosen.look_interval.total_seconds()
     transport = PodTransport(connection, cluster.mirror, origin, living, interval)
-    return ClusterParts(cluster, transport, KubernetesDrainer(connection.client, clock), connection)
+    drainer, resources = KubernetesDrainer(connection.client, clock), OpenShiftResources(connection)
+    return ClusterParts(cluster, transport, drainer, resources, connection)

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from reconciler.errors import NodeRefused
-from reconciler.transport.protocol import Call, packed_program, started
+from reconciler.transport.call import Call, packed_program, started
 
 Json = dict[str, Any]
 

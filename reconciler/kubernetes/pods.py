@@ -43,8 +43,8 @@ from reconciler.ports import (
     StepRequest,
     Target,
 )
+from reconciler.transport.call import Call
 from reconciler.transport.protocol import (
-    Call,
     apply_call,
     check_answered,
     confirm_call,

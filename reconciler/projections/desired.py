@@ -6,13 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
+from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
+from reconciler.projections.tables import CLUSTERS, HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
 from reconciler.rollout.nodes import Node
 from reconciler.rollout.pools import Pool, home_of, homes, later_path_wins, takers
-
-OPENSHIFT_BASE = "openshift"
-"""The base of pools that are laid over MCO's templates: the same for every node."""
 
 SCOPE_RANK = {"fleet": 0, "pool": 1, "node": 2}
 
@@ -92,6 +90,9 @@ class Desired:
             for key, row in sorted(rows.get(NODES.name, {}).items())
         }
         self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))
+        cluster = rows.get(CLUSTERS.name, {}).get((fleet,)) or {}
+        self.beside = tuple(sorted(filter(None, (cluster.get("beside") or {}).values())))
+        """The blobs of a cluster's resources that Git lacks and nobody here applied: MCO renders them with ours."""
         self._git: dict[str, dict[str, Version]] = {}
         for (_, pool, resource), row in sorted(rows.get(RESOURCES.name, {}).items()):
             self._git.setdefault(pool, {})[resource] = version_of(resource, row)
@@ -199,7 +200,9 @@ def base_of(
     fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, state: Mapping[str, Any]
 ) -> str | None:
     """The base a node's files are rendered over: its own captured one, its pool's templates, or MCO's; None before its
-    first observation."""
+    first observation (where MCO manages it, there is none)."""
+    if in_cluster(fleet, rows, pool):
+        return OPENSHIFT_BASE
     base = state.get("base")
     row = rows.get(POOLS.name, {}).get((fleet, pool)) if base and pool else None
     if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:

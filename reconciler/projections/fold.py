@@ -15,6 +15,7 @@ from reconciler.projections import (
     drain_fold,
     guard_fold,
     node_fold,
+    openshift_fold,
     restore_fold,
     rollout_fold,
 )
@@ -31,6 +32,7 @@ HANDLERS: dict[str, tuple[Touch, Apply]] = {
     **drain_fold.HANDLERS,
     **guard_fold.HANDLERS,
     **node_fold.HANDLERS,
+    **openshift_fold.HANDLERS,
     **restore_fold.HANDLERS,
     **rollout_fold.HANDLERS,
 }

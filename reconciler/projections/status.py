@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
+from reconciler.projections.openshift import blocked as cluster_blocked
+from reconciler.projections.openshift import (
+    files_of_cluster,
+    files_to_judge,
+    machine_pool,
+    machine_standing,
+    waits_for_render,
+)
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
+from reconciler.rollout.machine_pools import MachinePool
 from reconciler.rollout.nodes import Node
 from reconciler.rollout.placement import placement
 
@@ -67,6 +76,10 @@ class PoolStatus:
     rejected: str | None
     held: tuple[str, ...]
     warnings: int
+    machine_files: FilesState | Literal[""] = ""
+    """Of a pool of `manage: cluster`: how its machines stand together, as MCO reports its MachineConfigPool."""
+    paused: str = ""
+    """That its MachineConfigPool is paused, in MCO's words."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +104,15 @@ class FleetStatus:
 
     @property
     def converged(self) -> bool:
+        if any(pool.machine_files not in ("", "Converged", "Unadopted") for pool in self.pools):
+            return False
         return all(node.files in ("Converged", "Unadopted", "Unmanaged") and node.ready for node in self.nodes)
 
     @property
     def exit_code(self) -> int:
         unread = self.source.get("unreachable") and not self.source.get("head")
-        if unread or any(node.files == "Failed" for node in self.nodes):
+        broken = any(item.files == "Failed" for item in self.nodes)
+        if unread or broken or any(pool.machine_files == "Failed" for pool in self.pools):
             return 1
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4
@@ -134,6 +150,8 @@ def is_overdue(hold: Row, now: datetime) -> bool:
 def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:
     """The status of one node."""
     node = desired.nodes[name]
+    if node.pool in desired.pools and desired.pools[node.pool].in_cluster:
+        return _machine_status(fleet, rows, desired, node)
     state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
     row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
@@ -157,6 +175,27 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
         cordoned=cordoned,
         reachable=reachable,
         unschedulable=cordoned or bool(node.cluster.get("unschedulable")),
+        away=node.unavailable,
+    )
+
+
+def _machine_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, node: Node) -> NodeStatus:
+    """A node whose files are MCO's, as MCO reports it."""
+    pool = str(node.pool)
+    row = wanted_row(fleet, rows, pool, node.name, {})
+    wanted = str(row["files"]) if row else None
+    enforces = desired.pools[pool].enforces and not desired.at_baseline(pool)
+    found = machine_standing(fleet, rows, pool, node.name, wanted, enforces=enforces)
+    return NodeStatus(
+        name=node.name,
+        pool=pool,
+        ready=bool(node.cluster.get("ready", found.files != "Unknown")),
+        files=found.files,
+        wanted=wanted,
+        applied=found.applied,
+        reason=found.reason or node.unavailable,
+        converged_at=found.since if found.files == "Converged" else None,
+        unschedulable=bool(node.cluster.get("unschedulable")),
         away=node.unavailable,
     )
 
@@ -242,6 +281,8 @@ def _pool_status(
         }
     )
     guard = GuardState.of(fleet, rows, desired.pools[name])
+    if desired.pools[name].in_cluster:
+        return _machine_pool_status(fleet, rows, desired, name, tuple(held))
     configs = sorted({node.wanted for node in mine if node.wanted})
     return PoolStatus(
         name=name,
@@ -260,3 +301,49 @@ def _pool_status(
         held=tuple(held),
         warnings=len(row["warnings"] or ()),
     )
+
+
+def _machine_pool_status(
+    fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str, held: tuple[str, ...]
+) -> PoolStatus:
+    """A pool of `manage: cluster`: counts are those of its MachineConfigPool."""
+    row, pool, found = rows[POOLS.name][fleet, name], desired.pools[name], machine_pool(fleet, rows, name)
+    rollout, guard = rollout_of(rows, row) or {}, GuardState.of(fleet, rows, pool)
+    render = wanted_row(fleet, rows, name, "", {})
+    wanted = str(render["files"]) if render else ""
+    to_come = files_of_cluster(fleet, rows, name)
+    judged = guard.reason(files_to_judge(fleet, rows, name))
+    reasons = (row["blocked"], judged, cluster_blocked(fleet, rows, name))
+    return PoolStatus(
+        name=name,
+        mode="observe" if desired.at_baseline(name) else str(row["spec"]["mode"]),
+        commit=row["commit"],
+        config=found.target if found else wanted[:12],
+        machines=found.machines if found else 0,
+        ready=found.ready if found else 0,
+        updated=0 if found is None or to_come or waits_for_render(fleet, rows, name) else found.updated,
+        degraded=found.degraded if found else 0,
+        rollout=rollout.get("state") or "",
+        outcome=rollout.get("outcome") or "",
+        blocked="; ".join(dict.fromkeys(filter(None, reasons))),
+        guard=guard.text,
+        rejected=row["rejected"],
+        held=held,
+        warnings=len(row["warnings"] or ()),
+        paused=found.pause if found else "",
+        machine_files=_machine_files(pool.enforces and not desired.at_baseline(name), to_come, rollout, found),
+    )
+
+
+def _machine_files(
+    enforces: bool, to_come: Collection[str], rollout: Mapping[str, Any], found: MachinePool | None
+) -> FilesState:
+    if not enforces:
+        return "Unadopted"
+    if found is None:
+        return "Unknown"
+    if found.degraded or found.holds("Degraded") or found.holds("RenderDegraded"):
+        return "Failed"
+    if to_come or rollout.get("state") == "progressing":
+        return "Pending"
+    return "Converged" if found.is_updated else "Applying"

@@ -213,7 +213,76 @@ RESTORES = Table(
     "What contradicts this copy of the log until a person accepts it, and the fence epoch in force (NULL: the first).",
 )
 
-TABLES: tuple[Table, ...] = (FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS, RESTORES)
+CLUSTERS = Table(
+    "clusters",
+    ("fleet",),
+    {
+        "unreachable": "text",
+        "unreachable_since": "timestamptz",
+        "refused": "boolean",
+        "baseline": "jsonb",
+        "files": "jsonb",
+        "unadopted": "jsonb",
+        "beside": "jsonb",
+        "others": "jsonb",
+        "unserved": "jsonb",
+        "taken": "jsonb",
+    },
+    "One row per fleet with pools of manage: cluster: what stood in its cluster at first contact, what is not ours.",
+)
+CLUSTER_OBJECTS = Table(
+    "cluster_objects",
+    ("fleet", "object"),
+    {
+        "resource": "text",
+        "commit": "text",
+        "sent": "text",
+        "answer": "text",
+        "uid": "text",
+        "resource_version": "text",
+        "generation": "bigint",
+        "applied_at": "timestamptz",
+        "drift": "jsonb",
+        "drift_observed": "text",
+        "drift_since": "timestamptz",
+        "drift_cause": "text",
+        "allowed": "jsonb",
+        "refused": "jsonb",
+    },
+    "One row per object of a cluster that we applied or was refused: what was sent, what the API made of it, drift.",
+)
+MACHINE_POOLS = Table(
+    "machine_pools",
+    ("fleet", "pool"),
+    {
+        "target": "text",
+        "current": "text",
+        "paused": "boolean",
+        "machines": "bigint",
+        "ready": "bigint",
+        "updated": "bigint",
+        "unavailable": "bigint",
+        "degraded": "bigint",
+        "settled": "boolean",
+        "conditions": "jsonb",
+        "files": "text",
+        "before": "text",
+        "config": "text",
+        "applied_at": "timestamptz",
+    },
+    "One row per pool of manage: cluster: its MachineConfigPool as MCO reports it, and what was applied for it last.",
+)
+MACHINES = Table(
+    "machines",
+    ("fleet", "node"),
+    {"pool": "text", "current": "text", "desired": "text", "state": "text", "reason": "text", "since": "timestamptz"},
+    "One row per node that MCO manages: the rendered config it has and is to get, and how it is getting on.",
+)
+
+TABLES: tuple[Table, ...] = (
+    FLEETS, RESOURCES, POOLS, NODES, NODE_STATES, RENDERS, GUARDS, HOLDS, ROLLOUTS, RESTORES,
+    CLUSTERS, CLUSTER_OBJECTS, MACHINE_POOLS, MACHINES,
+)  # fmt: skip
 
 
 def rollout_of(rows: Mapping[str, Mapping[Key, Row]], pool: Row) -> Row | None:

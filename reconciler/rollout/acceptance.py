@@ -26,6 +26,9 @@ from reconciler.rollout.pools import (
 NO_POOL = ""
 """Stands for: no pool takes this resource's directory."""
 
+IMPORT_LIST = "import-list-without-effect"
+"""The warning that allowedRegistriesForImport does nothing; where the resources go to a cluster, it does."""
+
 MIRROR_KINDS = ("ImageContentSourcePolicy", "ImageDigestMirrorSet", "ImageTagMirrorSet")
 
 
@@ -68,6 +71,7 @@ class _Gathered:
         named = homes(inventory.pools.values())
         self.home = cache(lambda directory: home_of(directory, named))
         self.takers = cache(lambda directory: takers(self.home(directory), inventory.pools.values()))
+        self.in_cluster = {name for name, pool in inventory.pools.items() if pool.in_cluster}
         self.rejected: dict[str, list[Problem]] = {}
         self.first: dict[tuple[str | None, str, str], Resource] = {}
         self.whole = [problem for problem in inventory.problems if problem.severity == "error"]
@@ -75,6 +79,8 @@ class _Gathered:
 
     def add(self, problems: Iterable[Problem], pools: Sequence[str]) -> None:
         for problem in problems:
+            if problem.name == IMPORT_LIST and pools and self.in_cluster.issuperset(pools):
+                continue  # OpenShift's API server reads it
             if problem.severity == "warning":
                 self.warnings.append(problem)
             elif not pools:

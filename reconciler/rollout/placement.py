@@ -55,7 +55,7 @@ def place_nodes(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[d
         placed[name] = replace(node, pool=pool)
     used = {node.pool for node in placed.values()}
     for empty in pools.values():
-        if empty.name not in used:
+        if empty.name not in used and not empty.in_cluster:
             message = f"pool {empty.name} selects no node"
             where = "the labels of the Node documents, or of the cluster's nodes"
             remedy = f"check nodeSelector.matchLabels against {where}"

@@ -37,6 +37,7 @@ from reconciler.rollout.fields import (
 )
 from reconciler.rollout.nodes import NODE_NAME, Node, read_node
 from reconciler.rollout.placement import place_nodes, with_known
+from reconciler.rollout.pool_checks import CLUSTER, check_together, of_cluster
 from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
@@ -78,6 +79,7 @@ def _disruption_files(value: Any) -> Any:
 
 POOL_SCHEMA: Schema = {
     "mode": Field(one_of("observe", "enforce"), "observe"),
+    "manage": Field(one_of("nodes", CLUSTER), "nodes"),
     "nodeSelector": {"matchLabels": Field(labels, {})},
     "priority": Field(integer(-1_000_000), 0),
     "paths": Field(directories, ["."]),
@@ -132,6 +134,11 @@ class Pool:
     @property
     def enforces(self) -> bool:
         return bool(self.spec["mode"] == "enforce")
+
+    @property
+    def in_cluster(self) -> bool:
+        """Whether it stands for a MachineConfigPool: its resources are applied to the cluster, no node is touched."""
+        return bool(self.spec["manage"] == CLUSTER)
 
     @property
     def paths(self) -> Sequence[str]:
@@ -236,41 +243,14 @@ def read_inventory(documents: Iterable[Document], known: Mapping[str, Node] | No
         spec = document.value.get("spec", {})
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
+            problems.extend((*found, *check_drain(document, values["drain"]), *of_cluster(document, spec, values)))
             pools[document.name] = Pool(document.name, values, document.location, document.lines)
-            problems.extend((*found, *check_drain(document, values["drain"])))
         elif document.kind == "Node":
             node, found = read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
     placed, found = place_nodes(pools, with_known(nodes, known or {}))
-    return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
-
-
-def _check_order(pools: Mapping[str, Pool]) -> list[Problem]:
-    """`after` names pools that are there, and no pool comes after itself."""
-    problems = []
-    for name, pool in pools.items():
-        identity, field = f"NodePool/{name}", "spec.after"
-        for other in pool.spec["after"]:
-            if other not in pools:
-                message, remedy = f"there is no pool {other}", f"known: {', '.join(sorted(pools))}"
-                problems.append(Problem("unknown-pool", message, pool.location, identity, field, remedy))
-        if name in _before(name, pools):
-            message = f"pool {name} comes after itself"
-            problems.append(Problem("pool-order", message, pool.location, identity, field, "break the circle"))
-    return problems
-
-
-def _before(name: str, pools: Mapping[str, Pool]) -> set[str]:
-    """Every pool that must have completed before this one, directly or not."""
-    found: set[str] = set()
-    ahead = list(pools[name].spec["after"])
-    while ahead:
-        other = ahead.pop()
-        if other not in found and other in pools:
-            found.add(other)
-            ahead.extend(pools[other].spec["after"])
-    return found
+    return Inventory(pools, placed, (*problems, *check_together(pools), *found))
 
 
 def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> list[Problem]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from reconciler.errors import InputRejected
+from reconciler.errors import InputRejected, UsageError
 from reconciler.ports import ManifestFile
+from reconciler.projections.openshift import cluster_pools
 from reconciler.projections.tables import FLEETS, NODES
 from reconciler.simulation.faults import Fault, some_unreachable
 from reconciler.simulation.report import report
@@ -65,6 +66,7 @@ def simulate_directory(
 
 def simulate_fleet(stands: Standing, start: datetime, script: Script) -> dict[str, Any]:
     """Go on from where a fleet stands, with the commit that comes next there. Raises InputRejected, UsageError."""
+    _refuse_clusters(cluster_pools(stands.fleet.name, stands.snapshot.rows))
     files = stands.files
     pools = _pools(files, stands.fleet.validation, start) if files is not None else {}
 
@@ -82,7 +84,15 @@ def _pools(files: Sequence[ManifestFile], mode: Literal["default", "strict"], no
     judgement, _ = judge_manifests(files, mode, now)
     if judgement.problems:
         raise InputRejected("\n".join(str(problem) for problem in judgement.problems))
+    _refuse_clusters(name for name, pool in judgement.inventory.pools.items() if pool.in_cluster)
     return {name: node.pool for name, node in judgement.inventory.nodes.items()}
+
+
+def _refuse_clusters(pools: Iterable[str]) -> None:
+    """Raises UsageError where somebody else rolls out: how that goes is not simulated."""
+    for name in pools:
+        what = f"pool {name} is rolled out by the Machine Config Operator (manage: cluster), which is not simulated"
+        raise UsageError(what, remedy=f"`reconciler plan --pool {name}` shows what changes there")
 
 
 async def _live(world: World, coming: tuple[str, ...], script: Script, *, source: bool = True) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from reconciler.ports import (
     Blobs,
     Clock,
     Cluster,
+    ClusterResources,
     Drainer,
     EventLog,
     Leases,
@@ -103,6 +104,10 @@ class Context:
     lacking: Mapping[str, str] = field(default_factory=dict)
     """What spec.drain.via may name and cannot be used here, and why."""
     cluster: Cluster | None = None
+    cluster_resources: ClusterResources | None = None
+    """Where the fleet's cluster has pools of `manage: cluster`."""
+    rendered_configs: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+    """Whether a rendered config has a file set's files, by their names; None: nobody can tell."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

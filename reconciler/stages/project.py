@@ -10,11 +10,14 @@ from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_files_of, base_of, render_inputs, shadowed_out
-from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
+from reconciler.projections.openshift import OPENSHIFT_BASE, cluster_pools
+from reconciler.projections.tables import CLUSTERS, NODE_STATES, POOLS, RENDERS
 from reconciler.registries.evidence import Origins
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Origin, Rendered, RenderOptions, Resource, canonical_json, digest
+from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION, render
+from reconciler.registries.validate import validate_document
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileEntry, FileSet
 
@@ -53,6 +56,9 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
     """Every distinct (pool, base) of the fleet's observed nodes, and each node that a hold sets (or set) apart."""
     own = {(key[1], key[2]) for key in snapshot.table(RENDERS) if key[2]}
     found: dict[tuple[str, str, str], Unit] = {}
+    for pool in cluster_pools(snapshot.fleet, snapshot.rows):  # whatever nodes are known: MCO renders for all
+        if (snapshot.one(POOLS, snapshot.fleet, pool) or {}).get("commit") is not None:
+            found[pool, "", OPENSHIFT_BASE] = Unit(pool, "", OPENSHIFT_BASE, {})
     for name, node in desired.nodes.items():
         state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
         base = base_of(snapshot.fleet, snapshot.rows, node.pool, state)
@@ -79,6 +85,8 @@ async def _project_unit(
         return None
     if desired.at_baseline(unit.pool, unit.node):
         files, origins = await context.keep([FileSet(()).encode(), b"{}"])
+        if pool.in_cluster:  # MCO renders what stood in the cluster at first contact
+            files = ((snapshot.one(CLUSTERS, context.name) or {}).get("files") or {}).get(pool.name) or files
         disruption = await disruption_of(context, pool, unit, str(row["files"]) if row else "", files)
         return FilesRendered(unit.pool, unit.node, unit.base, inputs, RENDERER_VERSION, files, origins, disruption)
     recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)
@@ -116,8 +124,23 @@ async def inputs_of(context: Context, desired: Desired, unit: Unit) -> tuple[lis
         return [], digest({"baseline": unit.base})
     versions = shadowed_out(desired.in_force(unit.pool, unit.node), pool)
     resources = await context.load_resources(versions)
-    chosen = [resources[version] for version in versions]
+    chosen = [resources[version] for version in versions] + await beside(context, desired, pool)
     return chosen, render_inputs(pool, [(r.identity, digest(r.body)) for r in chosen], unit.base)
+
+
+async def beside(context: Context, desired: Desired, pool: Pool) -> list[Resource]:
+    """What MCO renders with a pool's resources: those of the cluster that Git lacks. Named as below `cluster`."""
+    names = desired.beside if pool.in_cluster else ()
+    contents, found = await context.load(names), []
+    for name in names:
+        if name not in context.resources:
+            documents, _ = parse_file(f"cluster/{name}.json", contents[name])
+            resource = validate_document(documents[0], "default", None)[0] if documents else None
+            if resource is None:
+                continue  # what today's API server would refuse says nothing that we could render
+            context.resources[name] = resource
+        found.append(context.resources[name])
+    return sorted(found, key=lambda resource: resource.identity)
 
 
 async def render_unit(context: Context, pool: Pool, resources: list[Resource], unit: Unit) -> Rendered:

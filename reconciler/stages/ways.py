@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.ports import Snapshot
+from reconciler.projections.openshift import OPENSHIFT_BASE
+from reconciler.projections.tables import RENDERS
 from reconciler.registries.guard import weakens
 from reconciler.registries.model import digest
 from reconciler.registries.runtime_config import RuntimeConfig, load
+from reconciler.rollout.pools import Pool
+from reconciler.stages.cluster_wishes import rendered_now
 from reconciler.stages.context import Context, FileSet
 
 
@@ -52,6 +57,17 @@ class Ways:
         if loaded[0] == loaded[1] and not weaker:
             return None
         return Way(_name(before, after), wanted, *loaded, weaker)
+
+
+async def way_of_cluster(
+    context: Context, snapshot: Snapshot, pool: Pool, ways: Ways, sets: Mapping[str, FileSet]
+) -> Way | None:
+    """The way of a pool of `manage: cluster`: from what MCO renders now, drift counted, to what it is to render."""
+    render = snapshot.one(RENDERS, context.name, pool.name, "", OPENSHIFT_BASE)
+    before = await rendered_now(context, snapshot, pool)
+    known = {**sets, before: await context.load_file_set(before)} if before else sets
+    state = {"base": OPENSHIFT_BASE, "files": before, "base_files": {}}
+    return await ways.of(state, str(render["files"]) if render else None, known)
 
 
 def change_of(state: Mapping[str, Any], wanted: str | None, sets: Mapping[str, FileSet]) -> str:

@@ -260,7 +260,8 @@ def markdown_of(diff: list[dict[str, str]]) -> str:
     pool["rejected"] = None
     pool |= {"disruption": "none", "effective": "none", "changes": [change]}
     data: dict[str, Any] = dict.fromkeys(("removes", "problems", "warnings"), ())
-    data |= dict.fromkeys(("rewritten", "restored", "sourceUnreachable", "clusterUnreachable", "ref"))
+    names = ("rewritten", "restored", "sourceUnreachable", "clusterUnreachable", "ref", "cluster")
+    data |= dict.fromkeys(names)
     data |= {"fleet": "default", "position": 7, "nodesFrom": "log", "directory": "x", "verdict": "accepted"}
     data["content"] = [{"type": "ResourceAdded", "subject": "Image/cluster", "summary": "by @all | <b>"}]
     return markdown({**data, "pools": [pool], "changes": True})

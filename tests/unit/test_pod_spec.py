@@ -14,7 +14,8 @@ from reconciler.errors import NodeRefused
 from reconciler.kubernetes.pod_runner import PodRunner
 from reconciler.kubernetes.pod_spec import SECRET_LIMIT, Errand, Origin, label, order
 from reconciler.ports import ApplyRequest, ConfirmRequest, FileContent, ObserveRequest
-from reconciler.transport.protocol import Call, apply_call, confirm_call, observe_call, packed_program
+from reconciler.transport.call import Call, packed_program
+from reconciler.transport.protocol import apply_call, confirm_call, observe_call
 
 ORIGIN = Origin("nodes", f"a.corp/helper@sha256:{'1' * 64}", "prod", "log-1", "host:1:aa")
 PATH = "/etc/containers/registries.conf"

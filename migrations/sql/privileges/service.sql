@@ -4,6 +4,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON node_states, renders, guards, holds, rol
 GRANT SELECT, INSERT, UPDATE, DELETE ON leases, last_seen TO reconciler_service;
 GRANT SELECT ON log, alembic_version, history, node_state, holds_now TO reconciler_service;
 GRANT SELECT, INSERT, UPDATE, DELETE ON restores TO reconciler_service;
+GRANT SELECT, INSERT, UPDATE, DELETE ON clusters, cluster_objects, machine_pools, machines TO reconciler_service;
 GRANT SELECT, UPDATE ON projections TO reconciler_service;
 GRANT SELECT ON streams, identities, event_authority TO reconciler_service;
 GRANT USAGE ON SCHEMA reconciler_v1 TO reconciler_service;
