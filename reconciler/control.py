@@ -29,6 +29,7 @@ from reconciler.events.envelope import EVENT_NAMESPACE, pool_stream, stream_of
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import GuardState
+from reconciler.projections.openshift import cluster_pools, files_of_cluster
 from reconciler.projections.status import files_to_come, fleet_status
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.registries.model import digest
@@ -158,6 +159,11 @@ async def abort(context: Context, pool: str, *, reason: str, dry_run: bool = Fal
     return await _ask(context, pool, ask, dry_run=dry_run)
 
 
+async def is_in_cluster(context: Context, pool: str) -> bool:
+    """Whether the pool's resources are applied to a cluster (manage: cluster)."""
+    return pool in cluster_pools(context.name, (await context.snapshot()).rows)
+
+
 async def retry(
     context: Context, pool: str, *, reason: str, nodes: Collection[str] = (), dry_run: bool = False
 ) -> dict[str, Any]:
@@ -243,6 +249,8 @@ def _guard(context: Context, now: Snapshot, pool: str) -> tuple[GuardState, set[
     if pool not in desired.pools:
         raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
     coming = files_to_come(fleet_status(context.name, now.rows).nodes, pool)
+    if desired.pools[pool].in_cluster:
+        coming = files_of_cluster(context.name, now.rows, pool)
     return GuardState.of(context.name, now.rows, desired.pools[pool]), coming
 
 

@@ -133,12 +133,12 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
     node = next((node for node in found.nodes if node.name == name), None)
     if node is None:
         raise UsageError(f"there is no node {name}", where="node", remedy="see `reconciler get nodes`")
-    state = snapshot.one(NODE_STATES, context.name, name) or {}
+    state, known = snapshot.one(NODE_STATES, context.name, name) or {}, desired.nodes[name]
     seen = (await context.reads.seen(context.name)).get(name)
     return {
         "kind": "Node",
-        "metadata": {"name": name, "labels": dict(desired.nodes[name].labels), "pool": node.pool},
-        "spec": {key: value for key, value in desired.nodes[name].spec.items() if key != "labels"},
+        "metadata": {"name": name, "labels": dict(known.labels), "pool": node.pool},
+        "spec": {key: value for key, value in known.spec.items() if key != "labels"},
         "status": {
             "conditions": [_condition(condition) for condition in node_conditions(node)],
             "files": {"wanted": node.wanted, "applied": node.applied, "base": state.get("base")},
@@ -151,6 +151,8 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
             "failed": state.get("failed"),
             "deferred": state.get("deferred"),
             "cordoned": state.get("cordoned") is not None,
+            "cluster": {name: value for name, value in known.cluster.items() if name != "labels"},
+            "discovered": known.discovered,
             "drift": [dict(item) for item in state.get("drift") or ()],
             "strays": list(node.strays),
         },

@@ -117,9 +117,16 @@ class ContentRedacted(StoreError):
 
 
 class ClusterError(ReconcilerError):
-    """The API server of a cluster cannot be reached, or cannot answer now."""
+    """The API server of a cluster cannot be reached, or cannot answer now. `status` is its HTTP status; 0: none.
+    `details` are its causes: (reason, message, field)."""
 
     retry: ClassVar[Retry] = "later"
+    status = 0
+    details: tuple[tuple[str, str, str], ...] = ()
+
+    def causes(self, reason: str) -> list[tuple[str, str]]:
+        """(message, field) of the causes for this reason."""
+        return [(message, field) for found, message, field in self.details if found == reason]
 
 
 class ClusterRefused(ClusterError):

@@ -23,6 +23,8 @@ FAULT_POINTS = {
     "after-drain": "a node is drained, and that is in the log; its files were not sent yet",
     "before-confirm": "a node has new files and undoes them by itself unless it is confirmed",
     "before-uncordon": "a drained node has acted; it is not uncordoned, and its receipt is not in the log",
+    "between-resources": "a resource is applied to the cluster; the next is not, and nothing of it is in the log",
+    "before-resources-recorded": "all resources are applied to the cluster; nothing of it is in the log",
     "before-receipt-recorded": "the node has acted; its receipt is not in the log",
 }
 

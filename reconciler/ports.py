@@ -381,7 +381,8 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only)."""
+    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only),
+    `node_name` the Node object in the fleet's cluster ("": there is none of which anybody knows)."""
 
     fleet: str
     name: str
@@ -392,6 +393,7 @@ class Target:
     become: str = ""
     host_keys: tuple[str, ...] = ()
     root: str = ""
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -744,6 +746,53 @@ class DrainAnswer:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """A Node object as its API server last told. `reason`: why it is not Ready, or "". `cordoned_by`: the step whose
+    mark `unschedulable` carries, or "": somebody else's, or none. `runtime`: as `cri-o://1.34.1`; `version`: the
+    kubelet's; `created`: UTC text. `machine_config`: currentConfig, desiredConfig, state and reason as the Machine
+    Config Operator annotates them, as far as they are there. `machine_id`: as the kubelet reads it from the host.
+    """
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    ready: bool
+    reason: str = ""
+    unschedulable: bool = False
+    cordoned_by: str = ""
+    runtime: str = ""
+    version: str = ""
+    created: str = ""
+    machine_config: Mapping[str, str] = field(default_factory=dict)
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCheck:
+    """What a cluster answers to who we are: its version, and the rights that are missing (`list nodes`, …)."""
+
+    version: str
+    missing: tuple[str, ...] = ()
+
+
+class Cluster(Protocol):
+    """The Kubernetes cluster of a fleet. Raises ClusterError; ClusterRefused where a right is missing."""
+
+    async def nodes(self) -> Sequence[ClusterNode]:
+        """All its nodes as they are now, sorted by name. Kept by a watch: while nothing changes, no call is made.
+
+        What cannot be known to be true now is not told: while the cluster cannot be reached, this raises.
+        """
+        ...
+
+    async def check(self) -> ClusterCheck:
+        """Ask it who we are to it; for people who set it up."""
+        ...
+
+    async def close(self) -> None: ...
+
+
 class Drainer(Protocol):
     """Empties nodes before they are taken down, and gives them back. Every verb may be repeated; none raises."""
 
@@ -790,13 +839,11 @@ class Runner(Protocol):
 @dataclass(frozen=True, slots=True)
 class ClusterLook:
     """A cluster's resources at a moment. `objects`: of the kinds that we manage, by `cluster_objects.key_of`;
-    ConfigMaps are those of openshift-config. `pools`: its MachineConfigPools as the API has them; `machines`: node →
-    what the Machine Config Operator notes on it (currentConfig, desiredConfig, state, reason). `unserved`: kinds that
-    the cluster does not know."""
+    ConfigMaps are those of openshift-config. `pools`: its MachineConfigPools as the API has them. `unserved`: kinds of
+    these that the cluster does not know."""
 
     objects: Mapping[str, ClusterObject]
     pools: Mapping[str, Mapping[str, Any]]
-    machines: Mapping[str, Mapping[str, str]]
     unserved: frozenset[str] = frozenset()
 
 
@@ -821,6 +868,10 @@ class ClusterResources(Protocol):
         """
         ...
 
+    async def read(self, document: Mapping[str, Any]) -> ClusterObject | None:
+        """The object of the document's kind and name, asked for now: what a watch tells may be a moment old."""
+        ...
+
     async def delete(self, live: ClusterObject) -> None:
         """Remove exactly this object; nothing where it is gone. Raises ClusterError where it is another one by now."""
         ...
@@ -832,3 +883,5 @@ class ClusterResources(Protocol):
     async def images(self) -> Mapping[str, Sequence[str]]:
         """Node → the images that its pods name."""
         ...
+
+    async def close(self) -> None: ...

@@ -7,22 +7,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.errors import UsageError
+from reconciler.errors import ClusterError, UsageError
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
+from reconciler.projections.openshift import applied_files, files_of_cluster
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS
+from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
+from reconciler.stages.cluster_foresee import resource_differences
 from reconciler.stages.context import Context
-from reconciler.stages.differences import file_differences
+from reconciler.stages.differences import file_differences, set_differences
 from reconciler.stages.expiry import expiring_certificates
 from reconciler.stages.hold_items import hold_items
-from reconciler.stages.observe import look, wanted_files
+from reconciler.stages.observe import look, nodes_of_ours, wanted_files
 from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
-from reconciler.stages.view import held_back, locks
+from reconciler.stages.view import ZONE, held_back, locks
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -49,6 +51,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
             "attention": [_attention(node) for node in found.nodes if _needs_attention(node)],
         },
         "holds": list(found.holds),
+        "cluster": dict(found.cluster) if found.cluster else None,
         "restored": contradicted(snapshot) or None,
         "overdue": list(found.overdue),
         "waiting": found.waiting,
@@ -92,22 +95,27 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
     since = await _first_times(context, "NodeRegistered", "node")
     items = []
     for node in found.nodes:
-        labels = desired.nodes[node.name].labels
+        known = desired.nodes[node.name]
+        labels, cluster = known.labels, known.cluster
         items.append(
             {
                 "name": node.name,
-                "status": ("Ready" if node.ready else "NotReady") + ",SchedulingDisabled" * node.cordoned,
+                "status": ("Ready" if node.ready else "NotReady") + ",SchedulingDisabled" * node.unschedulable,
                 "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
                 "createdAt": _plain(since.get(node.name)),
                 **({} if context.as_of else _answered(seen.get(node.name))),
+                "zone": labels.get(ZONE, ""),
+                "kubelet": cluster.get("version", ""),
+                "containerRuntime": cluster.get("runtime", ""),
+                "discovered": known.discovered,
                 "pool": node.pool,
                 "files": node.files,
                 "reason": node.reason,
                 "drift": list(node.drift),
                 "strays": list(node.strays),
                 "labels": dict(labels),
-                "transport": desired.nodes[node.name].spec["transport"],
-                "address": desired.nodes[node.name].spec["address"] or desired.nodes[node.name].spec["root"],
+                "transport": known.spec["transport"],
+                "address": known.spec["address"] or known.spec["root"],
                 "wanted": node.wanted,
                 "applied": node.applied,
                 "machineId": node.machine_id,
@@ -244,6 +252,9 @@ async def cat(context: Context, node: str, path: str, which: str) -> bytes:
     Raises UsageError when there is no such node or file.
     """
     snapshot = await context.snapshot()
+    if which == "live" and node in _machines(snapshot):
+        what = "its files are the Machine Config Operator's (manage: cluster), and nobody here looks at them"
+        raise UsageError(what, where=f"node {node}", remedy="--wanted shows what MCO is to render")
     if which == "live":
         sight = (await look(context, snapshot, [node], (path,))).get(node)
         if sight is None or sight.observation is None:
@@ -289,7 +300,8 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
     """
     snapshot = await context.snapshot()
     sights = await look(context, snapshot, nodes)
-    for missing in set(nodes or ()) - set(sights):
+    of_cluster = await _cluster_diff(context, snapshot, nodes)
+    for missing in set(nodes or ()) - set(sights) - _machines(snapshot):
         raise UsageError(f"there is no node {missing}", where="node", remedy="see `reconciler get nodes`")
     items: list[dict[str, Any]] = []
     for sight in sights.values():
@@ -298,6 +310,30 @@ async def diff(context: Context, nodes: Sequence[str] | None = None) -> list[dic
         elif (wanted := wanted_files(snapshot, sight)) is not None:
             found = await file_differences(context, sight, wanted)
             items.extend({"node": sight.name, **difference} for difference in found)
+    return [*items, *of_cluster]
+
+
+def _machines(snapshot: Snapshot) -> set[str]:
+    """The nodes whose files are the Machine Config Operator's (manage: cluster)."""
+    return {key[1] for key in snapshot.table(NODES)} - set(nodes_of_ours(snapshot))
+
+
+async def _cluster_diff(context: Context, snapshot: Snapshot, nodes: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Of pools of `manage: cluster`: the resources that differ, under the name `cluster`; for named nodes, the files
+    that MCO is to render for them against what it renders now."""
+    if nodes is None:
+        try:
+            found = await resource_differences(context)
+        except ClusterError as error:
+            return [{"node": "cluster", "path": "", "error": error.what}]
+        return [{"node": "cluster", **difference} for difference in found]
+    items: list[dict[str, Any]] = []
+    for name in sorted(set(nodes) & _machines(snapshot)):
+        pool = snapshot.table(NODES)[context.name, name]["pool"]
+        before = applied_files(context.name, snapshot.rows, pool)
+        for after in files_of_cluster(context.name, snapshot.rows, pool):
+            found = await set_differences(context, before, after)
+            items.extend({"node": name, **difference} for difference in found)
     return items
 
 

@@ -20,7 +20,17 @@ from reconciler.errors import StoreError, UsageError, redacted
 from reconciler.events.checkpoint import SignerKey, VerifierKey
 from reconciler.events.envelope import Actor
 from reconciler.logs import Log
-from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel, Transport
+from reconciler.ports import (
+    Blobs,
+    CheckpointTarget,
+    Cluster,
+    ClusterResources,
+    EventFilter,
+    EventLog,
+    Leases,
+    ReadModel,
+    Transport,
+)
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
 from reconciler.source.branch import BranchFile
@@ -83,6 +93,8 @@ class Application:
     transport: Transport
     embedded: EmbeddedPostgres | None
     _contexts: dict[str, Context] = field(default_factory=dict)
+    _clusters: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Closes what is open to the clusters."""
 
     def context(self, fleet: str) -> Context:
         """The context of a configured fleet. Raises UsageError for another."""
@@ -117,8 +129,10 @@ class Application:
         if fleet not in known:
             raise UsageError(f"there is no fleet {fleet}", where="--fleet", remedy=f"configured: {', '.join(known)}")
         chosen = known[fleet]
+        cluster, resources = self._cluster(fleet)
+        told = (redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify)
         return Context(
-            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
+            FleetSettings(fleet, *told, chosen.node_selector),
             self.source(fleet),
             self.log,
             self.blobs,
@@ -130,7 +144,29 @@ class Application:
             self.owner,
             __version__,
             drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
+            cluster=cluster,
+            cluster_resources=resources,
         )
+
+    def _cluster(self, fleet: str) -> tuple[Cluster | None, ClusterResources | None]:
+        """The fleet's cluster and its resources, to which nothing is opened before they are asked."""
+        chosen = self.settings.fleets[fleet]
+        if chosen.kubernetes == "none":
+            return None, None
+        from reconciler.kubernetes.connection import Connection  # only fleets with a cluster wait for its libraries
+        from reconciler.kubernetes.nodes import KubernetesCluster
+        from reconciler.kubernetes.resources import OpenShiftResources
+
+        connection = Connection(fleet, chosen.kubernetes, chosen.kubeconfig, chosen.context)
+        cluster, resources = KubernetesCluster(connection), OpenShiftResources(connection)
+        self._clusters.push_async_callback(connection.close)
+        self._clusters.push_async_callback(cluster.close)
+        self._clusters.push_async_callback(resources.close)
+        return cluster, resources
+
+    async def close(self) -> None:
+        """Close what contexts opened."""
+        await self._clusters.aclose()
 
 
 def signer_key(settings: Settings) -> SignerKey:
@@ -206,6 +242,7 @@ async def open_application(
             transport,
             embedded,
         )
+        stack.push_async_callback(application.close)
         await stack.enter_async_context(_alive(application))
         yield application
 

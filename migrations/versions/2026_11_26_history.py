@@ -49,6 +49,7 @@ _V1_VIEWS = (
 )
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
+    "tables/2026_11_26/clusters",
     "tables/restores",
     "tables/clusters",
     "tables/cluster_objects",

@@ -75,6 +75,9 @@ def _text(data: Item) -> Iterator[str]:
     yield from _troubles(data)
     for item in data["content"]:
         yield f"  {_sign(item)} {item['subject']}: {item['summary']}"
+    if data["cluster"]:
+        yield ""
+        yield from _cluster_lines(data["cluster"])
     for pool in data["pools"]:
         yield ""
         yield from pool_lines(pool)
@@ -94,6 +97,34 @@ def pool_lines(pool: Item) -> Iterator[str]:
         yield from (_coloured(line) for line in _diff_lines(change["diff"], "now", "planned"))
 
 
+def _cluster_lines(cluster: Item) -> Iterator[str]:
+    """The resources of a cluster: what is applied and removed in which order, and what is left alone."""
+    yield f"Cluster: {count(len(cluster['calls']), 'resource')} to change"
+    for name, text in cluster_facts(cluster):
+        yield f"  {name + ':':<9} {text}"
+    for item in (*cluster["calls"], *cluster["unadopted"]):
+        yield from (_coloured(line) for line in _diff_lines(item["diff"], "now", "planned"))
+
+
+def cluster_facts(cluster: Item) -> Iterator[tuple[str, str]]:
+    """The same in words, without the differences."""
+    for call in cluster["calls"]:
+        taken = f", fields are taken from {', '.join(call['taken'])}" if call["taken"] else ""
+        yield call["verb"], f"{call['object']} ({call['purpose']}{taken})"
+    for item in cluster["unadopted"]:
+        same = "differs" if item["diff"] else "says the same"
+        yield (
+            "adopt",
+            f"{item['object']} was there before, {same}; managed by {', '.join(item['managers']) or 'nobody'}",
+        )
+    for key in cluster["foreign"]:
+        yield "beside", f"{key} is not in Git, and left alone"
+    for drift in cluster["drift"]:
+        yield "drift", drift
+    if cluster["waits"]:
+        yield "waits", cluster["waits"]
+
+
 def unanswered(data: Item) -> int:
     """How many nodes were asked and did not answer, so that whether they need a change is not known."""
     return sum(len(pool["unanswered"]) for pool in data["pools"])
@@ -107,6 +138,8 @@ def _troubles(data: Item) -> Iterator[str]:
     """What a reader must know before the rest."""
     if data["sourceUnreachable"]:
         yield f"Git cannot be read, so newer commits are not in this plan: {data['sourceUnreachable']}"
+    if data["clusterUnreachable"]:
+        yield f"the cluster cannot be asked, so its nodes are as last known: {data['clusterUnreachable']}"
     if data["rewritten"]:
         yield "the branch was rewritten: nothing newer is taken until `reconciler accept`"
     if data["verdict"] in ("rejected", "partly rejected"):
@@ -188,6 +221,9 @@ def markdown(data: Item) -> str:
     if data["content"]:
         lines.append("")
     lines += [f"- `{_sign(item)}` {_inline(item['subject'])}: {_inline(item['summary'])}" for item in data["content"]]
+    if data["cluster"]:
+        lines += ["", "**Cluster**", ""]
+        lines += [f"- {name}: {_inline(text)}" for name, text in cluster_facts(data["cluster"])]
     lines += ["", "| Pool | Mode | To change | Class | Action | Plan |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [_row(pool) for pool in data["pools"]]
     for pool in data["pools"]:

@@ -13,6 +13,7 @@ from reconciler.cli.options import Duration, dry_run, flag, fleet, option, outpu
 from reconciler.cli.output import print_done
 from reconciler.cli.session import Session, run
 from reconciler.cli.waiting import say_and_bring, say_once
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.waiting import Say
@@ -121,6 +122,14 @@ def abort(session: Session, pool: str, reason: str, yes: bool, dry_run: bool, ou
     show_default="none",
     help="Repair the drift of this node, whatever the pool's policy says, and do nothing else.",
 )
+@option(
+    "--resource",
+    "resources",
+    multiple=True,
+    metavar="KIND/NAME",
+    show_default="none",
+    help="Of a pool of manage: cluster: apply Git's content of this resource over what others made of it.",
+)
 @reason("Why; it is recorded.")
 @now
 @dry_run
@@ -132,6 +141,7 @@ def retry(
     session: Session,
     pool: str,
     nodes: Sequence[str],
+    resources: Sequence[str],
     reason: str,
     now: bool,
     dry_run: bool,
@@ -141,12 +151,18 @@ def retry(
 ) -> int:
     """Let a halted or aborted rollout go on, or try nodes again that failed: failures and refusals are forgotten.
 
-    Also decides drift: what too many nodes have in common, and what is contested, is repaired.
+    Also decides drift: what too many nodes have in common, and what is contested, is repaired. Of a pool of manage:
+    cluster: what the API refused, since others manage its fields, and what drifted, is applied over theirs.
     """
 
     async def say(context: Context) -> None:
         from reconciler import control  # as above
 
+        if await control.is_in_cluster(context, pool):
+            await _retry_cluster(context, pool, resources, output, reason=reason, dry_run=dry_run, now=now)
+            return
+        if resources:
+            raise UsageError(f"pool {pool} has its resources on nodes", where="--resource", remedy="use --node")
         done = await control.retry(context, pool, reason=reason, nodes=nodes, dry_run=dry_run)
         if now and not dry_run:
             done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]
@@ -157,6 +173,17 @@ def retry(
         print_done(output, "Retry", done, f"pool {pool}: {', '.join(parts)}")
 
     return run(_ask(session, say, timeout if wait and not dry_run else None))
+
+
+async def _retry_cluster(
+    context: Context, pool: str, keys: Sequence[str], form: str, *, reason: str, dry_run: bool, now: bool
+) -> None:
+    from reconciler import cluster, control  # as above
+
+    done = await cluster.repair(context, pool, keys=keys, reason=reason, dry_run=dry_run)
+    if now and not dry_run:
+        done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]
+    print_done(form, "Retry", done, f"pool {pool}: {cluster.objects_text(done['objects'])} is put right", dry="dry run")
 
 
 async def _ask(session: Session, say: Say, within: float | None) -> int:

@@ -11,6 +11,7 @@ from reconciler.events.catalogue import (
     ClusterCompared,
     ClusterDriftDetected,
     ClusterResourceApplied,
+    ClusterResourceRefused,
     Event,
     FilesRendered,
     PoolConfigured,
@@ -20,7 +21,7 @@ from reconciler.events.catalogue import (
 
 _NAMING = (
     ResourceAdded, ResourceChanged, PoolConfigured, FilesRendered, BaselineCaptured,
-    ClusterBaselineCaptured, ClusterCompared, ClusterResourceApplied, ClusterDriftDetected,
+    ClusterBaselineCaptured, ClusterCompared, ClusterResourceApplied, ClusterResourceRefused, ClusterDriftDetected,
 )  # fmt: skip
 NAMING_TYPES = frozenset(body.__name__ for body in _NAMING)
 """Types whose events are the first to name a blob; others only repeat a name."""
@@ -43,6 +44,8 @@ def blobs_named(body: Event) -> Iterator[str]:
             yield from filter(None, (*body.foreign.values(), *(item["content"] for item in body.unadopted)))
         case ClusterResourceApplied():
             yield from filter(None, (body.sent, body.answer, body.before))
+        case ClusterResourceRefused():
+            yield body.sent
         case ClusterDriftDetected() if body.observed:
             yield body.observed
 

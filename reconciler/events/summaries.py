@@ -105,6 +105,18 @@ def _step(body: Any) -> str:
     return f"{body.purpose} of {body.node}: files {body.files[:12]}, class {body.disruption}, {actions}"
 
 
+def _placed(body: Any) -> str:
+    return f"pool {body.pool or '(none)'}" + (f": {body.reason}" if body.reason else "")
+
+
+def _condition(body: Any) -> str:
+    if not body.uid:
+        return "is not in the cluster any more"
+    ready = "Ready" if body.ready else f"NotReady ({body.reason})"
+    cordon = f" by step {body.cordoned_by}" if body.cordoned_by else " by somebody else"
+    return f"{ready}{f', cordoned{cordon}' if body.unschedulable else ''}, kubelet {body.version}, {body.runtime}"
+
+
 def _restored(body: Any) -> str:
     names = [f"{item['source']} {item['name']}" for item in body.evidence]
     others = f" and {body.more} more" if body.more else ""
@@ -113,7 +125,64 @@ def _restored(body: Any) -> str:
     )
 
 
+def _compared(body: Any) -> str:
+    said = [
+        f"not adopted: {_some([item['key'] for item in body.unadopted])}" if body.unadopted else "",
+        f"beside Git: {_some(sorted(body.foreign))}" if body.foreign else "",
+        f"of another log: {_some(sorted(body.others))}" if body.others else "",
+        f"not served: {_some(body.unserved)}" if body.unserved else "",
+    ]
+    return "; ".join(filter(None, said)) or "nothing in the cluster is left that is not ours"
+
+
+def _applied(body: Any) -> str:
+    taken = f", fields taken from {_some(body.taken)}" if body.taken else ""
+    what = f"changed {_some(body.changed)}" if body.changed else "nothing differed" if body.before else "created"
+    return f"{body.key} applied to the cluster ({body.purpose}): {what}{taken}, generation {body.generation}"
+
+
+def _edited(body: Any) -> str:
+    first = body.differs[0]
+    who = f"{first['manager']} ({first['operation']}, {first['time']})" if first["manager"] else "nobody known"
+    what = _some([item["path"] for item in body.differs if item["path"]])
+    return f"{body.key} was {f'changed by {who}: {what}' if what else f'removed or replaced by {who}'}"
+
+
+def _machine_pool(body: Any) -> str:
+    held = [name for name in ("RenderDegraded", "NodeDegraded") if _holds(body, name)]
+    trouble = "".join(f", {name}: {body.conditions[name]['message']}" for name in held)
+    paused = ", paused" if body.paused else ""
+    return f"{body.updated} of {body.machines} machines have {body.target or 'no config'}{paused}{trouble}"
+
+
+def _holds(body: Any, condition: str) -> bool:
+    return bool(body.conditions.get(condition, {}).get("status") == "True")
+
+
+def _machine(body: Any) -> str:
+    reason = f": {body.reason}" if body.reason else ""
+    to = f", is to get {body.desired}" if body.desired != body.current else ""
+    return f"{body.state or 'no state'}{reason}, has {body.current}{to}"
+
+
 _LINES: dict[str, Callable[[Any], str]] = {
+    "ClusterResourcesUnreachable": lambda b: f"the cluster's resources cannot be read: {b.reason}",
+    "ClusterResourcesRecovered": lambda _: "the cluster's resources can be read again",
+    "ClusterBaselineCaptured": lambda b: (
+        f"first contact with the cluster: {_some(sorted(b.objects)) or 'nothing'} stood"
+    ),
+    "ClusterCompared": _compared,
+    "ClusterAdoptionAsked": lambda b: f"{_some(sorted(b.objects))} to be taken: {b.reason}",
+    "ClusterResourceApplied": _applied,
+    "ClusterResourceDeleted": lambda b: f"{b.key} removed from the cluster",
+    "ClusterResourceRefused": lambda b: f"{b.key} refused: {b.reason}",
+    "ClusterContentApplied": lambda b: f"the cluster says what is wanted, files {b.files[:12]}",
+    "ClusterDriftDetected": _edited,
+    "ClusterDriftRepaired": lambda b: f"{b.key} is as applied again{' (from outside)' * (b.by == 'outside')}",
+    "ClusterDriftAdopted": lambda b: f"branch {b.branch} says what the cluster says of {b.key}: {b.reason}",
+    "ClusterRepairAsked": lambda b: f"{_some(sorted(b.objects))} to be put right: {b.reason}",
+    "MachineConfigPoolChanged": _machine_pool,
+    "MachineConfigChanged": _machine,
     "FleetConfigured": lambda b: f"source {b.url}, branch {b.branch}, path {b.path}",
     "CommitObserved": _observed,
     "CommitAccepted": lambda b: (
@@ -133,9 +202,13 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}, base {b.spec['base']}",
     "PoolRemoved": lambda _: "removed from the repository",
     "FilesRendered": _rendered,
-    "NodeRegistered": lambda b: f"registered in pool {b.pool or '(none)'}",
-    "NodeChanged": lambda b: f"changed, in pool {b.pool or '(none)'}",
-    "NodeRemoved": lambda _: "removed from the repository; it keeps its files",
+    "NodeRegistered": lambda b: f"{'discovered' if b.discovered else 'registered'} in {_placed(b)}",
+    "NodeChanged": lambda b: f"changed, in {_placed(b)}",
+    "NodeRemoved": lambda b: f"removed from the {'repository' if b.commit else 'cluster'}; it keeps its files",
+    "NodeConditionChanged": _condition,
+    "ClusterUnreachable": lambda b: f"the cluster cannot be asked: {b.reason}",
+    "ClusterAccepted": lambda b: f"the cluster is the fleet's, though it has none of its nodes: {b.reason}",
+    "ClusterRecovered": lambda _: "the cluster can be asked again",
     "BaselineCaptured": lambda b: f"base {b.base[:12]} captured",
     "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
     "NodeRenamed": lambda b: f"the machine that was node {b.previous}",

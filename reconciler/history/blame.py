@@ -12,7 +12,8 @@ from reconciler.events.envelope import StoredEvent
 from reconciler.history.events import about, commits_behind
 from reconciler.history.files import chosen_nodes, wanted
 from reconciler.ports import EventFilter, Snapshot
-from reconciler.projections.desired import OPENSHIFT_BASE, Desired, base_files_of, render_inputs
+from reconciler.projections.desired import Desired, base_files_of, render_inputs
+from reconciler.projections.openshift import OPENSHIFT_BASE
 from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of

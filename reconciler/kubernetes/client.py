@@ -53,9 +53,7 @@ def errors(asked: str) -> Iterator[None]:
     except ApiError as error:
         raise refusal(error, asked) from None
     except httpx2.HTTPStatusError as error:  # an answer that is no Status object
-        status = error.response.status_code
-        kind = ClusterError if status in _LATER else ClusterRefused
-        raise kind(f"the API server answered {status}", where=asked, remedy=_remedy(status)) from None
+        raise _answered(error.response.status_code, "", asked) from None
     except httpx2.HTTPError as error:
         said = str(error) or type(error).__name__
         raise ClusterError(
@@ -67,10 +65,17 @@ def errors(asked: str) -> Iterator[None]:
 
 def refusal(error: ApiError, asked: str) -> ClusterError:
     """The same for an answer in hand."""
-    status = int(error.status.code or 0)
+    found = _answered(int(error.status.code or 0), str(error.status.message or ""), asked)
+    causes = (error.status.details.causes or ()) if error.status.details else ()
+    found.details = tuple((str(c.reason or ""), str(c.message or ""), str(c.field or "")) for c in causes)
+    return found
+
+
+def _answered(status: int, message: str, asked: str) -> ClusterError:
     kind = ClusterError if status in _LATER else ClusterRefused
-    message = str(error.status.message or f"the API server answered {status}")
-    return kind(message, where=asked, remedy=_remedy(status))
+    error = kind(message or f"the API server answered {status}", where=asked, remedy=_remedy(status))
+    error.status = status
+    return error
 
 
 def _remedy(status: int) -> str:

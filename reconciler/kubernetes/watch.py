@@ -114,8 +114,7 @@ class Mirror(Generic[K]):
                 self._failed(error)
             except Exception as error:  # noqa: BLE001 - nobody awaits this task: whatever ends it must be told
                 self._failed(ClusterError(f"unreadable answer: {error}", where=self._asked, remedy="look at the log"))
-            wait = min(FIRST_WAIT * 2.0 ** (self._attempts - 1), LONGEST_WAIT)
-            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, no secret
+            await asyncio.sleep(pause(self._attempts, random.uniform(0.5, 1.5)))  # noqa: S311 - jitter, no secret
 
     def _failed(self, error: ClusterError) -> None:
         self._attempts += 1
@@ -191,6 +190,12 @@ class Mirror(Generic[K]):
             watch=watch,
             params={"labelSelector": self._labels or None, **params},
         )
+
+
+def pause(attempts: int, draw: float) -> float:
+    """Seconds to wait after so many attempts in a row that came to nothing; `draw` spreads clients that lost one server
+    together."""
+    return draw * min(FIRST_WAIT * 2.0 ** min(max(attempts - 1, 0), 30), LONGEST_WAIT)
 
 
 def _key(found: Any) -> tuple[str, str]:

@@ -13,7 +13,19 @@ from reconciler import __version__
 from reconciler.errors import UsageError
 from reconciler.events.codec import plain
 from reconciler.ports import Snapshot
-from reconciler.projections.tables import HOLDS, NODE_STATES, RENDERS, RESOURCES, TABLES, Key, Row, Table
+from reconciler.projections.tables import (
+    CLUSTER_OBJECTS,
+    CLUSTERS,
+    HOLDS,
+    MACHINE_POOLS,
+    NODE_STATES,
+    RENDERS,
+    RESOURCES,
+    TABLES,
+    Key,
+    Row,
+    Table,
+)
 from reconciler.stages.context import Context, FleetSettings, decode_file_set
 
 KIND = "FleetExport"
@@ -67,6 +79,10 @@ def _file_sets(snapshot: Snapshot) -> Iterator[str]:
     for state in snapshot.table(NODE_STATES).values():
         yield from (name for name in (state["files"], *(state["unproven"] or ())) if name)
     yield from (row["files"] for row in snapshot.table(RENDERS).values())
+    for row in snapshot.table(CLUSTERS).values():
+        yield from filter(None, (row["files"] or {}).values())
+    for row in snapshot.table(MACHINE_POOLS).values():
+        yield from filter(None, (row["files"], row["before"]))
     yield from (files["files"] for hold in snapshot.table(HOLDS).values() for files in hold["files"])
 
 
@@ -75,6 +91,11 @@ def _blobs(snapshot: Snapshot) -> Iterator[str]:
     for state in snapshot.table(NODE_STATES).values():
         yield from (name for name in (state["base_files"] or {}).values() if name)
         yield from (item["observed"] for item in state["drift"] or () if len(item["observed"]) == 64)
+    for row in snapshot.table(CLUSTERS).values():
+        yield from filter(None, (*(row["baseline"] or {}).values(), *(row["beside"] or {}).values()))
+        yield from filter(None, (item["content"] for item in row["unadopted"] or ()))
+    for row in snapshot.table(CLUSTER_OBJECTS).values():
+        yield from filter(None, (row["sent"], row["answer"], row["drift_observed"]))
     restored = [entry["restored"] for hold in snapshot.table(HOLDS).values() for entry in hold["entries"]]
     for row in (*snapshot.table(RESOURCES).values(), *restored):
         if row:

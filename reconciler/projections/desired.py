@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
-from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
-
-OPENSHIFT_BASE = "openshift"
-"""The base of pools that are laid over MCO's templates: the same for every node."""
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.pools import Pool, home_of, homes, later_path_wins, takers
 
 SCOPE_RANK = {"fleet": 0, "pool": 1, "node": 2}
 
@@ -87,7 +86,7 @@ class Desired:
             key[1]: Pool(key[1], row["spec"]) for key, row in sorted(rows.get(POOLS.name, {}).items()) if row["spec"]
         }
         self.nodes = {
-            key[1]: Node(key[1], row["spec"], None, row["pool"])
+            key[1]: Node(key[1], row["spec"], None, row["pool"], row["cluster"] or {}, bool(row["discovered"]))
             for key, row in sorted(rows.get(NODES.name, {}).items())
         }
         self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))
@@ -198,7 +197,9 @@ def base_of(
     fleet: str, rows: Mapping[str, Mapping[Key, Row]], pool: str | None, state: Mapping[str, Any]
 ) -> str | None:
     """The base a node's files are rendered over: its own captured one, its pool's templates, or MCO's; None before its
-    first observation."""
+    first observation (where MCO manages it, there is none)."""
+    if in_cluster(fleet, rows, pool):
+        return OPENSHIFT_BASE
     base = state.get("base")
     row = rows.get(POOLS.name, {}).get((fleet, pool)) if base and pool else None
     if row and row["spec"] and row["spec"]["base"] == OPENSHIFT_BASE:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections import desired_fold, guard_fold, node_fold, openshift_fold, restore_fold, rollout_fold
+from reconciler.projections import (
+    cluster_fold,
+    desired_fold,
+    guard_fold,
+    node_fold,
+    openshift_fold,
+    restore_fold,
+    rollout_fold,
+)
 from reconciler.projections.tables import Touched, Working
 
 FOLD_VERSION = 3
@@ -18,10 +26,11 @@ FOLD_VERSION = 3
 Touch = Callable[[StoredEvent], Iterable[Touched]]
 Apply = Callable[[StoredEvent, Working], None]
 HANDLERS: dict[str, tuple[Touch, Apply]] = {
-    **openshift_fold.HANDLERS,
+    **cluster_fold.HANDLERS,
     **desired_fold.HANDLERS,
     **guard_fold.HANDLERS,
     **node_fold.HANDLERS,
+    **openshift_fold.HANDLERS,
     **restore_fold.HANDLERS,
     **rollout_fold.HANDLERS,
 }

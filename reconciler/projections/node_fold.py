@@ -74,7 +74,10 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
-    rows.put(NODES, _key(event), pool=body.pool, spec=plain(body.spec), commit=body.commit)
+    """Of a document whose place the cluster changed, the commit stays."""
+    commit = body.commit or (None if body.discovered else (rows.get(NODES, *_key(event)) or {}).get("commit"))
+    told = {"pool": body.pool, "spec": plain(body.spec), "commit": commit, "discovered": body.discovered}
+    rows.put(NODES, _key(event), **told)
 
 
 def node_removed(event: StoredEvent, body: NodeRemoved, rows: Working) -> None:  # noqa: ARG001  fold's form

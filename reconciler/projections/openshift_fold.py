@@ -124,11 +124,12 @@ def resource_deleted(event: StoredEvent, body: ClusterResourceDeleted, rows: Wor
 
 
 def resource_refused(event: StoredEvent, body: ClusterResourceRefused, rows: Working) -> None:
-    known = rows.get(CLUSTER_OBJECTS, *_key(event))
-    if not body.reason and known is not None and known["sent"] is None:
-        rows.drop(CLUSTER_OBJECTS, _key(event))
-        return
-    refused = {"reason": body.reason, "conflicts": plain(body.conflicts)} if body.reason else None
+    refused = {
+        "reason": body.reason,
+        "conflicts": plain(body.conflicts),
+        "sent": body.sent,
+        "resource_version": body.resource_version,
+    }
     rows.put(CLUSTER_OBJECTS, _key(event), resource=body.resource, refused=refused, allowed=None)
 
 
@@ -160,7 +161,7 @@ def pool_changed(event: StoredEvent, body: MachineConfigPoolChanged, rows: Worki
 
 
 def content_applied(event: StoredEvent, body: ClusterContentApplied, rows: Working) -> None:
-    told = {"files": body.files, "config": body.config, "applied_at": event.recorded_at}
+    told = {"files": body.files, "before": body.before, "config": body.config, "applied_at": event.recorded_at}
     rows.put(MACHINE_POOLS, (event.fleet, body.pool), **told)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
+from reconciler.projections.openshift import blocked as cluster_blocked
+from reconciler.projections.openshift import files_of_cluster, machine_pool, machine_standing
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
-from reconciler.rollout.pools import Node
+from reconciler.rollout.machine_pools import MachinePool
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.placement import placement
 
 FilesState = Literal[
     "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",
@@ -25,7 +29,8 @@ class NodeStatus:
     Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
     observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
     HeldLocally (its operator holds it), Released (given back), Cordoned (has the wanted set, and we have not uncordoned
-    it yet). `cordoned`: it is cordoned by us, whatever its files."""
+    it yet). `cordoned`: it is cordoned by us, whatever its files. `ready`: it answers, and its cluster, if it is in
+    one, says Ready. `unschedulable`: cordoned, by whomever. `away`: why its cluster lets nothing be begun there."""
 
     name: str
     pool: str | None
@@ -40,6 +45,9 @@ class NodeStatus:
     unreachable_since: datetime | None = None
     converged_at: datetime | None = None
     cordoned: bool = False
+    reachable: bool = True
+    unschedulable: bool = False
+    away: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,8 @@ class PoolStatus:
     rejected: str | None
     held: tuple[str, ...]
     warnings: int
+    machine_files: FilesState | Literal[""] = ""
+    """Of a pool of `manage: cluster`: how its machines stand together, as MCO reports its MachineConfigPool."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +91,25 @@ class FleetStatus:
     restored: Mapping[str, Any] | None = None
     """The evidence that contradicts this copy of the log, until a person accepts it."""
     overdue: tuple[str, ...] = ()
+    cluster: Mapping[str, Any] | None = None
+    """Why its cluster cannot be asked, with the cause, and since when; None: it can, or there is none."""
 
     @property
     def converged(self) -> bool:
+        if any(pool.machine_files not in ("", "Converged", "Unadopted") for pool in self.pools):
+            return False
         return all(node.files in ("Converged", "Unadopted", "Unmanaged") and node.ready for node in self.nodes)
 
     @property
     def exit_code(self) -> int:
         unread = self.source.get("unreachable") and not self.source.get("head")
-        if unread or any(node.files == "Failed" for node in self.nodes):
+        broken = any(item.files == "Failed" for item in self.nodes)
+        if unread or broken or any(pool.machine_files == "Failed" for pool in self.pools):
             return 1
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4
         stuck = self.restored or self.waiting or self.source.get("rewritten") or self.overdue
-        stuck = stuck or any(pool.blocked for pool in self.pools)
+        stuck = stuck or any(pool.blocked for pool in self.pools) or (self.cluster or {}).get("cause")
         return 0 if self.converged and not stuck else 3
 
 
@@ -115,6 +130,7 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], now: datetim
         problems=tuple(row.get("problems") or ()),
         restored=rows.get(RESTORES.name, {}).get((fleet,), {}).get("evidence"),
         overdue=tuple(str(hold["hold"]) for hold in desired.holds if now and is_overdue(hold, now)),
+        cluster=row.get("cluster"),
     )
 
 
@@ -126,25 +142,53 @@ def is_overdue(hold: Row, now: datetime) -> bool:
 def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str) -> NodeStatus:
     """The status of one node."""
     node = desired.nodes[name]
+    if node.pool in desired.pools and desired.pools[node.pool].in_cluster:
+        return _machine_status(fleet, rows, desired, node)
     state = rows.get(NODE_STATES.name, {}).get((fleet, name)) or {}
     row = wanted_row(fleet, rows, node.pool, name, state) if node.pool in desired.pools else None
     wanted = str(row["files"]) if row else None
     mass = (rows.get(POOLS.name, {}).get((fleet, node.pool or "")) or {}).get("mass") or {}
     files, reason = _files(state, wanted, desired, node, mass)
+    reachable = bool(state) and state.get("unreachable") is None
+    cordoned = state.get("cordoned") is not None
     return NodeStatus(
         name=name,
         pool=node.pool,
-        ready=bool(state) and state.get("unreachable") is None,
+        ready=reachable and bool(node.cluster.get("ready", True)),
         files=files,
         wanted=wanted,
         applied=state.get("files"),
-        reason=reason or state.get("unreachable") or "",
+        reason=reason or state.get("unreachable") or node.unavailable,
         drift=tuple(item["path"] for item in state.get("drift") or ()),
         strays=tuple(state.get("strays") or ()),
         machine_id=state.get("machine_id") or "",
         unreachable_since=state.get("unreachable_since"),
         converged_at=state.get("converged_at"),
-        cordoned=state.get("cordoned") is not None,
+        cordoned=cordoned,
+        reachable=reachable,
+        unschedulable=cordoned or bool(node.cluster.get("unschedulable")),
+        away=node.unavailable,
+    )
+
+
+def _machine_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, node: Node) -> NodeStatus:
+    """A node whose files are MCO's, as MCO reports it."""
+    pool = str(node.pool)
+    row = wanted_row(fleet, rows, pool, node.name, {})
+    wanted = str(row["files"]) if row else None
+    enforces = desired.pools[pool].enforces and not desired.at_baseline(pool)
+    found = machine_standing(fleet, rows, pool, node.name, wanted, enforces=enforces)
+    return NodeStatus(
+        name=node.name,
+        pool=pool,
+        ready=bool(node.cluster.get("ready", found.files != "Unknown")),
+        files=found.files,
+        wanted=wanted,
+        applied=found.applied,
+        reason=found.reason or node.unavailable,
+        converged_at=found.since if found.files == "Converged" else None,
+        unschedulable=bool(node.cluster.get("unschedulable")),
+        away=node.unavailable,
     )
 
 
@@ -153,7 +197,8 @@ def _files(
 ) -> tuple[FilesState, str]:
     pool = node.pool
     if pool is None:
-        return "Unmanaged", "no pool selects this node"
+        tie = placement(desired.pools, node.labels)[1]
+        return ("Pending", tie) if tie else ("Unmanaged", "no pool selects this node")
     if released := state.get("released"):
         return "Released", f"{released['reason']}: `reconciler adopt` takes it back"
     if state.get("refusal") == "hold":
@@ -219,6 +264,8 @@ def _pool_status(
         }
     )
     guard = GuardState.of(fleet, rows, desired.pools[name])
+    if desired.pools[name].in_cluster:
+        return _machine_pool_status(fleet, rows, desired, name, tuple(held))
     configs = sorted({node.wanted for node in mine if node.wanted})
     return PoolStatus(
         name=name,
@@ -237,3 +284,47 @@ def _pool_status(
         held=tuple(held),
         warnings=len(row["warnings"] or ()),
     )
+
+
+def _machine_pool_status(
+    fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desired, name: str, held: tuple[str, ...]
+) -> PoolStatus:
+    """A pool of `manage: cluster`: counts are those of its MachineConfigPool."""
+    row, pool, found = rows[POOLS.name][fleet, name], desired.pools[name], machine_pool(fleet, rows, name)
+    rollout, guard = rollout_of(rows, row) or {}, GuardState.of(fleet, rows, pool)
+    render = wanted_row(fleet, rows, name, "", {})
+    wanted = str(render["files"]) if render else ""
+    to_come = files_of_cluster(fleet, rows, name)
+    reasons = (row["blocked"], guard.reason(to_come), cluster_blocked(fleet, rows, name))
+    return PoolStatus(
+        name=name,
+        mode="observe" if desired.at_baseline(name) else str(row["spec"]["mode"]),
+        commit=row["commit"],
+        config=found.target if found else wanted[:12],
+        machines=found.machines if found else 0,
+        ready=found.ready if found else 0,
+        updated=found.updated if found else 0,
+        degraded=found.degraded if found else 0,
+        rollout=rollout.get("state") or "",
+        outcome=rollout.get("outcome") or "",
+        blocked="; ".join(dict.fromkeys(filter(None, reasons))),
+        guard=guard.text,
+        rejected=row["rejected"],
+        held=held,
+        warnings=len(row["warnings"] or ()),
+        machine_files=_machine_files(pool.enforces and not desired.at_baseline(name), to_come, rollout, found),
+    )
+
+
+def _machine_files(
+    enforces: bool, to_come: Collection[str], rollout: Mapping[str, Any], found: MachinePool | None
+) -> FilesState:
+    if not enforces:
+        return "Unadopted"
+    if found is None:
+        return "Unknown"
+    if found.degraded or found.holds("Degraded") or found.holds("RenderDegraded"):
+        return "Failed"
+    if to_come or rollout.get("state") == "progressing":
+        return "Pending"
+    return "Converged" if found.is_updated else "Applying"

@@ -122,13 +122,10 @@ def _latest(live: ClusterObject) -> FieldManager | None:
 
 
 def owns(fields: Mapping[str, Any], path: Collection[str]) -> bool:
-    """Whether a fieldsV1 names the field at `path`, one below it, or a whole that it is a part of."""
+    """Whether a fieldsV1 names the field at `path`, or one below it."""
     here: Any = fields
     for name in path:
-        below = here.get(f"f:{name}")
-        if below is None:
+        here = here.get(f"f:{name}")
+        if here is None:
             return False
-        if not below:
-            return True  # a leaf: owned as a whole
-        here = below
     return True

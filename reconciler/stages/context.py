@@ -12,7 +12,20 @@ from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
-from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Redaction, Runner, Snapshot, Source
+from reconciler.ports import (
+    Blobs,
+    Clock,
+    Cluster,
+    ClusterResources,
+    Drainer,
+    EventLog,
+    Leases,
+    ReadModel,
+    Redaction,
+    Runner,
+    Snapshot,
+    Source,
+)
 from reconciler.projections.desired import Version, blobs_of
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.bases import ParsedFile
@@ -38,6 +51,8 @@ class FleetSettings:
     path: str
     validation: Literal["default", "strict"] = "default"
     verify: Literal["none", "warn", "required"] = "none"
+    node_selector: str = ""
+    """Label selector of the nodes that are discovered in the fleet's cluster; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +99,11 @@ class Context:
     """Set where the ports end at this position (`stages.past`): what is no part of the log is not there."""
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
+    cluster: Cluster | None = None
+    cluster_resources: ClusterResources | None = None
+    """Where the fleet's cluster has pools of `manage: cluster`."""
+    rendered_configs: dict[tuple[str, str], bool | None] = field(default_factory=dict)
+    """Whether a rendered config has a file set's files, by their names; None: nobody can tell."""
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

@@ -48,8 +48,8 @@ def difference(path: str, old: bytes | None, new: bytes | None) -> dict[str, Any
 
 
 async def set_differences(context: Context, old: str, new: str) -> list[dict[str, Any]]:
-    """Each path that differs between two file sets, as `difference` gives it."""
-    before, after = await set_contents(context, old), await set_contents(context, new)
+    """Each path that differs between two file sets (`old` may be empty: none), as `difference` gives it."""
+    before, after = await set_contents(context, old) if old else {}, await set_contents(context, new)
     return [
         difference(path, before.get(path), after.get(path))
         for path in sorted(set(before) | set(after))

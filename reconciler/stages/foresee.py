@@ -15,9 +15,12 @@ from reconciler.ports import ABSENT, Commit, Observation, ObservedFile, Snapshot
 from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
+from reconciler.stages.cluster_foresee import ClusterForesight, foresee_cluster
+from reconciler.stages.cluster_watch import watch_cluster
 from reconciler.stages.context import Context, FileSet
+from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
-from reconciler.stages.observe import file_sets, look_closer, observe, target_of
+from reconciler.stages.observe import file_sets, look_closer, nodes_of_ours, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
 from reconciler.stages.restores import epoch_of
@@ -49,6 +52,8 @@ class Foresight:
     snapshot: Snapshot
     pools: tuple[PoolForesight, ...]
     removes: tuple[str, ...] = ()
+    cluster: ClusterForesight | None = None
+    """Of a fleet with pools of `manage: cluster`: their cluster."""
 
 
 async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> Foresight:
@@ -57,6 +62,9 @@ async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> 
         head = await fetch(context)
         if head is not None:
             await record(context, head)
+    if live:
+        await discover(context)
+        await watch_cluster(context)
     sights = await _sights(context, live=live)
     await settle(context, sights, ask_nodes=live)
     await project(context)
@@ -73,6 +81,9 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     Only nodes that are in the inventory already are asked, at the addresses recorded there: content that nobody has
     merged yet must not choose whom we log in to.
     """
+    if live:
+        await discover(context)
+        await watch_cluster(context)
     sights = await _sights(context, live=live)
     before = await context.snapshot()
     await record_commit(context, before, commit)
@@ -106,7 +117,7 @@ def _spec(snapshot: Snapshot, node: str) -> Any:
 
 def _moved(context: Context, sights: Mapping[str, Sight], after: Snapshot) -> Iterable[tuple[str, Sight]]:
     """The sights for the inventory that the content brings: nodes gone are left out, new ones were not looked at."""
-    for (_, name), row in sorted(after.table(NODES).items()):
+    for name, row in nodes_of_ours(after).items():
         if name in sights:
             yield name, replace(sights[name], pool=row["pool"])
         else:
@@ -121,9 +132,7 @@ async def _sights(context: Context, *, live: bool) -> dict[str, Sight]:
 async def recorded_sights(context: Context, snapshot: Snapshot) -> dict[str, Sight]:
     """What the log knows of each node, in the form of a look at it."""
     sets = await file_sets(context, snapshot)
-    return {
-        name: _recorded(context, snapshot, sets, name, row) for (_, name), row in sorted(snapshot.table(NODES).items())
-    }
+    return {name: _recorded(context, snapshot, sets, name, row) for name, row in nodes_of_ours(snapshot).items()}
 
 
 def _recorded(
@@ -159,10 +168,11 @@ def _files(state: Mapping[str, Any], applied: FileSet) -> Iterable[ObservedFile]
 
 
 async def _plan(context: Context, sights: Mapping[str, Sight], removes: Sequence[str], *, live: bool) -> Foresight:
+    cluster = await foresee_cluster(context, live=live)
     snapshot = await context.snapshot()
     names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
     pools = [await _plan_pool(context, snapshot, sights, name, live=live) for name in names]
-    return Foresight(snapshot, tuple(pools), tuple(removes))
+    return Foresight(snapshot, tuple(pools), tuple(removes), cluster)
 
 
 async def _plan_pool(

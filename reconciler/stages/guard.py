@@ -12,14 +12,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.errors import NodeError, NodeUnreachable
+from reconciler.errors import ClusterError, ClusterRefused, NodeError, NodeUnreachable
 from reconciler.events.catalogue import FilesRendered, GuardJudged
 from reconciler.events.codec import plain
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import EventFilter, ImagesRequest, NodeImages, Snapshot
 from reconciler.projections.desired import Desired, Version, shadowed_out
 from reconciler.projections.guard_state import NOT_JUDGED, GuardState
-from reconciler.projections.tables import GUARDS, NODE_STATES, POOLS, RENDERS, rollout_of
+from reconciler.projections.openshift import applied_files
+from reconciler.projections.tables import GUARDS, NODE_STATES, NODES, POOLS, RENDERS, rollout_of
 from reconciler.registries.guard import GuardReport, Override, judge
 from reconciler.registries.model import Resource
 from reconciler.registries.warnings import annotations_of
@@ -27,7 +28,7 @@ from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.observe import file_sets, wanted_files
 from reconciler.stages.sight import Sight
-from reconciler.stages.ways import Way, Ways
+from reconciler.stages.ways import Way, Ways, way_of_cluster
 
 ACCEPT = "reconciler.dev/accept-unpullable"
 """Annotation: globs of images that the resource's change may lock out, separated by blanks or commas."""
@@ -60,7 +61,7 @@ async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool 
     desired, sets, judged = Desired(context.name, snapshot.rows), await file_sets(context, snapshot), 0
     for pool in desired.pools.values():
         mine = {name: sight for name, sight in sights.items() if sight.pool == pool.name}
-        found = await _pending(context, snapshot, mine, sets) if pool.enforces else []
+        found = await _pending(context, snapshot, pool, mine, sets) if pool.enforces else []
         state = GuardState.of(context.name, snapshot.rows, pool)
         for pending in found:
             pending.accepted = await _accepted(context, desired, pool, pending)
@@ -83,7 +84,7 @@ async def foreseen_verdict(
     """Why the file sets that `then` wants on a pool's nodes might not come, or nothing. Appends nothing."""
     desired, sets = Desired(context.name, then.rows), await file_sets(context, then)
     mine = {name: sight for name, sight in sights.items() if sight.pool == pool.name}
-    found = await _pending(context, then, mine, sets) if pool.enforces else []
+    found = await _pending(context, then, pool, mine, sets) if pool.enforces else []
     if not found:
         return ""
     for pending in found:
@@ -117,10 +118,14 @@ async def blocked_targets(
 
 
 async def _pending(
-    context: Context, snapshot: Snapshot, sights: Mapping[str, Sight], sets: Mapping[str, FileSet]
+    context: Context, snapshot: Snapshot, pool: Pool, sights: Mapping[str, Sight], sets: Mapping[str, FileSet]
 ) -> list[Pending]:
     """The ways that the pool's nodes have to go, each with its nodes; sorted."""
     ways, found = Ways(context), dict[str, Pending]()
+    if pool.in_cluster:
+        way = await way_of_cluster(context, snapshot, pool.name, ways, sets)
+        nodes = sorted(key[1] for key, row in snapshot.table(NODES).items() if row["pool"] == pool.name)
+        return [Pending(way, applied_files(context.name, snapshot.rows, pool.name), nodes)] if way else []
     own = {key[2] for key in snapshot.table(RENDERS)}
     for name, sight in sorted(sights.items()):
         row = snapshot.one(NODE_STATES, context.name, name) or {}
@@ -174,8 +179,23 @@ async def images_of(context: Context, pool: Pool, sights: Mapping[str, Sight]) -
     return named | {image for answer in told.values() for image in answer.needed}
 
 
+async def _ask_cluster(context: Context) -> Answers:
+    """What the nodes of the cluster need, by its pods. A pool that is moved to other nodes needs all of it."""
+    if context.cluster_resources is None:
+        return {}, {}
+    try:
+        images = await context.cluster_resources.images()
+    except ClusterRefused as error:
+        return {}, {"cluster": error.what}
+    except ClusterError:
+        return {}, {}
+    return {node: NodeImages(tuple(names)) for node, names in images.items()}, {}
+
+
 async def _ask(context: Context, pool: Pool, sights: Mapping[str, Sight]) -> Answers:
     """What the nodes that answer need; and who answered, but could not tell. A lost link is asked again."""
+    if pool.in_cluster:
+        return await _ask_cluster(context)
     names = sorted(name for name, sight in sights.items() if not sight.out)
     known = {name: seen.images for name in names if (seen := sights[name].observation) and seen.images}
     asked = [name for name in names if name not in known]

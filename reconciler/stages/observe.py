@@ -25,6 +25,7 @@ from reconciler.events.envelope import fleet_stream, node_stream, pool_stream
 from reconciler.ports import ABSENT, Observation, ObserveRequest, Snapshot, Target
 from reconciler.projections.desired import base_digest, wanted_row
 from reconciler.projections.node_fold import KEPT_AT_RESET
+from reconciler.projections.openshift import applied_files, cluster_pools, in_cluster
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Row
 from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
@@ -103,7 +104,7 @@ async def look(
     """Ask the nodes, also about further `paths`, those of `images` also for theirs, and record nothing (what `diff` and
     `cat --live` use)."""
     chosen = None if names is None else set(names)
-    rows = {key[1]: row for key, row in sorted(snapshot.table(NODES).items()) if chosen is None or key[1] in chosen}
+    rows = {name: row for name, row in nodes_of_ours(snapshot).items() if chosen is None or name in chosen}
     sets = await file_sets(context, snapshot)
     sights: list[Sight] = []
     requests: list[tuple[Target, ObserveRequest]] = []
@@ -136,11 +137,21 @@ async def look(
     return {sight.name: sight for sight in sights}
 
 
+def nodes_of_ours(snapshot: Snapshot) -> dict[str, Row]:
+    """The nodes that are looked at and written, sorted: not those of pools of `manage: cluster`, whose files are
+    MCO's."""
+    fleet, rows = snapshot.fleet, snapshot.rows
+    nodes = sorted(snapshot.table(NODES).items())
+    return {name: row for (_, name), row in nodes if not in_cluster(fleet, rows, row["pool"])}
+
+
 async def file_sets(context: Context, snapshot: Snapshot) -> dict[str, FileSet]:
     """Every file set that a node has or should have, by digest."""
     named = {row["files"] for row in snapshot.table(NODE_STATES).values() if row["files"]}
     named |= {name for row in snapshot.table(NODE_STATES).values() for name in row["unproven"] or ()}
     named |= {row["files"] for row in snapshot.table(RENDERS).values()}
+    named |= {applied_files(snapshot.fleet, snapshot.rows, p) for p in cluster_pools(snapshot.fleet, snapshot.rows)}
+    named.discard("")
     contents = await context.load(named)
     return {name: decode_file_set(contents[name]) for name in named}
 
@@ -164,6 +175,7 @@ def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:
         spec["become"],
         tuple(spec["hostKeys"]),
         spec["root"],
+        spec.get("nodeName") or name,
     )
 
 

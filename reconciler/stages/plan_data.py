@@ -17,6 +17,7 @@ from reconciler.registries.runtime_config import load
 from reconciler.rollout.forecast import waves_to_come
 from reconciler.rollout.plan import EFFECTIVE_ORDER
 from reconciler.rollout.views import NodeView
+from reconciler.stages.cluster_foresee import cluster_data, pool_changes
 from reconciler.stages.context import Context
 from reconciler.stages.differences import file_differences, wanted_paths
 from reconciler.stages.foresee import Foresight, PoolForesight
@@ -48,9 +49,17 @@ async def plan_data(
         "removes": list(found.removes),
         "rewritten": row.get("rewritten"),
         "sourceUnreachable": row.get("unreachable"),
+        "clusterUnreachable": (row.get("cluster") or {}).get("unreachable"),
         "pools": items,
-        "changes": bool(content["content"]) or any(_is_change(item) for item in items),
+        "cluster": await cluster_data(context, found.snapshot, found.cluster) if found.cluster else None,
+        "changes": bool(content["content"]) or any(_is_change(item) for item in items) or _is_called(found),
     }
+
+
+def _is_called(found: Foresight) -> bool:
+    """Whether a resource of the cluster would be applied or removed, now or when what it waits for is over."""
+    plan = found.cluster.plan if found.cluster else None
+    return bool(plan and plan.actions and plan.found.pools[0].enforces)
 
 
 def _is_change(item: Mapping[str, Any]) -> bool:
@@ -86,6 +95,7 @@ async def _pool(context: Context, found: Foresight, pool: PoolForesight, images:
     groups = _groups(node for node in view.nodes if node.change and (node.behind or node.back))
     changes = [await _change(context, pool, nodes) for nodes in groups]
     spec = view.pool.spec
+    of_cluster = await pool_changes(context, found.snapshot, view.pool) if view.pool.in_cluster else {}
     return {
         "name": view.pool.name,
         "mode": spec["mode"],
@@ -109,6 +119,7 @@ async def _pool(context: Context, found: Foresight, pool: PoolForesight, images:
         "blocked": row["blocked"] or "",
         "rejected": row["rejected"],
         "images": await _images(context, pool, groups, images) if images else [],
+        **of_cluster,
     }
 
 

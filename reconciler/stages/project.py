@@ -10,7 +10,8 @@ from reconciler.events.catalogue import FilesRendered, PlanBlocked
 from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_files_of, base_of, render_inputs, shadowed_out
-from reconciler.projections.tables import NODE_STATES, POOLS, RENDERS
+from reconciler.projections.openshift import OPENSHIFT_BASE, cluster_pools
+from reconciler.projections.tables import CLUSTERS, NODE_STATES, POOLS, RENDERS
 from reconciler.registries.evidence import Origins
 from reconciler.registries.impact import classify
 from reconciler.registries.model import BASE_PATHS, Origin, Rendered, RenderOptions, Resource, canonical_json, digest
@@ -53,6 +54,9 @@ def units(snapshot: Snapshot, desired: Desired) -> list[Unit]:
     """Every distinct (pool, base) of the fleet's observed nodes, and each node that a hold sets (or set) apart."""
     own = {(key[1], key[2]) for key in snapshot.table(RENDERS) if key[2]}
     found: dict[tuple[str, str, str], Unit] = {}
+    for pool in cluster_pools(snapshot.fleet, snapshot.rows):  # whatever nodes are known: MCO renders for all
+        if (snapshot.one(POOLS, snapshot.fleet, pool) or {}).get("commit") is not None:
+            found[pool, "", OPENSHIFT_BASE] = Unit(pool, "", OPENSHIFT_BASE, {})
     for name, node in desired.nodes.items():
         state = snapshot.one(NODE_STATES, snapshot.fleet, name) or {}
         base = base_of(snapshot.fleet, snapshot.rows, node.pool, state)
@@ -79,6 +83,8 @@ async def _project_unit(
         return None
     if desired.at_baseline(unit.pool, unit.node):
         files, origins = await context.keep([FileSet(()).encode(), b"{}"])
+        if pool.in_cluster:  # MCO renders what stood in the cluster at first contact
+            files = ((snapshot.one(CLUSTERS, context.name) or {}).get("files") or {}).get(pool.name) or files
         disruption = await disruption_of(context, pool, unit, str(row["files"]) if row else "", files)
         return FilesRendered(unit.pool, unit.node, unit.base, inputs, RENDERER_VERSION, files, origins, disruption)
     recorded = desired.recorded_files(unit.pool, unit.node, unit.base, inputs)

@@ -18,6 +18,7 @@ from reconciler.events.codec import decode
 from reconciler.events.envelope import node_stream, pool_stream
 from reconciler.faults import fault_point
 from reconciler.ports import LogHead, Snapshot
+from reconciler.projections.openshift import cluster_pools
 from reconciler.projections.tables import NODE_STATES, POOLS
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.plan import Plan, Planner, plan_pool
@@ -57,7 +58,8 @@ class Rolled:
 async def roll(context: Context, sights: Mapping[str, Sight]) -> list[Rolled]:
     """Roll all pools at once, each at its own pace. What goes wrong in one is raised when all have come to an end."""
     snapshot = await context.snapshot()
-    names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"])
+    apart = cluster_pools(context.name, snapshot.rows)  # rolled out by MCO
+    names = sorted(key[1] for key, row in snapshot.table(POOLS).items() if row["spec"] and key[1] not in apart)
     pools = [_PoolRoll(context, name, sights) for name in names]
     ends = await asyncio.gather(*(pool.run() for pool in pools), return_exceptions=True)
     rolled = []

@@ -19,6 +19,7 @@ from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, REND
 from reconciler.registries.model import digest
 from reconciler.registries.render import render
 from reconciler.registries.validate import validate_set
+from reconciler.stages.cluster_wishes import refuse_part
 from reconciler.stages.context import Context
 from reconciler.stages.expiry import expiring_certificates, is_expired
 from reconciler.stages.project import Unit, disruption_of, options_over, units
@@ -61,10 +62,12 @@ def scope_of(snapshot: Snapshot, pool: str | None, node: str | None, resource: s
         row = snapshot.one(NODES, snapshot.fleet, node)
         if row is None or row["pool"] is None:
             raise UsageError(f"there is no node {node} in a pool", where="--node", remedy="see `reconciler get nodes`")
+        refuse_part(snapshot, f"node {node}", row["pool"], "--node", pools=1)
         return Scope("node", node, (row["pool"],), resource)
     if pool:
         if pool not in pools:
             raise UsageError(f"there is no pool {pool}", where="--pool", remedy="see `reconciler get pools`")
+        refuse_part(snapshot, f"pool {pool}", pool, "--pool", pools=2)
         return Scope("pool", pool, (pool,), resource)
     return Scope("fleet", "", pools, resource)
 

@@ -281,7 +281,7 @@ class _Turn:
                 HealthCheck(check["name"], tuple(check["command"] or ()), check["image"] or "")
                 for check in self.pool.spec["healthChecks"]
             ),
-            self.pool.spec["confirm"],
+            self.pool.confirm_within(self.sight.target.transport),
             act=step.purpose == "repair",
             remove=step.remove,
             head=self.begun.head,

@@ -21,6 +21,7 @@ from reconciler.rollout.windows import closed
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
+from reconciler.stages.inventory import node_of
 from reconciler.stages.observe import file_sets, wanted_files
 from reconciler.stages.restores import REMEDY, contradicted
 from reconciler.stages.sight import Sight, is_unread
@@ -128,21 +129,24 @@ def held_back(snapshot: Snapshot, pool: str, now: datetime) -> tuple[str, ...]:
 def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set[str]) -> NodeView:
     state, seen = sight.state, sight.observation
     healthy = seen is not None and _is_healthy(view.pool, seen.active)
-    spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    row = snapshot.one(NODES, snapshot.fleet, sight.name)
+    node = node_of(sight.name, row) if row else None
+    unavailable = node.unavailable if node else ""
     asked = state.get("asked")
     foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
     stray = blocking(view.pool.spec["strays"], state.get("strays") or ())
-    out = ("" if foreign else sight.out or stray) or _waits(look.context, view.pool, sight)
+    out = ("" if foreign else sight.out or stray) or ("" if asked or state.get("step") else unavailable)
+    out = out or _waits(look.context, view.pool, sight)
     ours = {entry.path for entry in (*sight.applied.entries, *sight.unproven.entries)}
     strays = [path for path, file in seen.files.items() if file.kind == "file" and path not in ours] if seen else []
     remove = removable(view.pool.spec["strays"], strays)
     drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
-    node = NodeView(
+    found = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, view.pool.name, state) or "",
         target=wanted_files(snapshot, sight),
         applied=state.get("files"),
-        zone=(spec.get("labels") or {}).get(ZONE, ""),
+        zone=node.labels.get(ZONE, "") if node else "",
         unproven=bool(state.get("unproven")),
         remove=remove,
         drifted=bool(drift.heal or remove),
@@ -163,11 +167,11 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         own=sight.name in own,
         rest=_rest(look.context, sight),
         cordoned=state.get("cordoned") is not None,
-        away=seen is None or not healthy,
+        away=seen is None or not healthy or bool(unavailable),
         healthy=healthy,
     )
-    back = _back(view, node)
-    return node if back is None else replace(node, back=back, out=node.out or _back_later(look.context, sight, back))
+    back = _back(view, found)
+    return found if back is None else replace(found, back=back, out=found.out or _back_later(look.context, sight, back))
 
 
 def _back_later(context: Context, sight: Sight, back: str) -> str:

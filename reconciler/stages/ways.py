@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler.ports import Snapshot
+from reconciler.projections.openshift import OPENSHIFT_BASE, applied_files
+from reconciler.projections.tables import RENDERS
 from reconciler.registries.guard import weakens
 from reconciler.registries.model import digest
 from reconciler.registries.runtime_config import RuntimeConfig, load
@@ -52,6 +55,16 @@ class Ways:
         if loaded[0] == loaded[1] and not weaker:
             return None
         return Way(_name(before, after), wanted, *loaded, weaker)
+
+
+async def way_of_cluster(
+    context: Context, snapshot: Snapshot, pool: str, ways: Ways, sets: Mapping[str, FileSet]
+) -> Way | None:
+    """The way of a pool of `manage: cluster`: from what MCO renders now to what it is to render."""
+    render = snapshot.one(RENDERS, context.name, pool, "", OPENSHIFT_BASE)
+    applied = applied_files(context.name, snapshot.rows, pool)
+    state = {"base": OPENSHIFT_BASE, "files": applied, "base_files": {}}
+    return await ways.of(state, str(render["files"]) if render else None, sets)
 
 
 def change_of(state: Mapping[str, Any], wanted: str | None, sets: Mapping[str, FileSet]) -> str:

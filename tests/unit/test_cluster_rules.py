@@ -183,7 +183,7 @@ def test_the_order_never_takes_away_before_it_gives(wanted: list[tuple[Any, str,
     assert ranks[changes:] == sorted(ranks[changes:], reverse=True)
 
 
-_FIELDS = st.recursive(
+_FIELDS: st.SearchStrategy[dict[str, Any]] = st.recursive(
     st.just({}), lambda below: st.dictionaries(st.sampled_from(("f:a", "f:b", "f:c")), below, max_size=3), max_leaves=8
 )
 

@@ -255,6 +255,13 @@ async def test_a_right_that_is_taken_away_is_named(api: Api, mirror: Mirror[Node
     assert labels(mirror) == {"a": {}}
 
 
+def test_attempts_become_rare_but_never_cease() -> None:
+    waits = [watch.pause(attempts, 1.0) for attempts in range(2000)]
+    assert waits[1:4] == [watch.FIRST_WAIT, 2 * watch.FIRST_WAIT, 4 * watch.FIRST_WAIT]
+    assert waits == sorted(waits)
+    assert set(waits[10:]) == {watch.LONGEST_WAIT}
+
+
 async def test_an_answer_that_is_no_list_is_an_error(mirror: Mirror[Node], api: Api) -> None:
     api.nodes["a"] = {"metadata": "no object"}
     with pytest.raises(ClusterError, match="unreadable answer"):

@@ -12,6 +12,7 @@ CREATE TABLE machine_pools (
     settled boolean,
     conditions jsonb,
     files text,
+    before text,
     config text,
     applied_at timestamptz,
     valid_from bigint NOT NULL,

@@ -5,6 +5,7 @@ FROM (
     ('AdoptionAsked', NULL, NULL, 'operator'),
     ('BlobRedacted', NULL, NULL, 'approver'),
     ('ChangeApproved', NULL, NULL, 'approver'),
+    ('ClusterAccepted', NULL, NULL, 'approver'),
     ('ClusterAdoptionAsked', NULL, NULL, 'operator'),
     ('ClusterDriftAdopted', NULL, NULL, 'operator'),
     ('ClusterRepairAsked', NULL, NULL, 'operator'),

@@ -6,6 +6,12 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
+from reconciler.events.catalogue.cluster import (
+    ClusterAccepted,
+    ClusterRecovered,
+    ClusterUnreachable,
+    NodeConditionChanged,
+)
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -122,6 +128,7 @@ __all__ = [
     "BlobRedacted",
     "ChangeApproved",
     "CheckpointSigned",
+    "ClusterAccepted",
     "ClusterAdoptionAsked",
     "ClusterBaselineCaptured",
     "ClusterCompared",
@@ -129,12 +136,14 @@ __all__ = [
     "ClusterDriftAdopted",
     "ClusterDriftDetected",
     "ClusterDriftRepaired",
+    "ClusterRecovered",
     "ClusterRepairAsked",
     "ClusterResourceApplied",
     "ClusterResourceDeleted",
     "ClusterResourceRefused",
     "ClusterResourcesRecovered",
     "ClusterResourcesUnreachable",
+    "ClusterUnreachable",
     "CommitAccepted",
     "CommitHeldBack",
     "CommitObserved",
@@ -165,6 +174,7 @@ __all__ = [
     "MassRemovalDetected",
     "NodeAdopted",
     "NodeChanged",
+    "NodeConditionChanged",
     "NodeConverged",
     "NodeCordoned",
     "NodeDeferred",

@@ -86,25 +86,28 @@ class ClusterResourceDeleted(Event):
 
 @dataclass(frozen=True)
 class ClusterResourceRefused(Event):
-    """The API refused a resource; nothing is forced. Said once per reason (empty: it is not refused any more). Each of
-    `conflicts`: {manager, field}."""
+    """The API refused a resource; nothing is forced. Said once per reason. `sent` is the blob of what was to be
+    applied, `resource_version` that of the object then; each of `conflicts`: {manager, field}."""
 
     resource: str
     key: str
     reason: str
     conflicts: tuple[Data, ...]
+    sent: str
+    resource_version: str
 
 
 @dataclass(frozen=True)
 class ClusterContentApplied(Event):
     """The cluster's resources say what is wanted for the pool: last event of the group that tells what was applied.
-    `files` is the file set that MCO is to render from them, `config` the pool's rendered config until then."""
+    `files` is the file set that MCO is to render from them, `before` the one until then (empty: it cannot be told), and
+    `config` the pool's rendered config until then."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "pool"
     pool: str
     files: str
+    before: str
     config: str
-    rollout: str
 
 
 @dataclass(frozen=True)

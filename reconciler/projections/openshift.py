@@ -1,0 +1,165 @@
+"""Pools of `manage: cluster` from their rows: which they are, what was applied for them, and how their nodes stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from reconciler.projections.tables import (
+    CLUSTER_OBJECTS,
+    CLUSTERS,
+    MACHINE_POOLS,
+    MACHINES,
+    POOLS,
+    RENDERS,
+    Key,
+    Row,
+    rollout_of,
+)
+from reconciler.rollout.machine_pools import BUSY_STATES, FAILED_STATES, MachinePool
+from reconciler.rollout.pool_checks import CLUSTER
+
+Rows = Mapping[str, Mapping[Key, Row]]
+
+OPENSHIFT_BASE = "openshift"
+"""The base of pools that are laid over MCO's templates: the same for every node."""
+
+MOST_NAMED = 3
+
+
+def in_cluster(fleet: str, rows: Rows, pool: str | None) -> bool:
+    """Whether a pool stands for a MachineConfigPool. Specs recorded by older versions do not say."""
+    row = rows.get(POOLS.name, {}).get((fleet, pool or "")) or {}
+    return (row.get("spec") or {}).get("manage") == CLUSTER
+
+
+def cluster_pools(fleet: str, rows: Rows) -> tuple[str, ...]:
+    """The fleet's pools of `manage: cluster`, sorted."""
+    return tuple(sorted(key[1] for key in rows.get(POOLS.name, {}) if in_cluster(fleet, rows, key[1])))
+
+
+def machine_pool(fleet: str, rows: Rows, pool: str) -> MachinePool | None:
+    """The MachineConfigPool as it was last reported; None before that, and where the cluster has none."""
+    row = rows.get(MACHINE_POOLS.name, {}).get((fleet, pool))
+    if row is None or row["machines"] is None or not row["conditions"]:
+        return None
+    names = ("target", "current", "paused", "machines", "ready", "updated", "unavailable", "degraded", "settled")
+    return MachinePool.from_data(pool, {**{name: row[name] for name in names}, "conditions": row["conditions"]})
+
+
+def applied_files(fleet: str, rows: Rows, pool: str) -> str:
+    """The file set that MCO renders from what the cluster has from us, or had at first contact; empty: not known."""
+    row = rows.get(MACHINE_POOLS.name, {}).get((fleet, pool)) or {}
+    first = (rows.get(CLUSTERS.name, {}).get((fleet,)) or {}).get("files") or {}
+    return str(row.get("files") or first.get(pool) or "")
+
+
+def files_of_cluster(fleet: str, rows: Rows, pool: str) -> set[str]:
+    """The file set that MCO is to render for the pool and does not yet; empty where it does."""
+    row = rows.get(RENDERS.name, {}).get((fleet, pool, "", OPENSHIFT_BASE))
+    return {str(row["files"])} - {applied_files(fleet, rows, pool)} if row and row["files"] else set()
+
+
+@dataclass(frozen=True)
+class MachineStanding:
+    """A node that MCO manages. `files`: see projections.status."""
+
+    files: Literal["Unknown", "Failed", "Applying", "Unadopted", "Pending", "Converged"]
+    reason: str
+    applied: str | None
+    since: datetime | None
+
+
+def machine_standing(
+    fleet: str, rows: Rows, pool: str, node: str, wanted: str | None, *, enforces: bool
+) -> MachineStanding:
+    """How a node stands to what its pool wants, as MCO reports it."""
+    machine = rows.get(MACHINES.name, {}).get((fleet, node))
+    found, applied = machine_pool(fleet, rows, pool), applied_files(fleet, rows, pool)
+    if machine is None or found is None:
+        return MachineStanding("Unknown", _unseen(fleet, rows), None, None)
+    has = applied if applied and machine["current"] == found.target and machine["state"] == "Done" else None
+    if machine["state"] in FAILED_STATES:
+        return MachineStanding("Failed", f"{machine['state']}: {machine['reason']}", has, machine["since"])
+    if machine["state"] in BUSY_STATES:
+        return MachineStanding("Applying", f"{machine['state']}: {machine['desired']}", has, machine["since"])
+    if not enforces:
+        return MachineStanding("Unadopted", "pool is in observe mode", has, machine["since"])
+    if wanted is None:
+        return MachineStanding("Unknown", "nothing is rendered for it yet", has, machine["since"])
+    if has != wanted or not _rollout_is_over(fleet, rows, pool):
+        waits = f"has {machine['current']}, is to get {machine['desired']}" if machine["desired"] else ""
+        return MachineStanding("Pending", waits if machine["current"] != machine["desired"] else "", None, None)
+    return MachineStanding("Converged", "", has, machine["since"])
+
+
+def _unseen(fleet: str, rows: Rows) -> str:
+    cluster = rows.get(CLUSTERS.name, {}).get((fleet,)) or {}
+    return str(cluster.get("unreachable") or "the Machine Config Operator has told nothing of it yet")
+
+
+def _rollout_is_over(fleet: str, rows: Rows, pool: str) -> bool:
+    row = rows.get(POOLS.name, {}).get((fleet, pool))
+    rollout = rollout_of(rows, row) if row else None
+    return rollout is None or rollout["state"] != "progressing"
+
+
+def blocked(fleet: str, rows: Rows, pool: str) -> str:
+    """What of a cluster keeps the pool from what is wanted and is not MCO's usual pace; empty where nothing does."""
+    cluster = rows.get(CLUSTERS.name, {}).get((fleet,)) or {}
+    found, spec = machine_pool(fleet, rows, pool), rows[POOLS.name][fleet, pool]["spec"]
+    said = [
+        str(cluster.get("unreachable") or ""),
+        *_objects(rows, told=spec["drift"] != "ignore"),
+        not_ours(cluster) if spec["mode"] == "enforce" else "",
+        "" if found or not cluster else f"the cluster has no MachineConfigPool {pool}",
+        found.trouble if found else "",
+        found.pause if found else "",
+    ]
+    return "; ".join(filter(None, said))
+
+
+def _objects(rows: Rows, *, told: bool) -> list[str]:
+    """The objects of ours that were refused, or differ (where that is to be `told`), in words."""
+    return [
+        said
+        for (_, key), row in sorted(rows.get(CLUSTER_OBJECTS.name, {}).items())
+        for said in (_refused(key, row), drift_text(key, row["drift"] or ()) if told else "")
+        if said
+    ]
+
+
+def _refused(key: str, row: Row) -> str:
+    return f"{key} is refused: {row['refused']['reason']}" if row["refused"] else ""
+
+
+def drift_text(key: str, drift: Sequence[Mapping[str, Any]]) -> str:
+    """Who changed which fields of an object of ours, in words."""
+    if not drift:
+        return ""
+    first, more = drift[0], len(drift) - 1
+    who = f"{first['manager']} ({first['operation']}, {first['time']})" if first["manager"] else "nobody known"
+    verb = {"missing": "taken away", "extra": "added"}.get(first["kind"], "changed")
+    what = f"{first['path']} was {verb}" if first["path"] else f"it was {verb}"
+    return f"{key} drifted: {what} by {who}" + (f" and {more} more" if more else "")
+
+
+def not_ours(cluster: Mapping[str, Any]) -> str:
+    """Why nothing is applied, as far as the cluster's other objects are the reason."""
+    if cluster.get("unserved"):
+        return f"the cluster does not serve {', '.join(cluster['unserved'])}: install the CustomResourceDefinition"
+    if others := cluster.get("others"):
+        key, log = next(iter(sorted(others.items())))
+        return f"{key} belongs to another log ({log}): take reconciler.dev/log off it, or out of Git"
+    waiting = [
+        item["key"] for item in cluster.get("unadopted") or () if item["key"] not in (cluster.get("taken") or {})
+    ]
+    if not waiting:
+        return ""
+    more = f" and {len(waiting) - MOST_NAMED} more" if len(waiting) > MOST_NAMED else ""
+    return (
+        f"{', '.join(waiting[:MOST_NAMED])}{more} {'was' if len(waiting) == 1 else 'were'} there before us and not "
+        "adopted: look at `reconciler plan`, then `reconciler adopt --cluster --reason TEXT`"
+    )
