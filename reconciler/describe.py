@@ -14,8 +14,9 @@ from reconciler.errors import UsageError
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.conditions import Condition, node_conditions, pool_conditions
 from reconciler.projections.desired import Desired
+from reconciler.projections.openshift import in_cluster, machine_pool, waits_for_render
 from reconciler.projections.status import FleetStatus, fleet_status
-from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, Row, rollout_of
+from reconciler.projections.tables import HOLDS, MACHINES, NODE_STATES, POOLS, ROLLOUTS, Row, rollout_of
 from reconciler.queries import history
 from reconciler.rollout.drift import RUNTIME
 from reconciler.rollout.windows import closed, next_opening
@@ -52,8 +53,8 @@ def _rollout_item(snapshot: Snapshot, row: Row) -> dict[str, Any]:
         "kind": row["kind"],
         "wave": f"{len(row['waves'])} ({wave['kind']})" if wave else "",
         "nodes": row["nodes"],
-        "converged": states.count("Converged"),
-        "failed": states.count("Failed"),
+        "converged": states.count("Converged") + _updated(snapshot, row),
+        "failed": states.count("Failed") + _degraded(snapshot, row),
         "deferred": states.count("Deferred"),
         "disruption": row["disruption"],
         "effective": row["effective"],
@@ -63,6 +64,22 @@ def _rollout_item(snapshot: Snapshot, row: Row) -> dict[str, Any]:
         "endedAt": _plain(row["ended_at"]),
         "outcome": row["outcome"] or "",
     }
+
+
+def _updated(snapshot: Snapshot, row: Row) -> int:
+    """The machines that MCO brought to the content, of a pool of `manage: cluster`; an older rollout's are all."""
+    if not in_cluster(snapshot.fleet, snapshot.rows, row["pool"]):
+        return 0
+    if row["state"] == "completed":
+        return int(row["nodes"])
+    found = machine_pool(snapshot.fleet, snapshot.rows, row["pool"])
+    is_old = row["state"] != "progressing" or waits_for_render(snapshot.fleet, snapshot.rows, row["pool"])
+    return 0 if found is None or is_old else found.updated
+
+
+def _degraded(snapshot: Snapshot, row: Row) -> int:
+    found = machine_pool(snapshot.fleet, snapshot.rows, row["pool"])
+    return found.degraded if found and row["state"] == "progressing" else 0
 
 
 def _nodes_of(snapshot: Snapshot, row: Row) -> list[dict[str, Any]]:
@@ -153,11 +170,18 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
             "cordoned": state.get("cordoned") is not None,
             "cluster": {name: value for name, value in known.cluster.items() if name != "labels"},
             "discovered": known.discovered,
+            "machineConfig": _machine_config(snapshot, name),
             "drift": [dict(item) for item in state.get("drift") or ()],
             "strays": list(node.strays),
         },
         "events": await _recent(context, node=name),
     }
+
+
+def _machine_config(snapshot: Snapshot, node: str) -> dict[str, str] | None:
+    """What the Machine Config Operator notes on the node; None where it does not manage it."""
+    row = snapshot.one(MACHINES, snapshot.fleet, node)
+    return {name: row[name] or "" for name in ("current", "desired", "state", "reason")} if row else None
 
 
 async def _paths(context: Context, snapshot: Snapshot, desired: Desired, node: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.errors import UsageError
-from reconciler.events.catalogue import CommitObserved, StepStarted
+from reconciler.events.catalogue import CommitObserved, MachineConfigChanged, StepStarted
 from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Observation, ObservedFile, Snapshot
@@ -23,11 +23,12 @@ ENDS = ("NodeConverged", "NodeFailed", "NodeDeferred", "StepAbandoned", "NodeUnc
 
 
 async def node_log(context: Context, node: str, wanted: EventFilter, *, diff: bool = False) -> list[dict[str, Any]]:
-    """The actions on a node, newest first; of `wanted` the position, time and limit count. Raises UsageError."""
+    """The actions on a node, newest first; of `wanted` the position, time and limit count. Of a node whose files are
+    the Machine Config Operator's, what that reports of it. Raises UsageError."""
     await _check(context, node)
     steps = await context.log.read(replace(wanted, fleet=context.name, node=node, types=("StepStarted",)))
     if not steps:
-        return []
+        return await _by_mco(context, node, wanted)
     after = min(step.position for step in steps)
     told: dict[str, list[StoredEvent]] = {}
     for event in await context.log.read(EventFilter(context.name, after=after, node=node)):
@@ -41,6 +42,28 @@ async def node_log(context: Context, node: str, wanted: EventFilter, *, diff: bo
             causes[event.correlation_id] = await _cause(context, event.correlation_id)
         item = _action(event, event.body, told.get(event.body.step, ()), causes[event.correlation_id])
         items.append({**item, "diff": await _diff(context, event, event.body)} if diff else item)
+    return items
+
+
+async def _by_mco(context: Context, node: str, wanted: EventFilter) -> list[dict[str, Any]]:
+    types, items = (MachineConfigChanged.__name__,), []
+    for event in await context.log.read(replace(wanted, fleet=context.name, node=node, types=types)):
+        assert isinstance(event.body, MachineConfigChanged)  # noqa: S101  asked for
+        nothing = dict.fromkeys(("rollout", "files", "endedAt", "seconds"))
+        said = {"step": "", "disruption": "", "effective": "", "actions": [], "told": [], "diff": []}
+        items.append(
+            {
+                **nothing,
+                **said,
+                "position": event.position,
+                "startedAt": _time(event),
+                "purpose": "mco",
+                "pool": event.body.pool,
+                "outcome": event.body.state,
+                "summary": summary(event.body),
+                "cause": await _cause(context, event.correlation_id),
+            }
+        )
     return items
 
 

@@ -12,9 +12,9 @@ from reconciler.events.envelope import StoredEvent
 from reconciler.events.summaries import summary
 from reconciler.ports import EventFilter, Seen, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
-from reconciler.projections.openshift import applied_files, files_of_cluster
+from reconciler.projections.openshift import applied_files
 from reconciler.projections.status import FleetStatus, NodeStatus, PoolStatus, fleet_status
-from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
+from reconciler.projections.tables import FLEETS, MACHINE_POOLS, NODE_STATES, NODES, POOLS
 from reconciler.stages.cluster_foresee import resource_differences
 from reconciler.stages.context import Context
 from reconciler.stages.differences import file_differences, set_differences
@@ -140,7 +140,7 @@ async def list_pools(context: Context) -> list[dict[str, Any]]:
 
 def _pool_item(context: Context, snapshot: Snapshot, pool: PoolStatus) -> dict[str, Any]:
     now = context.clock.now()
-    paused = locks(snapshot.table(POOLS)[context.name, pool.name], now)
+    paused = (*locks(snapshot.table(POOLS)[context.name, pool.name], now), *filter(None, [pool.paused]))
     behind = pool.mode == "enforce" and (pool.rollout == "progressing" or pool.updated < pool.machines)
     return {
         "name": pool.name,
@@ -328,11 +328,12 @@ async def _cluster_diff(context: Context, snapshot: Snapshot, nodes: Sequence[st
             return [{"node": "cluster", "path": "", "error": error.what}]
         return [{"node": "cluster", **difference} for difference in found]
     items: list[dict[str, Any]] = []
+    stand = {node.name: node for node in fleet_status(context.name, snapshot.rows).nodes}
     for name in sorted(set(nodes) & _machines(snapshot)):
-        pool = snapshot.table(NODES)[context.name, name]["pool"]
-        before = applied_files(context.name, snapshot.rows, pool)
-        for after in files_of_cluster(context.name, snapshot.rows, pool):
-            found = await set_differences(context, before, after)
+        node, pool = stand[name], snapshot.one(MACHINE_POOLS, context.name, str(stand[name].pool)) or {}
+        before = node.applied or pool.get("before") or applied_files(context.name, snapshot.rows, str(node.pool))
+        if node.wanted and node.wanted != before:
+            found = await set_differences(context, before, node.wanted)
             items.extend({"node": name, **difference} for difference in found)
     return items
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -175,6 +176,7 @@ class Mco:
     def _render(self, pool: str) -> str:
         files = {file.path: file.content for file in render(self._resources(), RenderOptions("openshift")).files}
         files = {path: data for path, data in files.items() if not path.startswith(CERTS_D)}
+        files = {path: _as_mco_writes(path, data) for path, data in files.items()}
         texts = {path: data.decode() for path, data in files.items()}
         name = f"rendered-{pool}-{hashlib.sha256(canonical_json(texts).encode()).hexdigest()[:32]}"
         self.hands.put_config(name, files)
@@ -236,6 +238,13 @@ class Mco:
             return False
         self.hands.set_pool(document)
         return True
+
+
+def _as_mco_writes(path: str, data: bytes) -> bytes:
+    """Without our comments, and its JSON in one line."""
+    if path.endswith(".json"):
+        return json.dumps(json.loads(data)).encode()
+    return b"".join(line for line in data.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
 def _has(config: Mapping[str, str], target: str) -> bool:

@@ -13,7 +13,8 @@ from reconciler.history.events import about, commits_behind
 from reconciler.history.files import chosen_nodes, wanted
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.desired import Desired, base_files_of, render_inputs
-from reconciler.projections.openshift import OPENSHIFT_BASE
+from reconciler.projections.openshift import OPENSHIFT_BASE, in_cluster
+from reconciler.projections.status import fleet_status
 from reconciler.projections.tables import NODE_STATES, POOLS, Row
 from reconciler.registries import templates
 from reconciler.registries.blame import By, Line, base_path, blame, origins_of
@@ -49,6 +50,8 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     known, note = await _known(context, snapshot, desired, node, row, lines)
     captured = await _captured(context, snapshot, desired, node, base_path(path), kind) if kind else None
     applied = state.get("files")
+    if in_cluster(context.name, snapshot.rows, desired.nodes[node].pool):
+        applied = next((n.applied for n in fleet_status(context.name, snapshot.rows).nodes if n.name == node), None)
     behind = row is not None and applied != row["files"]
     return {
         "node": node,

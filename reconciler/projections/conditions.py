@@ -64,9 +64,15 @@ def pool_conditions(
         Condition(
             "Degraded", degraded, "Degraded" if degraded else "AsExpected", pool.blocked or pool.outcome * degraded
         ),
-        Condition("Paused", bool(locks), "Locked" if locks else "NotLocked", "; ".join(locks)),
+        _paused(pool, locks),
         Condition("Held", bool(pool.held), "Holds" if pool.held else "NoHold", ", ".join(pool.held)),
     )
+
+
+def _paused(pool: PoolStatus, locks: Sequence[str]) -> Condition:
+    """By us, or by its MachineConfigPool."""
+    reason = "Locked" if locks else "MachineConfigPoolPaused" if pool.paused else "NotLocked"
+    return Condition("Paused", bool(locks or pool.paused), reason, "; ".join(filter(None, (*locks, pool.paused))))
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -56,6 +56,12 @@ def applied_files(fleet: str, rows: Rows, pool: str) -> str:
     return str(row.get("files") or first.get(pool) or "")
 
 
+def waits_for_render(fleet: str, rows: Rows, pool: str) -> bool:
+    """Whether MCO has not rendered yet what was applied: what it counts as updated has the config from before."""
+    row, found = rows.get(MACHINE_POOLS.name, {}).get((fleet, pool)), machine_pool(fleet, rows, pool)
+    return bool(row and found and row["config"] == found.target and not _rollout_is_over(fleet, rows, pool))
+
+
 def files_of_cluster(fleet: str, rows: Rows, pool: str) -> set[str]:
     """The file set that MCO is to render for the pool and does not yet; empty where it does."""
     row = rows.get(RENDERS.name, {}).get((fleet, pool, "", OPENSHIFT_BASE))
@@ -90,9 +96,17 @@ def machine_standing(
     if wanted is None:
         return MachineStanding("Unknown", "nothing is rendered for it yet", has, machine["since"])
     if has != wanted or not _rollout_is_over(fleet, rows, pool):
-        waits = f"has {machine['current']}, is to get {machine['desired']}" if machine["desired"] else ""
-        return MachineStanding("Pending", waits if machine["current"] != machine["desired"] else "", None, None)
+        return MachineStanding("Pending", _behind(machine, found, applied, wanted), None, None)
     return MachineStanding("Converged", "", has, machine["since"])
+
+
+def _behind(machine: Row, found: MachinePool, applied: str, wanted: str) -> str:
+    """What a node waits for that does not have what is wanted."""
+    if applied != wanted:
+        return "the resources are not applied yet"
+    if found.target in (machine["current"], ""):
+        return "waits for the Machine Config Operator to render it"
+    return f"has {machine['current']}, is to get {found.target}"
 
 
 def _unseen(fleet: str, rows: Rows) -> str:
@@ -116,7 +130,6 @@ def blocked(fleet: str, rows: Rows, pool: str) -> str:
         not_ours(cluster) if spec["mode"] == "enforce" else "",
         "" if found or not cluster else f"the cluster has no MachineConfigPool {pool}",
         found.trouble if found else "",
-        found.pause if found else "",
     ]
     return "; ".join(filter(None, said))
 

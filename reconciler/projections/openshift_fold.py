@@ -113,10 +113,11 @@ def resource_applied(event: StoredEvent, body: ClusterResourceApplied, rows: Wor
         refused=None,
         **_NO_DRIFT,
     )
-    row = rows.get(CLUSTERS, event.fleet) or {}
-    if body.key in (row.get("taken") or {}):
-        left = {key: managers for key, managers in row["taken"].items() if key != body.key}
-        rows.put(CLUSTERS, (event.fleet,), taken=left or None)
+    row = rows.get(CLUSTERS, event.fleet)
+    if row is not None:  # an object that was just applied is ours
+        left = {key: managers for key, managers in (row["taken"] or {}).items() if key != body.key}
+        others = [item for item in row["unadopted"] or () if item["key"] != body.key]
+        rows.put(CLUSTERS, (event.fleet,), taken=left or None, unadopted=others)
 
 
 def resource_deleted(event: StoredEvent, body: ClusterResourceDeleted, rows: Working) -> None:  # noqa: ARG001  as above

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.openshift import blocked as cluster_blocked
-from reconciler.projections.openshift import files_of_cluster, machine_pool, machine_standing
+from reconciler.projections.openshift import files_of_cluster, machine_pool, machine_standing, waits_for_render
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
 from reconciler.rollout.machine_pools import MachinePool
@@ -72,6 +72,8 @@ class PoolStatus:
     warnings: int
     machine_files: FilesState | Literal[""] = ""
     """Of a pool of `manage: cluster`: how its machines stand together, as MCO reports its MachineConfigPool."""
+    paused: str = ""
+    """That its MachineConfigPool is paused, in MCO's words."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +305,7 @@ def _machine_pool_status(
         config=found.target if found else wanted[:12],
         machines=found.machines if found else 0,
         ready=found.ready if found else 0,
-        updated=found.updated if found else 0,
+        updated=0 if found is None or to_come or waits_for_render(fleet, rows, name) else found.updated,
         degraded=found.degraded if found else 0,
         rollout=rollout.get("state") or "",
         outcome=rollout.get("outcome") or "",
@@ -312,6 +314,7 @@ def _machine_pool_status(
         rejected=row["rejected"],
         held=held,
         warnings=len(row["warnings"] or ()),
+        paused=found.pause if found else "",
         machine_files=_machine_files(pool.enforces and not desired.at_baseline(name), to_come, rollout, found),
     )
 

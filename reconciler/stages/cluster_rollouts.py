@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from reconciler.errors import ClusterError
@@ -12,6 +11,7 @@ from reconciler.ports import Snapshot
 from reconciler.projections.openshift import OPENSHIFT_BASE, cluster_pools
 from reconciler.projections.tables import MACHINE_POOLS, MACHINES, POOLS, Row, rollout_of
 from reconciler.registries.model import CERTS_D
+from reconciler.registries.runtime_config import load
 from reconciler.rollout.machine_pools import FAILED_STATES, MachinePool, brings_new_config, stage
 from reconciler.stages.cluster_watch import ClusterSight
 from reconciler.stages.context import Context, Progress
@@ -80,15 +80,17 @@ async def _has_files(
             config = await context.cluster_resources.machine_config(found.target)
         except ClusterError:
             return None
-        digests = {path: hashlib.sha256(data).hexdigest() for path, data in (config or {}).items()}
-        context.rendered_configs[key] = _says(digests, after) or (False if _says(digests, before) else None)
+        held = await context.load({*before.values(), *after.values()})
+        said = [_says(config or {}, {path: held[name] for path, name in files.items()}) for files in (after, before)]
+        context.rendered_configs[key] = True if said[0] else False if said[1] else None
     return context.rendered_configs.get(key)
 
 
-def _says(digests: Mapping[str, str], files: Mapping[str, str]) -> bool:
-    """Whether a MachineConfig has these files; certificates are in none."""
-    wanted = {path: name for path, name in files.items() if not path.startswith(f"{CERTS_D}/")}
-    return bool(wanted) and all(digests.get(path) == name for path, name in wanted.items())
+def _says(config: Mapping[str, bytes], files: Mapping[str, bytes]) -> bool:
+    """Whether a runtime would load the same from a MachineConfig's files as from these: MCO writes them with other
+    spaces and comments. Certificates are in none."""
+    wanted = {path: data for path, data in files.items() if not path.startswith(f"{CERTS_D}/")}
+    return bool(wanted) and load({path: config.get(path) for path in wanted}) == load(wanted)
 
 
 def _degraded(snapshot: Snapshot, pool: str) -> dict[str, str]:

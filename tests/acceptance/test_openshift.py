@@ -135,7 +135,7 @@ async def test_a_paused_pool_is_respected_and_said(fleet: OpenShift) -> None:
     await fleet.roll()
     status = await fleet.world.status()
     assert status.exit_code == 3
-    assert "Pool is paused; will not update to rendered-worker-" in status.pools[0].blocked
+    assert "Pool is paused; will not update to rendered-worker-" in status.pools[0].paused
     assert not (await fleet.world.run()).moving
     fleet.mco.paused.clear()
     await fleet.roll()

@@ -133,7 +133,7 @@ async def test_a_paused_pool_is_respected(fleet: Fleet) -> None:
     await adopted(fleet)
     fleet.mco.paused.add("worker")
     fleet.commit({"image.yaml": image(blockedRegistries=[B])})
-    status = await fleet.until(lambda status: "Pool is paused; will not update to" in status.pools[0].blocked)
+    status = await fleet.until(lambda status: "Pool is paused; will not update to" in status.pools[0].paused)
     assert status.exit_code == 3
     fleet.mco.paused.clear()
     await fleet.converged()
