@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reconciler.adoption.repository import as_yaml, check_place, write
+from reconciler.adoption.repository import MESSAGE, as_yaml, check_place, write
 from reconciler.errors import InputRejected, UsageError
 from reconciler.ports import ClusterLook, ClusterResources, ManifestFile
 from reconciler.registries.model import digest
@@ -27,9 +27,7 @@ from reconciler.rollout.managed_fields import ClusterObject, differences
 from reconciler.rollout.pools import API_VERSION
 from reconciler.stages.preview import judge_manifests
 from reconciler.starter import commit_all
-
-MESSAGE = "Take the cluster's registry configuration as it is"
-"""Message of the first commit."""
+from reconciler.wiring import cluster_resources
 
 _FILES = {
     "Image": "image.yaml",
@@ -71,6 +69,12 @@ class Import:
             "warnings": list(self.warnings),
             "commit": self.commit,
         }
+
+
+async def adopt_cluster(kubeconfig: str, context: str, to: Path | None, *, commit: bool) -> Import:
+    """`import_cluster` of the cluster that a context of a kubeconfig file names; `` each: as kubectl would take it."""
+    async with cluster_resources(kubeconfig, context) as cluster:
+        return await import_cluster(cluster, to, commit=commit, now=datetime.now(UTC))
 
 
 async def import_cluster(cluster: ClusterResources, to: Path | None, *, commit: bool, now: datetime) -> Import:
@@ -180,8 +184,8 @@ def _prove(
 _README = f"""\
 # Registry configuration of the cluster
 
-Written by `reconciler import --from-cluster` from the cluster's own resources. Every pool is in `mode: observe`: nothing is
-applied until it says `enforce`, and nothing that stood in the cluster before is touched until a person adopts it.
+Written by `reconciler import --from-cluster` from the cluster's own resources. Every pool is in `mode: observe`:
+nothing is applied until it says `enforce`, and nothing that stood in the cluster before is touched until a person adopts it.
 
 ConfigMaps are those of the namespace {CA_NAMESPACE}.
 

@@ -14,6 +14,8 @@ from reconciler.errors import UsageError
 from reconciler.registries.facts import Facts, documents
 from reconciler.rollout.pools import API_VERSION
 
+MESSAGE = "Adopt the fleet as it is"
+"""Message of the first commit."""
 GROUP_LABEL = "reconciler.dev/group"
 """Label by which a NodePool finds the Nodes of its group."""
 KEYS_ANNOTATION = "reconciler.dev/host-keys"

@@ -38,7 +38,9 @@ SHOWN = 5
 @option("--inventory", type=FILE, metavar="FILE", show_default="none", help="An Ansible inventory in INI form.")
 @flag("--ssh-config", help="The hosts that ssh.config_file of the settings names without patterns.")
 @flag("--from-cluster", help="The resources and pools of an OpenShift cluster, instead of hosts.")
-@option("--kubeconfig", type=FILE, metavar="FILE", show_default="$KUBECONFIG, ~/.kube/config", help="Names the cluster.")
+@option(
+    "--kubeconfig", type=FILE, metavar="FILE", show_default="$KUBECONFIG, ~/.kube/config", help="Names the cluster."
+)
 @option("--context", metavar="NAME", default="", show_default="the current one", help="The context of that file.")
 @option("--user", metavar="NAME", default="root", help="Who logs in where the source of hosts does not say.")
 @flag("--sudo", help="Become root by sudo.")
@@ -98,7 +100,9 @@ def _import_cluster(kubeconfig: Path | None, context: str, to: Path | None, comm
 
     outcome = run(adopt_cluster(str(kubeconfig or ""), context, to, commit=commit))
     if output == "table":
-        click.echo(table([{"object": key} for key in outcome.resources], (Column("TAKEN", lambda row: row["object"]),)))
+        taken = [{"object": key} for key in outcome.resources]
+        for line in table(taken, (Column("TAKEN", lambda row: row["object"]),)):
+            click.echo(line)
         for item in outcome.left:
             click.echo(f"{item.key} is left: {item.why}")
         for field in outcome.differs:
@@ -106,6 +110,8 @@ def _import_cluster(kubeconfig: Path | None, context: str, to: Path | None, comm
     else:
         print_object(output, {"kind": "Import", **outcome.data()})
     _say_written(outcome.warnings, to, outcome.commit)
+    if to is not None:
+        click.echo('between the two, name the cluster in reconciler.toml: kubernetes = "kubeconfig"', err=True)
     return NotConverged.exit_code if outcome.differs else 0
 
 
@@ -177,19 +183,28 @@ def _some(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _say_next(outcome: Outcome, to: Path | None) -> None:
-    for warning in outcome.warnings:
+    if to is not None and outcome.layout is None:
+        _say_written(outcome.warnings, None, "", why="no host could be read")
+        return
+    strangers = outcome.strangers
+    scans = [f"reconciler hostkeys scan --nodes {shlex.quote(str(to))}/{file} -o known_hosts" for file in strangers]
+    _say_written(outcome.warnings, to, outcome.commit, scans)
+    if to is not None and strangers:
+        click.echo("`sync` contacts no host whose key nobody vouches for: compare what the scan shows", err=True)
+
+
+def _say_written(
+    warnings: Sequence[str], to: Path | None, commit: str, before: Sequence[str] = (), *, why: str = "give --to DIR"
+) -> None:
+    """Where the repository is, and the commands that come next, `before` those of every import."""
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if to is None:
-        click.echo("nothing was written; give --to DIR", err=True)
-    elif outcome.layout is None:
-        click.echo("nothing was written: no host could be read", err=True)
-    else:
-        place = shlex.quote(str(to))
-        click.echo(f"wrote {to}" + (f", commit {outcome.commit[:12]}" if outcome.commit else ""), err=True)
-        click.echo(f"next: read {to}/README.md, then", err=True)
-        steps = [] if outcome.commit else [f"git -C {place} {step}" for step in COMMIT_STEPS]
-        steps += [f"reconciler hostkeys scan --nodes {place}/{file} -o known_hosts" for file in outcome.strangers]
-        for step in (*steps, f"reconciler init --url {place}", "reconciler sync"):
-            click.echo(f"  {step}", err=True)
-        if outcome.strangers:
-            click.echo("`sync` contacts no host whose key nobody vouches for: compare what the scan shows", err=True)
+        click.echo(f"nothing was written; {why}", err=True)
+        return
+    place = shlex.quote(str(to))
+    click.echo(f"wrote {to}" + (f", commit {commit[:12]}" if commit else ""), err=True)
+    click.echo(f"next: read {to}/README.md, then", err=True)
+    steps = [] if commit else [f"git -C {place} {step}" for step in COMMIT_STEPS]
+    for step in (*steps, *before, f"reconciler init --url {place}", "reconciler sync"):
+        click.echo(f"  {step}", err=True)

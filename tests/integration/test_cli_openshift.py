@@ -49,8 +49,11 @@ def bring(fleet: Doors, mco: Mco) -> None:
 
 def test_from_first_contact_to_an_edit(fleet: Doors, openshift: ApiServer, mco: Mco) -> None:
     outs = []
+
     def show(*a, code=0):
-        r = fleet.run(*a, code=code); outs.append(f"$ {' '.join(a)}\n{r.output}")
+        r = fleet.run(*a, code=code)
+        outs.append(f"$ {' '.join(a)}\n{r.output}")
+
     show("sync", code=3)
     show("status", code=3)
     show("plan")
@@ -66,7 +69,10 @@ def test_from_first_contact_to_an_edit(fleet: Doors, openshift: ApiServer, mco: 
     show("describe", "pool", "worker")
     show("describe", "node", "w1")
     show("diff")
-    fleet.repository.commit({"image.yaml": image(blockedRegistries=[B]), "m.yaml": mirrors("apps", "x.example.com", "m.example.com")}, "Block b (#12)")
+    fleet.repository.commit(
+        {"image.yaml": image(blockedRegistries=[B]), "m.yaml": mirrors("apps", "x.example.com", "m.example.com")},
+        "Block b (#12)",
+    )
     show("plan")
     show("diff", code=0)
     show("sync", code=3)

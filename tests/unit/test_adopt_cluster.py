@@ -1,4 +1,4 @@
-"""`import --from-cluster`: the repository that a cluster's resources give, by cases; each is held against the cluster."""
+"""`import --from-cluster`: the repository that a cluster's resources give, by cases."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cluster:
 
     def __init__(self, objects: list[Mapping[str, Any]], pools: Mapping[str, Any]) -> None:
         found = {key_of(item): ClusterObject(key_of(item), item, "uid", "1", 1) for item in objects}
-        self._look = ClusterLook(found, {name: {"spec": spec} for name, spec in pools.items()}, {})
+        self._look = ClusterLook(found, {name: {"spec": spec} for name, spec in pools.items()})
 
     async def look(self) -> ClusterLook:
         return self._look
