@@ -185,7 +185,8 @@ _README = f"""\
 # Registry configuration of the cluster
 
 Written by `reconciler import --from-cluster` from the cluster's own resources. Every pool is in `mode: observe`:
-nothing is applied until it says `enforce`, and nothing that stood in the cluster before is touched until a person adopts it.
+nothing is applied until it says `enforce`, and nothing that stood in the cluster before is touched until a person
+adopts it.
 
 ConfigMaps are those of the namespace {CA_NAMESPACE}.
 
