@@ -161,6 +161,20 @@ class Application:
         await self._clusters.aclose()
 
 
+@asynccontextmanager
+async def cluster_resources(kubeconfig: str, context: str) -> AsyncIterator[ClusterResources]:
+    """The resources of the cluster that a kubeconfig file names (``: kubectl's), which need not be a fleet's."""
+    from reconciler.kubernetes.connection import Connection  # as above
+    from reconciler.kubernetes.resources import OpenShiftResources
+
+    async with AsyncExitStack() as stack:
+        connection = Connection("", "kubeconfig", kubeconfig, context)
+        stack.push_async_callback(connection.close)
+        resources = OpenShiftResources(connection)
+        stack.push_async_callback(resources.close)
+        yield resources
+
+
 def signer_key(settings: Settings) -> SignerKey:
     """The key that checkpoints are signed with. Raises UsageError where none is set, or others may use it."""
     if not settings.checkpoints.key:

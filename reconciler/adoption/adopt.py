@@ -21,9 +21,6 @@ from reconciler.transport.host_keys import KnownHosts, fetch, named_hosts
 from reconciler.wiring import transports
 from reconciler.work.inline import InlineRunner
 
-MESSAGE = "Adopt the fleet as it is"
-"""Message of the first commit."""
-
 
 @dataclass(frozen=True)
 class Wish:
@@ -197,5 +194,5 @@ def _write(wish: Wish, hosts: Mapping[str, Host], unread: Mapping[str, str], fou
     commit = ""
     if wish.to is not None:
         repository.write(wish.to, files)
-        commit = commit_all(wish.to, "main", MESSAGE) if wish.commit else ""
+        commit = commit_all(wish.to, "main", repository.MESSAGE) if wish.commit else ""
     return Outcome(hosts, unread, layout, plans, warnings, commit)

@@ -14,6 +14,8 @@ from reconciler.errors import UsageError
 from reconciler.registries.facts import Facts, documents
 from reconciler.rollout.pools import API_VERSION
 
+MESSAGE = "Adopt the fleet as it is"
+"""Message of the first commit."""
 GROUP_LABEL = "reconciler.dev/group"
 """Label by which a NodePool finds the Nodes of its group."""
 KEYS_ANNOTATION = "reconciler.dev/host-keys"
@@ -32,7 +34,8 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def _yaml(items: Sequence[Mapping[str, Any]]) -> str:
+def as_yaml(items: Sequence[Mapping[str, Any]]) -> str:
+    """Documents, as people write them."""
     return yaml.dump_all(items, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -41,9 +44,9 @@ def repository(layout: Layout, hosts: Mapping[str, Host], runtime: str) -> dict[
     files = _resources(COMMON, COMMON, layout.common)
     for group in layout.groups:
         files |= _resources(group.directory, group.name, group.own)
-        files[f"{group.directory}/pool.yaml"] = _yaml([_pool(group, runtime)])
+        files[f"{group.directory}/pool.yaml"] = as_yaml([_pool(group, runtime)])
         nodes = [_node(hosts[name], group.name) for name in group.hosts]
-        files[f"{group.directory}/nodes.yaml"] = _yaml(nodes)
+        files[f"{group.directory}/nodes.yaml"] = as_yaml(nodes)
     files["README.md"] = _readme(layout)
     return files
 
@@ -52,7 +55,7 @@ def _resources(directory: str, name: str, facts: Facts) -> dict[str, str]:
     found: dict[str, list[dict[str, Any]]] = {}
     for document in documents(facts, name):
         found.setdefault(_FILES.get(document["kind"], "mirrors.yaml"), []).append(document)
-    return {f"{directory}/{file}": _yaml(items) for file, items in found.items()}
+    return {f"{directory}/{file}": as_yaml(items) for file, items in found.items()}
 
 
 def _pool(group: Group, runtime: str) -> dict[str, Any]:

@@ -37,6 +37,11 @@ SHOWN = 5
 )  # fmt: skip
 @option("--inventory", type=FILE, metavar="FILE", show_default="none", help="An Ansible inventory in INI form.")
 @flag("--ssh-config", help="The hosts that ssh.config_file of the settings names without patterns.")
+@flag("--from-cluster", help="The resources and pools of an OpenShift cluster, instead of hosts.")
+@option(
+    "--kubeconfig", type=FILE, metavar="FILE", show_default="$KUBECONFIG, ~/.kube/config", help="Names the cluster."
+)
+@option("--context", metavar="NAME", default="", show_default="the current one", help="The context of that file.")
 @option("--user", metavar="NAME", default="root", help="Who logs in where the source of hosts does not say.")
 @flag("--sudo", help="Become root by sudo.")
 @option("--runtime", type=click.Choice(["crio", "podman"]), default="crio", help="What the hosts run.")
@@ -52,24 +57,31 @@ SHOWN = 5
 @click.pass_obj
 def import_(
     session: Session, addresses: tuple[str, ...], copies: Path | None, nodes: Path | None, inventory: Path | None,
-    ssh_config: bool, user: str, sudo: bool, runtime: str, keep: Literal["bytes", "behaviour"],
-    accept_new_host_keys: bool, to: Path | None, commit: bool, output: str,
+    ssh_config: bool, from_cluster: bool, kubeconfig: Path | None, context: str, user: str, sudo: bool, runtime: str,
+    keep: Literal["bytes", "behaviour"], accept_new_host_keys: bool, to: Path | None, commit: bool, output: str,
 ) -> int:  # fmt: skip
     """Write a config repository from the registry files of existing hosts, and prove that it changes nothing on them.
 
     Hosts that behave alike become a group with a NodePool in mode observe; what no resource says stays in their own
     files and is named. No node is written and nothing is recorded. Exit code 3 when a host cannot be read, or would
     behave otherwise.
+
+    With --from-cluster the repository says what the resources of an OpenShift cluster say, with a NodePool of
+    `manage: cluster` for each MachineConfigPool. Exit code 3 when it would say anything else than the cluster does.
     """
     from reconciler.adoption.adopt import Wish, adopt  # not before it is needed: SSH's library takes a while
     from reconciler.adoption.hosts import Login
 
-    if not (addresses or copies or nodes or inventory or ssh_config):
-        raise UsageError(
-            "no host is named", remedy="give --from-node, --from-dir, --nodes, --inventory or --ssh-config"
-        )
+    hosts = bool(addresses or copies or nodes or inventory or ssh_config)
+    if not (hosts or from_cluster):
+        remedy = "give --from-node, --from-dir, --nodes, --inventory, --ssh-config or --from-cluster"
+        raise UsageError("no host is named", remedy=remedy)
+    if hosts and from_cluster:
+        raise UsageError("a cluster and hosts are not imported into one repository", where="--from-cluster")
     if commit and to is None:
         raise UsageError("there is nothing to commit", where="--commit", remedy="give --to DIR too")
+    if from_cluster:
+        return _import_cluster(kubeconfig, context, to, commit, output)
     login = Login(user, "sudo" if sudo else "", runtime)
     wish = Wish(addresses, copies, nodes, inventory, ssh_config, login, keep, accept_new_host_keys, to, commit)
     outcome = run(adopt(session.settings, wish))
@@ -81,6 +93,26 @@ def import_(
         print_object(output, {"kind": "Adoption", **data})
     _say_next(outcome, to)
     return 0 if outcome.as_before else NotConverged.exit_code
+
+
+def _import_cluster(kubeconfig: Path | None, context: str, to: Path | None, commit: bool, output: str) -> int:
+    from reconciler.adoption.cluster import adopt_cluster
+
+    outcome = run(adopt_cluster(str(kubeconfig or ""), context, to, commit=commit))
+    if output == "table":
+        taken = [{"object": key} for key in outcome.resources]
+        for line in table(taken, (Column("TAKEN", lambda row: row["object"]),)):
+            click.echo(line)
+        for item in outcome.left:
+            click.echo(f"{item.key} is left: {item.why}")
+        for field in outcome.differs:
+            click.echo(f"the repository would say otherwise: {field}")
+    else:
+        print_object(output, {"kind": "Import", **outcome.data()})
+    _say_written(outcome.warnings, to, outcome.commit)
+    if to is not None:
+        click.echo('between the two, name the cluster in reconciler.toml: kubernetes = "kubeconfig"', err=True)
+    return NotConverged.exit_code if outcome.differs else 0
 
 
 GROUPS = (
@@ -151,19 +183,28 @@ def _some(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _say_next(outcome: Outcome, to: Path | None) -> None:
-    for warning in outcome.warnings:
+    if to is not None and outcome.layout is None:
+        _say_written(outcome.warnings, None, "", why="no host could be read")
+        return
+    strangers = outcome.strangers
+    scans = [f"reconciler hostkeys scan --nodes {shlex.quote(str(to))}/{file} -o known_hosts" for file in strangers]
+    _say_written(outcome.warnings, to, outcome.commit, scans)
+    if to is not None and strangers:
+        click.echo("`sync` contacts no host whose key nobody vouches for: compare what the scan shows", err=True)
+
+
+def _say_written(
+    warnings: Sequence[str], to: Path | None, commit: str, before: Sequence[str] = (), *, why: str = "give --to DIR"
+) -> None:
+    """Where the repository is, and the commands that come next, `before` those of every import."""
+    for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
     if to is None:
-        click.echo("nothing was written; give --to DIR", err=True)
-    elif outcome.layout is None:
-        click.echo("nothing was written: no host could be read", err=True)
-    else:
-        place = shlex.quote(str(to))
-        click.echo(f"wrote {to}" + (f", commit {outcome.commit[:12]}" if outcome.commit else ""), err=True)
-        click.echo(f"next: read {to}/README.md, then", err=True)
-        steps = [] if outcome.commit else [f"git -C {place} {step}" for step in COMMIT_STEPS]
-        steps += [f"reconciler hostkeys scan --nodes {place}/{file} -o known_hosts" for file in outcome.strangers]
-        for step in (*steps, f"reconciler init --url {place}", "reconciler sync"):
-            click.echo(f"  {step}", err=True)
-        if outcome.strangers:
-            click.echo("`sync` contacts no host whose key nobody vouches for: compare what the scan shows", err=True)
+        click.echo(f"nothing was written; {why}", err=True)
+        return
+    place = shlex.quote(str(to))
+    click.echo(f"wrote {to}" + (f", commit {commit[:12]}" if commit else ""), err=True)
+    click.echo(f"next: read {to}/README.md, then", err=True)
+    steps = [] if commit else [f"git -C {place} {step}" for step in COMMIT_STEPS]
+    for step in (*steps, *before, f"reconciler init --url {place}", "reconciler sync"):
+        click.echo(f"  {step}", err=True)

@@ -25,8 +25,9 @@ _LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
 def connect(fleet: str, cluster: Literal["kubeconfig", "in-cluster"], kubeconfig: str, context: str) -> AsyncClient:
-    """A client of the cluster that the settings of a fleet name. Nothing is asked yet. Raises UsageError."""
-    where = f"fleets.{fleet}.{'kubernetes' if cluster == 'in-cluster' else 'kubeconfig'}"
+    """A client of the cluster that the settings of a fleet name, or, without a fleet, of the one that the arguments
+    do. Nothing is asked yet. Raises UsageError."""
+    where = f"fleets.{fleet}.{'kubernetes' if cluster == 'in-cluster' else 'kubeconfig'}" if fleet else "--kubeconfig"
     try:
         if cluster == "in-cluster":
             config = KubeConfig.from_service_account()
@@ -38,7 +39,7 @@ def connect(fleet: str, cluster: Literal["kubeconfig", "in-cluster"], kubeconfig
         raise UsageError(
             f"the cluster cannot be used: {str(error) or type(error).__name__}",
             where=where,
-            remedy="check fleets.*.kubernetes, .kubeconfig and .context; `kubectl --context … get nodes` uses the same",
+            remedy="check the kubeconfig file and the context: `kubectl --context … get nodes` uses the same",
         ) from None
 
 
