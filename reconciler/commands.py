@@ -12,6 +12,7 @@ from reconciler.cycle import Pass, run_pass
 from reconciler.errors import TimedOut, UsageError
 from reconciler.events.catalogue import (
     ChangeApproved,
+    ClusterAccepted,
     CommitAccepted,
     Event,
     HistoryAccepted,
@@ -342,6 +343,22 @@ async def accept(context: Context, *, reason: str, dry_run: bool = False) -> dic
         if not dry_run:
             await context.append(context.events(now, [body]), now, [_stream(context)])
         return {"accepted": body.commit, "oldHead": body.old_head, "dryRun": dry_run}
+
+    return await anew(attempt)
+
+
+async def accept_cluster(context: Context, *, reason: str, dry_run: bool = False) -> dict[str, Any]:
+    """Accept a cluster that has none of the nodes known as the fleet's. Raises UsageError where none waits for that."""
+
+    async def attempt() -> dict[str, Any]:
+        now = await context.snapshot()
+        state = (now.one(FLEETS, context.name) or {}).get("cluster") or {}
+        if state.get("cause") != "other":
+            remedy = "see `reconciler status`"
+            raise UsageError("the cluster is not another one than before: nothing to accept", remedy=remedy)
+        if not dry_run:
+            await context.append(context.events(now, [ClusterAccepted(reason)]), now, [_stream(context)])
+        return {"accepted": state["unreachable"], "dryRun": dry_run}
 
     return await anew(attempt)
 

@@ -127,19 +127,28 @@ async def override(context: Context, *, pool: str, glob: str, reason: str, dry_r
         now = await context.snapshot()
         guard, coming = _guard(context, now, pool)
         blocking = guard.blocking(coming)
-        listed = [str(t["image"]) for change in blocking for t in change["turned"] if not t["override"]]
-        lost, unlisted = set(listed), sum(change["blocking"] for change in blocking) - len(listed)
+        listed = [t for change in blocking for t in change["turned"] if not t["override"]]
+        kept = {str(turned["image"]) for turned in listed if turned.get("kept")}
+        lost, unlisted = (
+            {str(turned["image"]) for turned in listed} - kept,
+            sum(change["blocking"] for change in blocking) - len(listed),
+        )
         if not blocking:
             raise UsageError(f"the guard blocks nothing in pool {pool}", remedy=STATUS)
         matched = sorted(image for image in lost if fnmatchcase(image, glob))
+        if not matched and (helper := next((image for image in kept if fnmatchcase(image, glob)), "")):
+            what = f"{helper} is the helper image, by which nodes are reached: nobody can give it up"
+            raise UsageError(
+                what, where="--image", remedy="allow its registry, or set fleets.*.helper_image to another"
+            )
         if not matched and not unlisted:
             what = f"{glob} matches none of the images that the guard blocks pool {pool} for"
-            raise UsageError(what, where="--image", remedy=f"such as {', '.join(sorted(lost)[:3])}")
+            raise UsageError(what, where="--image", remedy=f"such as {', '.join(sorted(lost | kept)[:3])}")
         files = tuple(sorted({str(change["files"]) for change in blocking}))
         body = OverrideGranted(pool, files, glob, reason)
         if not dry_run:
             await context.append(context.events(now, [body]), now, [pool_stream(context.name, pool)])
-        shown = {"givenUp": matched, "stillBlocking": sorted(lost - set(matched)), "unlisted": unlisted}
+        shown = {"givenUp": matched, "stillBlocking": sorted((lost | kept) - set(matched)), "unlisted": unlisted}
         return {"pool": pool, "image": glob, "files": list(files), **shown}
 
     return await anew(attempt)

@@ -1,6 +1,6 @@
 """START HERE: one pass over one fleet.
 
-    fetch → record → observe → settle → project → guard → roll
+    fetch → record → discover → observe → settle → project → guard → roll
 
 Each stage reads what the one before appended, and appends its own outcome; none keeps state of its own. Killed
 anywhere, the next pass goes on from the log. Observing comes before projecting because `base: host` lays our
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from reconciler.faults import fault_point
 from reconciler.stages.asking import nodes_to_ask
 from reconciler.stages.context import Context, anew
+from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
 from reconciler.stages.observe import look_closer, observe
 from reconciler.stages.project import project
@@ -60,6 +61,8 @@ async def run_pass(context: Context, *, recheck: bool = False, source: bool = Tr
         head = done.head
         done.commits = await anew(lambda: record(context, head, recheck=recheck))
         fault_point("after-append")
+    # After: the nodes of the fleet's cluster are in the log as they are, or that it cannot be asked is.
+    await anew(lambda: discover(context))
     # After: every node's base is known, drift and reachability are in the log; what the guard will ask is answered.
     asked = await nodes_to_ask(context, recheck=recheck)
     done.sights = await anew(lambda: observe(context, images=asked))

@@ -14,7 +14,7 @@ from reconciler.errors import UsageError
 from reconciler.ports import EventFilter, Snapshot
 from reconciler.projections.conditions import Condition, node_conditions, pool_conditions
 from reconciler.projections.desired import Desired
-from reconciler.projections.status import FleetStatus, fleet_status
+from reconciler.projections.status import FleetStatus, blocked_drain, fleet_status
 from reconciler.projections.tables import HOLDS, NODE_STATES, POOLS, ROLLOUTS, Row, rollout_of
 from reconciler.queries import history
 from reconciler.rollout.drift import RUNTIME
@@ -79,7 +79,7 @@ def _node_state(row: Row, state: Mapping[str, Any]) -> dict[str, Any]:
     wanted = set((row["targets"] or {}).values())
     failed, deferred = state.get("failed"), state.get("deferred")
     if state.get("step"):
-        return {"state": "Applying", "reason": f"step by {state['step_owner']}"}
+        return {"state": "Applying", "reason": blocked_drain(state) or f"step by {state['step_owner']}"}
     if failed and failed["files"] in wanted:
         return {"state": "Failed", "reason": failed["reason"]}
     if state.get("files") in wanted and not state.get("unproven"):
@@ -133,12 +133,12 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
     node = next((node for node in found.nodes if node.name == name), None)
     if node is None:
         raise UsageError(f"there is no node {name}", where="node", remedy="see `reconciler get nodes`")
-    state = snapshot.one(NODE_STATES, context.name, name) or {}
+    state, known = snapshot.one(NODE_STATES, context.name, name) or {}, desired.nodes[name]
     seen = (await context.reads.seen(context.name)).get(name)
     return {
         "kind": "Node",
-        "metadata": {"name": name, "labels": dict(desired.nodes[name].labels), "pool": node.pool},
-        "spec": {key: value for key, value in desired.nodes[name].spec.items() if key != "labels"},
+        "metadata": {"name": name, "labels": dict(known.labels), "pool": node.pool},
+        "spec": {key: value for key, value in known.spec.items() if key != "labels"},
         "status": {
             "conditions": [_condition(condition) for condition in node_conditions(node)],
             "files": {"wanted": node.wanted, "applied": node.applied, "base": state.get("base")},
@@ -151,11 +151,20 @@ async def describe_node(context: Context, name: str) -> dict[str, Any]:
             "failed": state.get("failed"),
             "deferred": state.get("deferred"),
             "cordoned": state.get("cordoned") is not None,
+            "drainBlocked": _blocked(state),
+            "cluster": {name: value for name, value in known.cluster.items() if name != "labels"},
+            "discovered": known.discovered,
             "drift": [dict(item) for item in state.get("drift") or ()],
             "strays": list(node.strays),
         },
         "events": await _recent(context, node=name),
     }
+
+
+def _blocked(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What keeps the node from getting empty in its turn; None where nothing does."""
+    blocked = state.get("drain_blocked")
+    return {name: blocked[name] for name in ("reason", "pods", "more")} if blocked else None
 
 
 async def _paths(context: Context, snapshot: Snapshot, desired: Desired, node: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.errors import NodeError, ReconcilerError
-from reconciler.ports import ObserveRequest
+from reconciler.ports import Cluster, ObserveRequest
 from reconciler.projections.tables import NODES
 from reconciler.settings import Settings
 from reconciler.source.keyring import KeyFiles, writable_by_others
@@ -108,6 +108,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
                 continue
             yield await _keys(context, key_files(settings, name))
             yield await _repository(context)
+            if context.cluster is not None:
+                yield await _cluster(context.name, context.cluster)
             yield await _nodes(context)
 
 
@@ -139,6 +141,19 @@ async def _repository(context: Context) -> Finding:
     except ReconcilerError as error:
         return _failed(subject, error)
     return Finding(subject, True, f"{context.fleet.url} branch {context.fleet.branch} at {head[:12]}")
+
+
+async def _cluster(fleet: str, cluster: Cluster) -> Finding:
+    """Whether the Kubernetes API answers, and lets us do what we have to."""
+    subject = f"fleet {fleet}: cluster"
+    try:
+        found = await cluster.check()
+    except ReconcilerError as error:
+        return _failed(subject, error)
+    if found.missing:
+        what = f"Kubernetes {found.version}; missing rights: {', '.join(found.missing)}"
+        return Finding(subject, False, what, "grant them to the user of the kubeconfig file, or the service account")
+    return Finding(subject, True, f"Kubernetes {found.version}; all rights that are needed")
 
 
 async def _nodes(context: Context) -> Finding:

@@ -380,7 +380,8 @@ ABSENT = "absent"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only)."""
+    """How to reach a node; from its Node document. `root` is the directory that stands for / (local only),
+    `node_name` the Node object in the fleet's cluster ("": there is none of which anybody knows)."""
 
     fleet: str
     name: str
@@ -391,6 +392,7 @@ class Target:
     become: str = ""
     host_keys: tuple[str, ...] = ()
     root: str = ""
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,6 +534,10 @@ class HealthCheck:
 
 CHECK_TIMEOUT = 60
 """Seconds that the node gives each health check."""
+
+HELPER_CHECK = "reconciler-helper-image"
+"""Name of the check that the image of our own pods can still be pulled: how the node is reached depends on it. Where it
+fails before the change, too, it is left out."""
 
 RESTART_TIMEOUT = 120
 """Seconds that the node gives each restart; other actions are quick."""
@@ -726,21 +732,100 @@ class Transport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DrainTask:
-    """A node to be emptied, or to be given work again. `settings` are its pool's spec.drain; `step` names the turn."""
+    """A node to be emptied, or to be given work again. `settings` are its pool's spec.drain; `step` names the turn.
+
+    `mark` is the step that the node is, or was, cordoned for: another than `step` where a turn only uncordons. `force`:
+    the pool's time is up and its onTimeout is force: what only a disruption budget protects is deleted.
+    """
 
     target: Target
     pool: str
     step: str
     log_id: str
     settings: Mapping[str, Any]
+    mark: str = ""
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blocker:
+    """A pod that keeps a node from getting empty.
+
+    `pod`: namespace/name. `owner`: the controller that would start it elsewhere (`Deployment/web`), or "". `budget`:
+    namespace/name of the PodDisruptionBudget that keeps it, or "". `allowed`: how many disruptions that allows now;
+    None: there is none, or it did not say. `why`: for people.
+    """
+
+    pod: str
+    owner: str = ""
+    budget: str = ""
+    allowed: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainAnswer:
-    """`done`; `again`: it may work in a while; `failed`: it will not by itself. `detail` says why, for people."""
+    """`done`; `again`: it may work in a while; `failed`: it will not by itself. `detail` says why, for people.
+
+    `blockers` are the pods that keep the node from getting empty. `moving`: some of the rest is on its way. `after`:
+    seconds that the other side wants to be left alone. `forced`: pods deleted against their budgets. `kept`: the node
+    stays cordoned although it is done, and why.
+    """
 
     state: Literal["done", "again", "failed"]
     detail: str = ""
+    blockers: tuple[Blocker, ...] = ()
+    moving: bool = False
+    after: float = 0.0
+    forced: tuple[str, ...] = ()
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """A Node object as its API server last told. `reason`: why it is not Ready, or "". `cordoned_by`: the step whose
+    mark `unschedulable` carries, or "": somebody else's, or none. `runtime`: as `cri-o://1.34.1`; `version`: the
+    kubelet's; `created`: UTC text. `machine_config`: currentConfig, desiredConfig, state and reason as the Machine
+    Config Operator annotates them, as far as they are there. `machine_id`: as the kubelet reads it from the host.
+    """
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    ready: bool
+    reason: str = ""
+    unschedulable: bool = False
+    cordoned_by: str = ""
+    runtime: str = ""
+    version: str = ""
+    created: str = ""
+    machine_config: Mapping[str, str] = field(default_factory=dict)
+    machine_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCheck:
+    """What a cluster answers to who we are: its version, and the rights that are missing (`list nodes`, …)."""
+
+    version: str
+    missing: tuple[str, ...] = ()
+
+
+class Cluster(Protocol):
+    """The Kubernetes cluster of a fleet. Raises ClusterError; ClusterRefused where a right is missing."""
+
+    async def nodes(self) -> Sequence[ClusterNode]:
+        """All its nodes as they are now, sorted by name. Kept by a watch: while nothing changes, no call is made.
+
+        What cannot be known to be true now is not told: while the cluster cannot be reached, this raises.
+        """
+        ...
+
+    async def check(self) -> ClusterCheck:
+        """Ask it who we are to it; for people who set it up."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class Drainer(Protocol):

@@ -22,7 +22,7 @@ from reconciler.stages.observe import look, wanted_files
 from reconciler.stages.restores import contradicted
 from reconciler.stages.sight import is_unread, not_read
 from reconciler.stages.signatures import signatures_text
-from reconciler.stages.view import held_back, locks
+from reconciler.stages.view import ZONE, held_back, locks
 
 ROLE_PREFIX = "node-role.kubernetes.io/"
 WHICH = ("live", "observed", "applied", "wanted")
@@ -49,6 +49,7 @@ async def status(context: Context) -> tuple[FleetStatus, dict[str, Any]]:
             "attention": [_attention(node) for node in found.nodes if _needs_attention(node)],
         },
         "holds": list(found.holds),
+        "cluster": dict(found.cluster) if found.cluster else None,
         "restored": contradicted(snapshot) or None,
         "overdue": list(found.overdue),
         "waiting": found.waiting,
@@ -92,22 +93,27 @@ async def list_nodes(context: Context) -> list[dict[str, Any]]:
     since = await _first_times(context, "NodeRegistered", "node")
     items = []
     for node in found.nodes:
-        labels = desired.nodes[node.name].labels
+        known = desired.nodes[node.name]
+        labels, cluster = known.labels, known.cluster
         items.append(
             {
                 "name": node.name,
-                "status": ("Ready" if node.ready else "NotReady") + ",SchedulingDisabled" * node.cordoned,
+                "status": ("Ready" if node.ready else "NotReady") + ",SchedulingDisabled" * node.unschedulable,
                 "roles": sorted(key.removeprefix(ROLE_PREFIX) for key in labels if key.startswith(ROLE_PREFIX)),
                 "createdAt": _plain(since.get(node.name)),
                 **({} if context.as_of else _answered(seen.get(node.name))),
+                "zone": labels.get(ZONE, ""),
+                "kubelet": cluster.get("version", ""),
+                "containerRuntime": cluster.get("runtime", ""),
+                "discovered": known.discovered,
                 "pool": node.pool,
                 "files": node.files,
                 "reason": node.reason,
                 "drift": list(node.drift),
                 "strays": list(node.strays),
                 "labels": dict(labels),
-                "transport": desired.nodes[node.name].spec["transport"],
-                "address": desired.nodes[node.name].spec["address"] or desired.nodes[node.name].spec["root"],
+                "transport": known.spec["transport"],
+                "address": known.spec["address"] or known.spec["root"],
                 "wanted": node.wanted,
                 "applied": node.applied,
                 "machineId": node.machine_id,

@@ -7,12 +7,12 @@ import os
 import pwd
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from reconciler import __version__
 from reconciler.checkpoints import Signing
@@ -20,7 +20,7 @@ from reconciler.errors import StoreError, UsageError, redacted
 from reconciler.events.checkpoint import SignerKey, VerifierKey
 from reconciler.events.envelope import Actor
 from reconciler.logs import Log
-from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel, Transport
+from reconciler.ports import Blobs, CheckpointTarget, EventFilter, EventLog, Leases, ReadModel
 from reconciler.projections.fold import LogFold
 from reconciler.settings import Settings
 from reconciler.source.branch import BranchFile
@@ -47,6 +47,9 @@ from reconciler.transport.router import TransportRouter
 from reconciler.transport.ssh import SshTransport
 from reconciler.verification import Proof, verify
 from reconciler.work.inline import InlineRunner
+
+if TYPE_CHECKING:
+    from reconciler.kubernetes.parts import ClusterParts
 
 log = Log(__name__)
 
@@ -80,9 +83,11 @@ class Application:
     blobs: Blobs
     reads: ReadModel
     leases: Leases
-    transport: Transport
+    transport: TransportRouter
     embedded: EmbeddedPostgres | None
     _contexts: dict[str, Context] = field(default_factory=dict)
+    _clusters: AsyncExitStack = field(default_factory=AsyncExitStack)
+    """Closes what is open to the clusters."""
 
     def context(self, fleet: str) -> Context:
         """The context of a configured fleet. Raises UsageError for another."""
@@ -117,20 +122,42 @@ class Application:
         if fleet not in known:
             raise UsageError(f"there is no fleet {fleet}", where="--fleet", remedy=f"configured: {', '.join(known)}")
         chosen = known[fleet]
+        parts = self._cluster(fleet)
+        transport = self.transport.and_kubernetes(parts.transport) if parts else self.transport
+        commands = CommandDrainer(transport, self.settings.hooks.controller)
+        stores = (self.log, self.blobs, self.reads, self.leases)
+        told = (redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify)
         return Context(
-            FleetSettings(fleet, redacted(chosen.url), chosen.branch, chosen.path, chosen.validation, chosen.verify),
+            FleetSettings(fleet, *told, chosen.node_selector, chosen.helper_image),
             self.source(fleet),
-            self.log,
-            self.blobs,
-            self.reads,
-            self.leases,
-            InlineRunner(self.transport),
+            *stores,
+            InlineRunner(transport),
             SystemClock(),
             self.actor,
             self.owner,
             __version__,
-            drainers={"command": CommandDrainer(self.transport, self.settings.hooks.controller)},
+            drainers={"command": commands} if parts is None else {"command": commands, "kubernetes": parts.drainer},
+            lacking={} if parts else {"kubernetes": f"the fleet has no cluster: set fleets.{fleet}.kubernetes"},
+            cluster=parts.cluster if parts else None,
         )
+
+    def _cluster(self, fleet: str) -> ClusterParts | None:
+        """What the fleet has of its cluster, to which nothing is opened before it is asked."""
+        chosen = self.settings.fleets[fleet]
+        if chosen.kubernetes == "none":
+            return None
+        from reconciler.kubernetes.parts import cluster_parts  # only fleets with a cluster wait for its libraries
+
+        async def living() -> Collection[str]:
+            return (await self.leases.live("owner/")).values()
+
+        parts = cluster_parts(fleet, chosen, self.log.log_id, self.owner, living, SystemClock())
+        self._clusters.push_async_callback(parts.close)
+        return parts
+
+    async def close(self) -> None:
+        """Close what contexts opened."""
+        await self._clusters.aclose()
 
 
 def signer_key(settings: Settings) -> SignerKey:
@@ -206,6 +233,7 @@ async def open_application(
             transport,
             embedded,
         )
+        stack.push_async_callback(application.close)
         await stack.enter_async_context(_alive(application))
         yield application
 

@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -236,18 +237,24 @@ def write_volume(directory: Path, files: Mapping[str, tuple[bytes, int]]) -> Non
 
     `files`: path below the volume → content and mode.
     """
-    version = directory / "..version"
-    shutil.rmtree(directory, ignore_errors=True)
-    version.mkdir(parents=True)
-    (directory / "..data").symlink_to(version.name)
+    directory.mkdir(parents=True, exist_ok=True)
+    data = directory / "..data"
+    before = data.resolve() if data.is_symlink() else None
+    version = Path(tempfile.mkdtemp(prefix="..version-", dir=directory))
+    version.chmod(0o755)
     for path, (content, mode) in files.items():
         place = version / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(content)
         place.chmod(mode)
-        top = Path(path).parts[0]
+    fresh = directory / "..data_tmp"
+    fresh.symlink_to(version.name)
+    fresh.rename(data)
+    for top in {Path(path).parts[0] for path in files}:
         if not (directory / top).is_symlink():
             (directory / top).symlink_to(f"..data/{top}")
+    if before is not None:
+        shutil.rmtree(before)
 
 
 def selected(data: Mapping[str, bytes], source: Json, default: int) -> Iterator[tuple[str, tuple[bytes, int]]]:

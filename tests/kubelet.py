@@ -208,7 +208,7 @@ class Kubelet:
     def _see(self, manifest: Json) -> None:
         uid = manifest["metadata"]["uid"]
         if known := self._pods.get(uid):
-            known.latest = manifest
+            known.see(manifest)
         else:
             known = self._pods[uid] = Pod(self, manifest)
         if known.node in self._off:

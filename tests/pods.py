@@ -47,6 +47,7 @@ class Pod:
         self._running: list[Container] = []
         self._ending, self._reason = False, ""
         self._reporting = asyncio.Lock()
+        self._refreshing: asyncio.Task[None] | None = None
         self._begun = manifest.get("status", {}).get("phase", "Pending") != "Pending"
         self._started = _now()
 
@@ -61,6 +62,13 @@ class Pod:
     @property
     def path(self) -> str:
         return f"/api/v1/namespaces/{self.latest['metadata']['namespace']}/pods/{self.name}"
+
+    def see(self, manifest: Json) -> None:
+        """The API shows it as this by now. Files that tell of it follow."""
+        before, self.latest = self.latest["metadata"].get("annotations"), manifest
+        if self._running and before != manifest["metadata"].get("annotations"):
+            refreshed = self._sources().write_volumes(self._running[0].place)
+            self._refreshing = asyncio.get_running_loop().create_task(refreshed)
 
     def start(self) -> None:
         """Begin to run it, unless that was done."""
@@ -234,6 +242,8 @@ class Pod:
             await asyncio.gather(running, return_exceptions=True)
             self._running.remove(container)
         self._states[spec["name"]] = _terminated(ended, started)
+        if self._running:
+            await self._report("Running")  # the others go on
         return ended
 
     # --- reporting ----------------------------------------------------------------------------------------------------

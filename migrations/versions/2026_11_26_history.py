@@ -49,6 +49,9 @@ _V1_VIEWS = (
 )
 _FILES: tuple[str, ...] = (
     "tables/2026_11_26/holds",
+    "tables/2026_11_26/node_drains",
+    "tables/2026_11_26/fleets",
+    "tables/2026_11_26/nodes",
     "tables/restores",
     "tables/2026_11_26/blobs",
     "functions/redact_blob",

@@ -76,6 +76,7 @@ async def _approve_pool(
 
 @click.command()
 @flag("--restore", help="Accept this copy of the log, which nodes, a checkpoint or a restored backup contradict.")
+@flag("--cluster", help="Accept that the fleet's cluster has none of the nodes known of it, but others.")
 @reason("Why; it is recorded.")
 @yes
 @dry_run
@@ -84,17 +85,26 @@ async def _approve_pool(
 @fleet
 @click.pass_obj
 def accept(
-    session: Session, restore: bool, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float, output: str
-) -> int:
+    session: Session, restore: bool, cluster: bool, reason: str, yes: bool, dry_run: bool, wait: bool, timeout: float,
+    output: str,
+) -> int:  # fmt: skip
     """Accept a rewritten branch: its head is recorded as one commit over what was before.
 
     With --restore: accept the log as it is, after a restored backup. The fleet goes on under a new fence epoch, and the
     nodes refuse every other copy of the log from then on.
+
+    With --cluster: take the word of a cluster that has none of the nodes known. Those that were discovered there leave
+    the fleet and keep their files, and its own come.
     """
+    if restore and cluster:
+        raise UsageError("--restore and --cluster exclude each other", remedy="accept one after the other")
 
     async def say(context: Context) -> None:
         if restore:
             await _accept_restore(context, output, reason=reason, dry_run=dry_run)
+            return
+        if cluster:
+            await _accept_cluster(context, output, reason=reason, dry_run=dry_run)
             return
         from reconciler import commands  # as above
 
@@ -104,8 +114,17 @@ def accept(
 
     if dry_run:
         return run(say_once(session, say))
-    confirm("go on from this copy of the log" if restore else "accept the rewritten branch", yes=yes)
+    what = "accept the rewritten branch"
+    what = "go on from this copy of the log" if restore else "take this cluster for the fleet's" if cluster else what
+    confirm(what, yes=yes)
     return run(say_and_bring(session, say, timeout if wait else None))
+
+
+async def _accept_cluster(context: Context, form: str, *, reason: str, dry_run: bool) -> None:
+    from reconciler import commands  # as above
+
+    done = await commands.accept_cluster(context, reason=reason, dry_run=dry_run)
+    print_done(form, "ClusterAcceptance", done, f"the cluster counts, although {done['accepted']}", dry="dry run")
 
 
 async def _accept_restore(context: Context, form: str, *, reason: str, dry_run: bool) -> None:

@@ -12,10 +12,10 @@ from reconciler.cli.hold import HOLD_COLUMNS
 from reconciler.cli.options import flag, fleet, option, output
 from reconciler.cli.output import FORMS, Age, Column, Item, print_list, short
 from reconciler.cli.past import asked, at_option
-from reconciler.cli.selector import matching
 from reconciler.cli.session import Session, run
 from reconciler.cli.watch import watch
 from reconciler.errors import UsageError
+from reconciler.selector import matching
 
 if TYPE_CHECKING:
     from reconciler.stages.context import Context
@@ -32,6 +32,9 @@ NODE_COLUMNS = (
     Column("LAST-SEEN", Age("lastSeen")),
     Column("TRANSPORT", lambda item: item["transport"], wide=True),
     Column("ADDRESS", lambda item: item["address"], wide=True),
+    Column("ZONE", lambda item: item["zone"], wide=True),
+    Column("KUBELET", lambda item: item["kubelet"], wide=True),
+    Column("CONTAINER-RUNTIME", lambda item: item["containerRuntime"], wide=True),
     Column("WANTED", lambda item: short(item["wanted"]), wide=True),
     Column("APPLIED", lambda item: short(item["applied"]), wide=True),
     Column("STRAYS", lambda item: len(item["strays"]) or "", wide=True),

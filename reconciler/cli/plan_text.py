@@ -107,6 +107,8 @@ def _troubles(data: Item) -> Iterator[str]:
     """What a reader must know before the rest."""
     if data["sourceUnreachable"]:
         yield f"Git cannot be read, so newer commits are not in this plan: {data['sourceUnreachable']}"
+    if data["clusterUnreachable"]:
+        yield f"the cluster cannot be asked, so its nodes are as last known: {data['clusterUnreachable']}"
     if data["rewritten"]:
         yield "the branch was rewritten: nothing newer is taken until `reconciler accept`"
     if data["verdict"] in ("rejected", "partly rejected"):

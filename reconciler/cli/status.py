@@ -85,6 +85,7 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", f"unreachable since {source['unreachableSince'][:19]}Z: {source['unreachable']}"
     if source["rewritten"]:
         yield "", f"the branch was rewritten to {short(source['rewritten'])}: `reconciler accept --reason TEXT`"
+    yield from _cluster_facts(data["cluster"])
     if data["restored"]:
         yield "Restored", f"{data['restored']}; no node is written: `reconciler accept --restore --reason TEXT`"
     yield "Guard", data["guard"]
@@ -108,6 +109,15 @@ def _facts(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "", problem_text(problem)
     for certificate in data["expiring"]:
         yield "Expires", f"pool {', '.join(certificate['pools'])}: {problem_text(certificate)}"
+
+
+def _cluster_facts(cluster: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """Why it cannot be asked, and who has to do what."""
+    if cluster:
+        said = {"": "unreachable", "refused": "refuses us", "other": "not believed"}[cluster["cause"]]
+        yield "Cluster", f"{said} since {cluster['since'][:19]}Z: {cluster['unreachable']}"
+        if cluster["cause"] == "other":
+            yield "", "if it is the fleet's: `reconciler accept --cluster --reason TEXT`"
 
 
 def _pool_facts(pool: Mapping[str, Any], rejected: str | None) -> Iterator[tuple[str, str]]:

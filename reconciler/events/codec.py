@@ -24,6 +24,8 @@ Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
     # Canaries are named by WaveStarted since version 2.
     ("RolloutStarted", 1): lambda data: {name: value for name, value in data.items() if name != "canaries"},
+    # Said only when the turn ended, and in words, up to version 1.
+    ("DrainBlocked", 1): lambda data: {**data, "pods": [], "more": 0},
 }
 """(type, schema version) → the step that turns its data into the next version's."""
 

@@ -51,6 +51,12 @@ def _rolled_back(body: Any) -> str:
     return f"{scope} back to #{body.position}, hold {body.hold} on {_some(resources)}: {body.reason}"
 
 
+def _drained(body: Any) -> str:
+    if body.skipped:
+        return f"not drained: {body.skipped}"
+    return f"drained, against disruption budgets: {_some(body.forced)}" if body.forced else "drained"
+
+
 def _held_back(body: Any) -> str:
     if body.whole:
         return f"held back for {_some(body.pools)}: {body.reason.splitlines()[0]}"
@@ -105,6 +111,18 @@ def _step(body: Any) -> str:
     return f"{body.purpose} of {body.node}: files {body.files[:12]}, class {body.disruption}, {actions}"
 
 
+def _placed(body: Any) -> str:
+    return f"pool {body.pool or '(none)'}" + (f": {body.reason}" if body.reason else "")
+
+
+def _condition(body: Any) -> str:
+    if not body.uid:
+        return "is not in the cluster any more"
+    ready = "Ready" if body.ready else f"NotReady ({body.reason})"
+    cordon = f" by step {body.cordoned_by}" if body.cordoned_by else " by somebody else"
+    return f"{ready}{f', cordoned{cordon}' if body.unschedulable else ''}, kubelet {body.version}, {body.runtime}"
+
+
 def _restored(body: Any) -> str:
     names = [f"{item['source']} {item['name']}" for item in body.evidence]
     others = f" and {body.more} more" if body.more else ""
@@ -133,9 +151,13 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "PoolConfigured": lambda b: f"configured at {b.file}:{b.line}, mode {b.spec['mode']}, base {b.spec['base']}",
     "PoolRemoved": lambda _: "removed from the repository",
     "FilesRendered": _rendered,
-    "NodeRegistered": lambda b: f"registered in pool {b.pool or '(none)'}",
-    "NodeChanged": lambda b: f"changed, in pool {b.pool or '(none)'}",
-    "NodeRemoved": lambda _: "removed from the repository; it keeps its files",
+    "NodeRegistered": lambda b: f"{'discovered' if b.discovered else 'registered'} in {_placed(b)}",
+    "NodeChanged": lambda b: f"changed, in {_placed(b)}",
+    "NodeRemoved": lambda b: f"removed from the {'repository' if b.commit else 'cluster'}; it keeps its files",
+    "NodeConditionChanged": _condition,
+    "ClusterUnreachable": lambda b: f"the cluster cannot be asked: {b.reason}",
+    "ClusterAccepted": lambda b: f"the cluster is the fleet's, though it has none of its nodes: {b.reason}",
+    "ClusterRecovered": lambda _: "the cluster can be asked again",
     "BaselineCaptured": lambda b: f"base {b.base[:12]} captured",
     "NodeReset": lambda b: f"another machine: {b.old_machine_id} became {b.machine_id}",
     "NodeRenamed": lambda b: f"the machine that was node {b.previous}",
@@ -184,9 +206,9 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "RuntimeRestarted": lambda b: f"{b.action}: done",
     "HealthChecked": lambda b: f"health check {b.failed} failed" if b.failed else f"healthy: {_some(b.checks)}",
     "NodeCordoned": lambda _: "cordoned",
-    "NodeDrained": lambda b: f"not drained: {b.skipped}" if b.skipped else "drained",
+    "NodeDrained": _drained,
     "DrainBlocked": lambda b: f"drain blocked: {b.reason}",
-    "NodeUncordoned": lambda _: "uncordoned",
+    "NodeUncordoned": lambda b: f"left cordoned: {b.kept}" if b.kept else "uncordoned",
     "NodeConverged": _converged,
     "NodeFailed": lambda b: f"failed ({b.blame}): {b.reason}{', old files back' if b.reverted else ''}",
     "NodeReverted": lambda _: "previous files put back",

@@ -26,9 +26,9 @@ class Condition:
 
 def node_conditions(node: NodeStatus) -> tuple[Condition, ...]:
     """NODE_CONDITIONS of a node. Converged: its last receipt proves what is wanted, and nothing differs since."""
-    ready = Condition(
-        "Ready", node.ready, "Answered" if node.ready else "Unreachable", node.reason, node.unreachable_since
-    )
+    why = "Answered" if node.ready else "NotReady" if node.reachable else "Unreachable"
+    message = node.away if why == "NotReady" else node.reason
+    ready = Condition("Ready", node.ready, why, message, node.unreachable_since)
     converged = node.files == "Converged"
     since = node.converged_at if converged else None
     drifted = bool(node.drift)

@@ -8,7 +8,8 @@ from typing import Any
 
 from reconciler.projections.tables import HOLDS, NODES, POOLS, RENDERS, RESOURCES, Key, Row
 from reconciler.registries.model import digest
-from reconciler.rollout.pools import Node, Pool, home_of, homes, later_path_wins, takers
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.pools import Pool, home_of, homes, later_path_wins, takers
 
 OPENSHIFT_BASE = "openshift"
 """The base of pools that are laid over MCO's templates: the same for every node."""
@@ -87,7 +88,7 @@ class Desired:
             key[1]: Pool(key[1], row["spec"]) for key, row in sorted(rows.get(POOLS.name, {}).items()) if row["spec"]
         }
         self.nodes = {
-            key[1]: Node(key[1], row["spec"], None, row["pool"])
+            key[1]: Node(key[1], row["spec"], None, row["pool"], row["cluster"] or {}, bool(row["discovered"]))
             for key, row in sorted(rows.get(NODES.name, {}).items())
         }
         self.holds = sorted(rows.get(HOLDS.name, {}).values(), key=lambda row: (row["since"], row["hold"]))

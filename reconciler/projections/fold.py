@@ -9,16 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reconciler.events.envelope import StoredEvent
-from reconciler.projections import desired_fold, guard_fold, node_fold, restore_fold, rollout_fold
+from reconciler.projections import (
+    cluster_fold,
+    desired_fold,
+    drain_fold,
+    guard_fold,
+    node_fold,
+    restore_fold,
+    rollout_fold,
+)
 from reconciler.projections.tables import Touched, Working
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """Raised whenever the same log gives other rows: a fold or a read table changed. `db upgrade` then rebuilds them."""
 
 Touch = Callable[[StoredEvent], Iterable[Touched]]
 Apply = Callable[[StoredEvent, Working], None]
 HANDLERS: dict[str, tuple[Touch, Apply]] = {
+    **cluster_fold.HANDLERS,
     **desired_fold.HANDLERS,
+    **drain_fold.HANDLERS,
     **guard_fold.HANDLERS,
     **node_fold.HANDLERS,
     **restore_fold.HANDLERS,

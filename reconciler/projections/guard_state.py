@@ -59,7 +59,13 @@ class GuardState:
     @cached_property
     def current(self) -> bool:
         """Whether the judgement was made with the settings and overrides of now."""
-        return self._row.get("judged_with") == self.settings({item["files"] for item in self.changes})
+        with_what = str(self._row.get("judged_with") or "").partition(" ")[0]
+        return with_what == self.settings({item["files"] for item in self.changes})
+
+    @property
+    def helper(self) -> str:
+        """The image of our own pods that was judged with the others, or nothing."""
+        return str(self._row.get("judged_with") or "").partition(" ")[2]
 
     def answered(self, nodes: Iterable[str]) -> bool:
         """Whether all of these nodes were asked for the judgement."""
@@ -101,7 +107,8 @@ class GuardState:
         first = item["turned"][0]
         more = f" (and {item['blocking'] - 1} more)" if item["blocking"] > 1 else ""
         remedy = f"; {first['remedy']}" if first["remedy"] else ""
+        said = f"guard: {first['image']} {first['asked']}{more} could no longer be pulled: {first['reason']}{remedy}"
+        if first.get("kept"):
+            return f"{said}; it is the helper image, by which nodes are reached: nobody can give it up"
         image = shlex.quote(first["image"])
-        command = f"reconciler override --pool {self.pool.name} --image {image} --reason TEXT"
-        asked = f"{first['image']} {first['asked']}{more} could no longer be pulled"
-        return f"guard: {asked}: {first['reason']}{remedy}; to give it up: `{command}`"
+        return f"{said}; to give it up: `reconciler override --pool {self.pool.name} --image {image} --reason TEXT`"

@@ -19,9 +19,7 @@ from reconciler.events.catalogue import (
     NodeAdopted,
     NodeChanged,
     NodeConverged,
-    NodeCordoned,
     NodeDeferred,
-    NodeDrained,
     NodeFailed,
     NodeRecovered,
     NodeRegistered,
@@ -29,7 +27,6 @@ from reconciler.events.catalogue import (
     NodeRemoved,
     NodeRenamed,
     NodeReset,
-    NodeUncordoned,
     NodeUnreachable,
     ReleaseAsked,
     RepairsAllowed,
@@ -47,7 +44,9 @@ from reconciler.projections.tables import NODE_STATES, NODES, POOLS, Key, Row, T
 from reconciler.registries.model import REGISTRIES_CONF, digest
 from reconciler.rollout.drift import CONTESTED_WITHIN
 
-STEP_OVER: dict[str, Any] = dict.fromkeys(("step", "step_owner", "step_fence", "step_data", "step_cause", "phase"))
+STEP_OVER: dict[str, Any] = dict.fromkeys(
+    ("step", "step_owner", "step_fence", "step_data", "step_cause", "phase", "drain_blocked")
+)
 NO_DRIFT: dict[str, Any] = dict.fromkeys(("drift", "drift_observed", "drift_since", "drift_cause", "drift_allowed"))
 KEPT_AT_RESET = ("cordoned", "released", "asked")
 """Columns that speak of the node, whatever machine it is."""
@@ -74,7 +73,10 @@ def _state(event: StoredEvent) -> Iterator[Touched]:
 
 
 def node_set(event: StoredEvent, body: NodeRegistered | NodeChanged, rows: Working) -> None:
-    rows.put(NODES, _key(event), pool=body.pool, spec=plain(body.spec), commit=body.commit)
+    """Of a document whose place the cluster changed, the commit stays."""
+    commit = body.commit or (None if body.discovered else (rows.get(NODES, *_key(event)) or {}).get("commit"))
+    told = {"pool": body.pool, "spec": plain(body.spec), "commit": commit, "discovered": body.discovered}
+    rows.put(NODES, _key(event), **told)
 
 
 def node_removed(event: StoredEvent, body: NodeRemoved, rows: Working) -> None:  # noqa: ARG001  fold's form
@@ -192,21 +194,6 @@ def step_taken_over(event: StoredEvent, body: StepTakenOver, rows: Working) -> N
 
 def step_abandoned(event: StoredEvent, body: StepAbandoned, rows: Working) -> None:
     rows.put(NODE_STATES, _key(event), **_deferred(event, body.reason, rows), **STEP_OVER)
-
-
-def node_cordoned(event: StoredEvent, body: NodeCordoned, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), phase="cordoned")
-
-
-def node_drained(event: StoredEvent, body: NodeDrained, rows: Working) -> None:  # noqa: ARG001  fold's form
-    rows.put(NODE_STATES, _key(event), phase="drained")
-
-
-def node_uncordoned(event: StoredEvent, body: NodeUncordoned, rows: Working) -> None:  # noqa: ARG001  fold's form
-    """Ends a step that was only there to uncordon; any other ends with its outcome."""
-    row = rows.get(NODE_STATES, *_key(event)) or {}
-    only = (row.get("step_data") or {}).get("purpose") == "uncordon"
-    rows.put(NODE_STATES, _key(event), cordoned=None, **(STEP_OVER if only else {"phase": "begun"}))
 
 
 def node_deferred(event: StoredEvent, body: NodeDeferred, rows: Working) -> None:
@@ -376,9 +363,6 @@ HANDLERS: dict[str, Any] = {
     "StepStarted": (_state, on_body(step_started)),
     "StepTakenOver": (_state, on_body(step_taken_over)),
     "StepAbandoned": (_state, on_body(step_abandoned)),
-    "NodeCordoned": (_state, on_body(node_cordoned)),
-    "NodeDrained": (_state, on_body(node_drained)),
-    "NodeUncordoned": (_state, on_body(node_uncordoned)),
     "NodeDeferred": (_state, on_body(node_deferred)),
     "NodeConverged": (_state, on_body(node_converged)),
     "FilesApplied": (_state, on_body(files_applied)),

@@ -11,7 +11,8 @@ from reconciler.projections.desired import Desired, wanted_row
 from reconciler.projections.guard_state import GuardState
 from reconciler.projections.tables import FLEETS, NODE_STATES, POOLS, RESTORES, Key, Row, rollout_of
 from reconciler.rollout.drift import read_drift, same_drift
-from reconciler.rollout.pools import Node
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.placement import placement
 
 FilesState = Literal[
     "Converged", "Pending", "Applying", "Failed", "Drifted", "Shadowed", "Unadopted", "Unknown", "Unmanaged",
@@ -25,7 +26,8 @@ class NodeStatus:
     Drifted, Shadowed (has the wanted set, but files beside it decide otherwise), Unadopted (never was ours; pool
     observes), Unknown (not seen or not rendered yet), Unmanaged (no pool),
     HeldLocally (its operator holds it), Released (given back), Cordoned (has the wanted set, and we have not uncordoned
-    it yet). `cordoned`: it is cordoned by us, whatever its files."""
+    it yet). `cordoned`: it is cordoned by us, whatever its files. `ready`: it answers, and its cluster, if it is in
+    one, says Ready. `unschedulable`: cordoned, by whomever. `away`: why its cluster lets nothing be begun there."""
 
     name: str
     pool: str | None
@@ -40,6 +42,9 @@ class NodeStatus:
     unreachable_since: datetime | None = None
     converged_at: datetime | None = None
     cordoned: bool = False
+    reachable: bool = True
+    unschedulable: bool = False
+    away: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class FleetStatus:
     restored: Mapping[str, Any] | None = None
     """The evidence that contradicts this copy of the log, until a person accepts it."""
     overdue: tuple[str, ...] = ()
+    cluster: Mapping[str, Any] | None = None
+    """Why its cluster cannot be asked, with the cause, and since when; None: it can, or there is none."""
 
     @property
     def converged(self) -> bool:
@@ -94,7 +101,7 @@ class FleetStatus:
         if self.rejected or any(pool.rejected for pool in self.pools):
             return 4
         stuck = self.restored or self.waiting or self.source.get("rewritten") or self.overdue
-        stuck = stuck or any(pool.blocked for pool in self.pools)
+        stuck = stuck or any(pool.blocked for pool in self.pools) or (self.cluster or {}).get("cause")
         return 0 if self.converged and not stuck else 3
 
 
@@ -115,6 +122,7 @@ def fleet_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], now: datetim
         problems=tuple(row.get("problems") or ()),
         restored=rows.get(RESTORES.name, {}).get((fleet,), {}).get("evidence"),
         overdue=tuple(str(hold["hold"]) for hold in desired.holds if now and is_overdue(hold, now)),
+        cluster=row.get("cluster"),
     )
 
 
@@ -131,20 +139,25 @@ def node_status(fleet: str, rows: Mapping[str, Mapping[Key, Row]], desired: Desi
     wanted = str(row["files"]) if row else None
     mass = (rows.get(POOLS.name, {}).get((fleet, node.pool or "")) or {}).get("mass") or {}
     files, reason = _files(state, wanted, desired, node, mass)
+    reachable = bool(state) and state.get("unreachable") is None
+    cordoned = state.get("cordoned") is not None
     return NodeStatus(
         name=name,
         pool=node.pool,
-        ready=bool(state) and state.get("unreachable") is None,
+        ready=reachable and bool(node.cluster.get("ready", True)),
         files=files,
         wanted=wanted,
         applied=state.get("files"),
-        reason=reason or state.get("unreachable") or "",
+        reason=reason or state.get("unreachable") or node.unavailable,
         drift=tuple(item["path"] for item in state.get("drift") or ()),
         strays=tuple(state.get("strays") or ()),
         machine_id=state.get("machine_id") or "",
         unreachable_since=state.get("unreachable_since"),
         converged_at=state.get("converged_at"),
-        cordoned=state.get("cordoned") is not None,
+        cordoned=cordoned,
+        reachable=reachable,
+        unschedulable=cordoned or bool(node.cluster.get("unschedulable")),
+        away=node.unavailable,
     )
 
 
@@ -153,13 +166,14 @@ def _files(
 ) -> tuple[FilesState, str]:
     pool = node.pool
     if pool is None:
-        return "Unmanaged", "no pool selects this node"
+        tie = placement(desired.pools, node.labels)[1]
+        return ("Pending", tie) if tie else ("Unmanaged", "no pool selects this node")
     if released := state.get("released"):
         return "Released", f"{released['reason']}: `reconciler adopt` takes it back"
     if state.get("refusal") == "hold":
         return "HeldLocally", str(state["unreachable"])
     if state.get("step"):
-        return "Applying", f"step by {state['step_owner']}"
+        return "Applying", blocked_drain(state) or f"step by {state['step_owner']}"
     failed = state.get("failed")
     if failed and failed["files"] == wanted:
         return "Failed", failed["reason"]
@@ -176,6 +190,15 @@ def _files(
         many = mass.get(drift.signature) if not drift.allowed else None
         return "Drifted", same_drift(len(many["nodes"]), pool) if many else drift.why
     return _standing(state, wanted)
+
+
+def blocked_drain(state: Mapping[str, Any]) -> str:
+    """What keeps the node from getting empty in its turn, and since when, in words; or nothing."""
+    blocked = state.get("drain_blocked")
+    if not blocked:
+        return ""
+    since = min((pod["since"] for pod in blocked["pods"]), default="")
+    return f"drain blocked{f' since {since}' if since else ''}: {blocked['reason']}"
 
 
 def _standing(state: Mapping[str, Any], wanted: str) -> tuple[FilesState, str]:

@@ -47,6 +47,7 @@ FLEETS = Table(
         "rewritten": "text",
         "unreachable": "text",
         "unreachable_since": "timestamptz",
+        "cluster": "jsonb",
     },
     "One row per fleet: its source, last recorded head and last accepted commit, and what waits for a person.",
 )
@@ -91,7 +92,7 @@ POOLS = Table(
 NODES = Table(
     "nodes",
     ("fleet", "node"),
-    {"pool": "text", "spec": "jsonb", "commit": "text"},
+    {"pool": "text", "spec": "jsonb", "commit": "text", "discovered": "boolean", "cluster": "jsonb"},
     "The inventory: one row per Node.",
 )
 NODE_STATES = Table(
@@ -113,6 +114,7 @@ NODE_STATES = Table(
         "step_cause": "text",
         "phase": "text",
         "cordoned": "text",
+        "drain_blocked": "jsonb",
         "unproven": "jsonb",
         "deferred": "jsonb",
         "failed": "jsonb",

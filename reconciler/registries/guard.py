@@ -7,7 +7,7 @@ judge the guard is not armed, and `weakens` says what then asks for a person's a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -37,13 +37,15 @@ class Override(NamedTuple):
 
 
 class Turned(NamedTuple):
-    """An image that can no longer be pulled. `asked`: by tag, by digest, or as written. `override`: its glob."""
+    """An image that can no longer be pulled. `asked`: by tag, by digest, or as written. `override`: its glob. `kept`:
+    nobody can give it up."""
 
     image: str
     asked: str
     reason: str
     remedy: str = ""
     override: str = ""
+    kept: bool = False
 
 
 class GuardReport(NamedTuple):
@@ -72,11 +74,13 @@ def judge(
     *,
     overrides: Iterable[Override] = (),
     content: str = "",
+    kept: Collection[str] = (),
 ) -> GuardReport:
     """Judge every image under the old and the new files; no image is reported whose answer did not change.
 
     With `reachable`, only sources inside one of these registries, namespaces or repositories count
-    (`HOST` does not cover `HOST:PORT`). An image without tag and digest is judged both ways. Never raises.
+    (`HOST` does not cover `HOST:PORT`). An image without tag and digest is judged both ways. No override is
+    about images in `kept`. Never raises.
     """
     accepted = [override.glob for override in overrides if override.content == content]
     inside = None if reachable is None else frozenset(entry.rstrip("/") for entry in reachable)
@@ -90,8 +94,8 @@ def judge(
                 continue
             usable = _usable(after, inside)
             if not usable:
-                glob = next((glob for glob in accepted if fnmatchcase(image, glob)), "")
-                turned.append(Turned(image, asked, _reason(after), _remedy(after), glob))
+                glob = next((glob for glob in accepted if fnmatchcase(image, glob) and image not in kept), "")
+                turned.append(Turned(image, asked, _reason(after), _remedy(after), glob, image in kept))
             elif all(c.decision == "pull_if_signed" for c in usable) and image not in signed:
                 signed += [image] * any(c.decision == "pull" for c in _usable(before, inside))
     return GuardReport(len(wanted), tuple(turned), tuple(signed))

@@ -12,6 +12,7 @@ from reconciler.registries.model import Location, Problem, Resource
 from reconciler.registries.render import check
 from reconciler.registries.validate import validate_set
 from reconciler.rollout.bases import Bases, ParsedFile, take_bases
+from reconciler.rollout.nodes import Node
 from reconciler.rollout.pools import (
     Inventory,
     Pool,
@@ -82,9 +83,15 @@ class _Gathered:
                 self.rejected.setdefault(pool, []).append(problem)
 
 
-def judge(files: Sequence[ParsedFile], mode: Literal["default", "strict"], now: datetime) -> Judgement:
-    """Judge a commit's files. `now` is the commit's time for expiry warnings; no other clock is read."""
-    inventory = read_inventory(document for parsed in files for document in parsed.inventory)
+def judge(
+    files: Sequence[ParsedFile],
+    mode: Literal["default", "strict"],
+    now: datetime,
+    known: Mapping[str, Node] | None = None,
+) -> Judgement:
+    """Judge a commit's files. `now` is the commit's time for expiry warnings; no other clock is read. `known`: the
+    nodes by then (see read_inventory)."""
+    inventory = read_inventory((document for parsed in files for document in parsed.inventory), known)
     gathered = _Gathered(inventory)
     bases, manifests = take_bases(files, inventory.pools.values())
     resources: dict[str, dict[str, Resource]] = {name: {} for name in (*inventory.pools, NO_POOL)}

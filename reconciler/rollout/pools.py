@@ -1,4 +1,4 @@
-"""NodePool and Node: the inventory documents (group reconciler.dev/v1alpha1), and which pool a node is in."""
+"""NodePool, and the inventory (group reconciler.dev/v1alpha1): which pools and nodes there are, and who is where."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from reconciler.errors import InputRejected
 from reconciler.registries.disruption import REBOOT, FilePolicy, file_policies
 from reconciler.registries.model import Document, Location, Problem, RenderOptions, place
+from reconciler.rollout.drains import DRAIN_SCHEMA, check_drain
 from reconciler.rollout.drift import drift_setting
 from reconciler.rollout.fields import (
     BadValue,
@@ -34,18 +35,22 @@ from reconciler.rollout.fields import (
     text,
     texts,
 )
+from reconciler.rollout.nodes import NODE_NAME, Node, read_node
+from reconciler.rollout.placement import place_nodes, with_known
 from reconciler.rollout.strays import stray_setting
 from reconciler.rollout.windows import windows
 
 API_VERSION = "reconciler.dev/v1alpha1"
 INVENTORY_KINDS = ("NodePool", "Node")
 MOST_PARALLEL = 50
+CONFIRM_KUBERNETES = 120
+"""Seconds of `confirm: 0s` on nodes that are reached by pods."""
+
 HEALTH_CHECK: Mapping[str, Field] = {
     "name": Field(text, required=True),
     "command": Field(optional(command), None),
     "image": Field(optional_text, None),
 }
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 _CHECK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -89,15 +94,7 @@ POOL_SCHEMA: Schema = {
     "approval": Field(one_of("none", "afterCanary", "always"), "none"),
     "confirm": Field(duration, 0),
     "windows": Field(windows, []),
-    "drain": {
-        "via": Field(one_of("none", "command", "kubernetes"), "none"),
-        "runOn": Field(one_of("controller", "node"), "controller"),
-        "cordon": Field(optional(command), None),
-        "drain": Field(optional(command), None),
-        "uncordon": Field(optional(command), None),
-        "timeout": Field(duration, 600),
-        "onTimeout": Field(one_of("abort", "skip"), "abort"),
-    },
+    "drain": DRAIN_SCHEMA,
     "healthChecks": Field(list_of(HEALTH_CHECK, _check_health_check), []),
     "drift": Field(drift_setting, "heal"),
     "strays": Field(stray_setting, "report"),
@@ -108,15 +105,6 @@ POOL_SCHEMA: Schema = {
         "profile": Field(one_of("default", "minimal", "openshift"), "default"),
         "files": Field(_disruption_files, []),
     },
-}
-NODE_SCHEMA: Schema = {
-    "transport": Field(one_of("ssh", "local", "memory"), "ssh"),
-    "address": Field(text, ""),
-    "port": Field(integer(1, 65535), 22),
-    "user": Field(text, "root"),
-    "become": Field(one_of("", "sudo"), ""),
-    "hostKeys": Field(texts, []),
-    "root": Field(text, ""),
 }
 
 
@@ -182,6 +170,11 @@ class Pool:
         value = self.spec["maxUnavailableTotal"]
         return None if value is None else _count(value, nodes)
 
+    def confirm_within(self, transport: str) -> int:
+        """Seconds after which a node that is reached so undoes an unconfirmed change; 0: never. Over the Kubernetes API
+        always some: what a change there may lose is the very image by which the next one comes."""
+        return int(self.spec["confirm"]) or (CONFIRM_KUBERNETES if transport == "kubernetes" else 0)
+
     @property
     def drains(self) -> bool:
         """Whether a node can be emptied before it is taken down."""
@@ -212,24 +205,6 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Node:
-    """A Node. `spec` is as recorded in the log: every field (filled in as for a Pool), and the labels."""
-
-    name: str
-    spec: Mapping[str, Any]
-    location: Location | None = None
-    pool: str | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", {**complete(NODE_SCHEMA, self.spec), "labels": self.spec["labels"]})
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        found: Mapping[str, str] = self.spec["labels"]
-        return found
-
-
-@dataclass(frozen=True)
 class Inventory:
     """The pools and nodes of a commit, each node with its pool, and what is wrong."""
 
@@ -247,8 +222,12 @@ def is_inventory(document: Document) -> bool:
     return document.kind in INVENTORY_KINDS or document.api_version.startswith("reconciler.dev/")
 
 
-def read_inventory(documents: Iterable[Document]) -> Inventory:
-    """Pools and nodes from their documents. Any error here rejects a commit for all pools (DESIGN §4)."""
+def read_inventory(documents: Iterable[Document], known: Mapping[str, Node] | None = None) -> Inventory:
+    """Pools and nodes from their documents. Any error here rejects a commit for all pools (DESIGN §4).
+
+    `known`: the nodes by then, of which those discovered stay while no document names them, and what the cluster said
+    of the others still counts.
+    """
     pools: dict[str, Pool] = {}
     nodes: dict[str, Node] = {}
     problems: list[Problem] = []
@@ -258,27 +237,13 @@ def read_inventory(documents: Iterable[Document]) -> Inventory:
         if document.kind == "NodePool":
             values, found = read_fields(document, spec, POOL_SCHEMA, "spec")
             pools[document.name] = Pool(document.name, values, document.location, document.lines)
-            problems.extend((*found, *_check_drain(document, values)))
+            problems.extend((*found, *check_drain(document, values["drain"])))
         elif document.kind == "Node":
-            node, found = _read_node(document, spec)
+            node, found = read_node(document, spec)
             nodes[document.name] = node
             problems.extend(found)
-    placed, found = _place(pools, nodes)
+    placed, found = place_nodes(pools, with_known(nodes, known or {}))
     return Inventory(pools, placed, (*problems, *_check_order(pools), *found))
-
-
-def _check_drain(document: Document, spec: Mapping[str, Any]) -> list[Problem]:
-    drain = spec["drain"]
-    if drain["via"] == "kubernetes":
-        message, remedy = "drain.via: kubernetes is not supported by this version", "write none or command"
-        return [problem(document, "spec.drain.via", "not-supported-yet", message, remedy)]
-    if drain["via"] == "command" and drain["drain"] is None:
-        message, remedy = "drain.via: command needs the command", "write drain.drain: [PROGRAM, …]"
-        return [problem(document, "spec.drain.drain", "required", message, remedy)]
-    if drain["via"] == "none" and any(drain[name] for name in ("cordon", "drain", "uncordon")):
-        message = "the commands of drain do nothing while drain.via is none"
-        return [problem(document, "spec.drain.via", "without-effect", message, "write drain.via: command")]
-    return []
 
 
 def _check_order(pools: Mapping[str, Pool]) -> list[Problem]:
@@ -313,7 +278,7 @@ def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> lis
         message = f"{document.api_version} {document.kind} is not known; {API_VERSION} has NodePool and Node"
         return [problem(document, "kind", "unknown-kind", message)]
     problems: list[Problem] = []
-    if not _NAME.fullmatch(document.name):
+    if not NODE_NAME.fullmatch(document.name):
         problems.append(problem(document, "metadata.name", "name", f"{document.name!r} is no DNS name"))
     problems.extend(
         problem(document, unknown, "unknown-field", f"unknown field {unknown!r}")
@@ -324,47 +289,6 @@ def _check_envelope(document: Document, known: Mapping[str, Pool | Node]) -> lis
         message = f"{document.kind} {document.name} stands twice, the other at {other}"
         problems.append(problem(document, "metadata.name", "duplicate", message, "remove one of them"))
     return problems
-
-
-def _read_node(document: Document, spec: Any) -> tuple[Node, list[Problem]]:
-    values, problems = read_fields(document, spec, NODE_SCHEMA, "spec")
-    metadata = document.value.get("metadata", {})
-    try:
-        found_labels = labels(metadata.get("labels", {}))
-    except ValueError as error:
-        found_labels = {}
-        problems.append(problem(document, "metadata.labels", "type", f"labels {error}"))
-    transport, root = values.get("transport"), str(values.get("root", ""))
-    if transport == "ssh" and not values["address"]:
-        problems.append(problem(document, "spec.address", "required", "an ssh node needs an address"))
-    if transport == "local" and (not root.startswith("/") or not root.strip("/.")):
-        message = "a local node needs root, the absolute directory that stands for /, and never / itself"
-        problems.append(problem(document, "spec.root", "required", message))
-    return Node(document.name, {**values, "labels": found_labels}, document.location), problems
-
-
-def _place(pools: Mapping[str, Pool], nodes: Mapping[str, Node]) -> tuple[dict[str, Node], list[Problem]]:
-    """Each node with the matching pool of highest priority; a tie is an error, an empty pool a warning."""
-    placed: dict[str, Node] = {}
-    problems: list[Problem] = []
-    for name, node in nodes.items():
-        matching = [pool for pool in pools.values() if pool.selects(node.labels)]
-        best = max((pool.spec["priority"] for pool in matching), default=0)
-        winners = sorted(pool.name for pool in matching if pool.spec["priority"] == best)
-        if len(winners) > 1:
-            message = f"node {name} is in the pools {', '.join(winners)}, all with priority {best}"
-            remedy = "give one of the pools a higher priority, or narrow a nodeSelector"
-            problems.append(Problem("node-in-two-pools", message, node.location, f"Node/{name}", "", remedy))
-        placed[name] = Node(name, node.spec, node.location, winners[0] if winners else None)
-    used = {node.pool for node in placed.values()}
-    for pool in pools.values():
-        if pool.name not in used:
-            message = f"pool {pool.name} selects no node"
-            remedy = "check nodeSelector.matchLabels against the labels of the Node documents"
-            problems.append(
-                Problem("pool-selects-nothing", message, pool.location, f"NodePool/{pool.name}", "", remedy, "warning")
-            )
-    return placed, problems
 
 
 def homes(pools: Iterable[Pool]) -> tuple[str, ...]:

@@ -10,7 +10,11 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from reconciler.errors import UsageError
+from reconciler.selector import matching
+
 _DURATION = re.compile(r"(?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+@sha256:[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -78,6 +82,14 @@ def _fleet_name(value: str) -> str:
     return value
 
 
+def _selector(value: str) -> str:
+    try:
+        matching(value)
+    except UsageError as error:
+        raise ValueError(f"{error.what}; write it {error.remedy}") from None
+    return value
+
+
 def _not_blank(value: str) -> str:
     if not value.strip():
         raise ValueError("must not be empty")
@@ -100,6 +112,19 @@ def _home_if_any(value: str) -> str:
     return str(_home(Path(value))) if value else value
 
 
+def _image(value: str) -> str:
+    host = value.partition("/")[0]
+    if value and not (_BY_DIGEST.fullmatch(value) and ("." in host or ":" in host or host == "localhost")):
+        raise ValueError("wants an image by digest: HOST[:PORT]/NAME@sha256:… (a tag may be another image tomorrow)")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("wants the name of a namespace: lower-case letters, digits and inner hyphens, at most 63")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Period = Annotated[Duration, AfterValidator(_at_least_a_second)]
 Text = Annotated[str, AfterValidator(_not_blank)]
@@ -111,4 +136,7 @@ Address = Annotated[str, AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 FleetName = Annotated[str, AfterValidator(_fleet_name)]
+Selector = Annotated[str, AfterValidator(_selector)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+ImageByDigest = Annotated[str, AfterValidator(_image)]
 OptionalFile = Annotated[str, AfterValidator(_home_if_any)]

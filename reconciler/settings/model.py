@@ -19,9 +19,12 @@ from reconciler.settings.kinds import (
     FilePath,
     FilePaths,
     FleetName,
+    ImageByDigest,
+    Namespace,
     OptionalFile,
     Patterns,
     Period,
+    Selector,
     Text,
 )
 
@@ -79,6 +82,20 @@ class FleetSettings(_Section):
 
     context: str = ""
     """The context of that file; empty: its current one."""
+
+    node_selector: Selector = ""
+    """Which nodes of the cluster belong to the fleet without a Node document, by their labels as `kubectl -l` takes
+    them; empty: all."""
+
+    namespace: Namespace = "reconciler"
+    """The namespace of the pods by which nodes with `transport: kubernetes` are reached; it must admit privileged
+    ones."""
+
+    helper_image: ImageByDigest = ""
+    """The image of these pods, by digest: any that has sh, chroot, cat, sleep and base64. Required for such nodes."""
+
+    look_interval: Duration = timedelta(hours=1)
+    """Age after which such a node is looked at by a pod although nothing happened there; 0s: never."""
 
     @model_validator(mode="after")
     def _keys_to_verify_with(self) -> Self:

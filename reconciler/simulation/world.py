@@ -99,7 +99,7 @@ def make_world(
         Actor("login", OWNER),
         OWNER,
         __version__,
-        drainers={"command": drainer},
+        drainers={"command": drainer, "kubernetes": drainer},
     )
     return World(context, clock, log, source, transport, drainer, availability)
 

@@ -12,7 +12,19 @@ from reconciler.errors import StoreError, WrongExpectation
 from reconciler.events.catalogue import Event
 from reconciler.events.codec import plain
 from reconciler.events.envelope import Actor, NewEvent, StoredEvent, event_id, stream_of
-from reconciler.ports import Blobs, Clock, Drainer, EventLog, Leases, ReadModel, Redaction, Runner, Snapshot, Source
+from reconciler.ports import (
+    Blobs,
+    Clock,
+    Cluster,
+    Drainer,
+    EventLog,
+    Leases,
+    ReadModel,
+    Redaction,
+    Runner,
+    Snapshot,
+    Source,
+)
 from reconciler.projections.desired import Version, blobs_of
 from reconciler.registries.model import Location, Resource, canonical_json, digest
 from reconciler.rollout.bases import ParsedFile
@@ -38,6 +50,10 @@ class FleetSettings:
     path: str
     validation: Literal["default", "strict"] = "default"
     verify: Literal["none", "warn", "required"] = "none"
+    node_selector: str = ""
+    """Label selector of the nodes that are discovered in the fleet's cluster; empty: all."""
+    helper_image: str = ""
+    """The image of the pods by which nodes of the cluster are reached."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,9 @@ class Context:
     """Set where the ports end at this position (`stages.past`): what is no part of the log is not there."""
     drainers: Mapping[str, Drainer] = field(default_factory=dict)
     """By what spec.drain.via names."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """What spec.drain.via may name and cannot be used here, and why."""
+    cluster: Cluster | None = None
     parsed: dict[tuple[str, str], ParsedFile] = field(default_factory=dict)
     contents: dict[str, bytes] = field(default_factory=dict)
     resources: dict[str, Resource] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, POOLS
 from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import Context, FileSet
+from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
 from reconciler.stages.observe import file_sets, look_closer, observe, target_of
 from reconciler.stages.project import project
@@ -57,6 +58,8 @@ async def foresee_pass(context: Context, *, live: bool, source: bool = True) -> 
         head = await fetch(context)
         if head is not None:
             await record(context, head)
+    if live:
+        await discover(context)
     sights = await _sights(context, live=live)
     await settle(context, sights, ask_nodes=live)
     await project(context)
@@ -73,6 +76,8 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     Only nodes that are in the inventory already are asked, at the addresses recorded there: content that nobody has
     merged yet must not choose whom we log in to.
     """
+    if live:
+        await discover(context)
     sights = await _sights(context, live=live)
     before = await context.snapshot()
     await record_commit(context, before, commit)

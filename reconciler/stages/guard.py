@@ -64,10 +64,10 @@ async def guard(context: Context, sights: Mapping[str, Sight], *, recheck: bool 
         state = GuardState.of(context.name, snapshot.rows, pool)
         for pending in found:
             pending.accepted = await _accepted(context, desired, pool, pending)
-        if not found or not (recheck or _to_judge(state, found, mine)):
+        if not found or not (recheck or _to_judge(state, found, mine, _helper(context, mine))):
             continue
         told = await _ask(context, pool, mine) if ask_nodes else ({}, {})
-        body = _judge(snapshot, state, found, mine, told)
+        body = _judge(snapshot, state, found, mine, told, _helper(context, mine))
         row = snapshot.one(GUARDS, context.name, pool.name)
         if row is None or _meaning(row) != _meaning(plain(body.as_data())):
             cause = (snapshot.one(POOLS, context.name, pool.name) or {}).get("cause")
@@ -90,7 +90,7 @@ async def foreseen_verdict(
         pending.accepted = await _accepted(context, desired, pool, pending)
     told = await _ask(context, pool, mine) if ask_nodes else ({}, {})
     state = GuardState.of(context.name, then.rows, pool)
-    judged = _judge(then, state, found, mine, told)
+    judged = _judge(then, state, found, mine, told, _helper(context, mine))
     known = {**(then.one(GUARDS, context.name, pool.name) or {}), **plain(judged.as_data())}
     return GuardState(pool, known).reason({pending.way.files for pending in found})
 
@@ -132,38 +132,52 @@ async def _pending(
     return [found[change] for change in sorted(found)]
 
 
-def _to_judge(state: GuardState, found: Sequence[Pending], sights: Mapping[str, Sight]) -> bool:
+def _helper(context: Context, sights: Mapping[str, Sight]) -> str:
+    """The image of the pods by which some of the nodes are reached, or nothing."""
+    return context.fleet.helper_image if any(s.target.transport == "kubernetes" for s in sights.values()) else ""
+
+
+def _to_judge(state: GuardState, found: Sequence[Pending], sights: Mapping[str, Sight], helper: str) -> bool:
     """Whether the recorded judgement does not answer for what is to come."""
+    if state.helper != helper:
+        return True
     verdicts = [state.verdict(pending.way.change) for pending in found]
     same = all(v is not None and list(v["accepted"]) == list(p.accepted) for v, p in zip(verdicts, found, strict=True))
     return not same or not state.answered(name for name, sight in sights.items() if not sight.out)
 
 
 def _judge(
-    snapshot: Snapshot, state: GuardState, found: Sequence[Pending], sights: Mapping[str, Sight], answers: Answers
+    snapshot: Snapshot,
+    state: GuardState,
+    found: Sequence[Pending],
+    sights: Mapping[str, Sight],
+    answers: Answers,
+    helper: str,
 ) -> GuardJudged:
-    """Judge every way with what the nodes of the pool told."""
+    """Judge every way with what the nodes of the pool told. The helper image is judged with all of them; as it tells
+    nothing of the pool's work, it arms nothing."""
     told, untold = answers
     spec = state.pool.spec
-    running = {image for answer in told.values() for image in answer.images}
+    own = {helper} - {""}
+    running = {image for answer in told.values() for image in answer.images} - own
     arms = {*spec["requiredImages"], *filter(None, (spec["releaseImage"],)), *running}
-    everything = arms | {answer.pause for answer in told.values() if answer.pause}
+    everything = arms | own | {answer.pause for answer in told.values() if answer.pause}
     established = _established(snapshot, state.pool)
     changes = []
     for pending in found:
         files = pending.way.files
         old = files in established
-        images = {i for name in pending.nodes if name in told for i in told[name].needed} if old else everything
+        images = {i for name in pending.nodes if name in told for i in told[name].needed} | own if old else everything
         overrides = [Override(o["glob"], files) for o in state.overrides if files in o["files"]]
         overrides += [Override(glob, files) for glob in pending.accepted]
         way = pending.way
-        reachable = spec["reachableRegistries"]
-        report = judge(sorted(images), way.before, way.after, reachable, overrides=overrides, content=files)
+        ends = way.before, way.after, spec["reachableRegistries"]
+        report = judge(sorted(images), *ends, overrides=overrides, content=files, kept=own)
         changes.append(_change(pending, report, known=len(arms & images), weakens=() if old else way.weakens))
     heard = tuple(sorted(name for name in told if name not in untold))
     unheard = tuple(sorted(set(sights) - set(told) - set(untold)))
     count = len(everything) if arms else 0
-    settings = state.settings({pending.way.files for pending in found})
+    settings = " ".join([state.settings({pending.way.files for pending in found}), *own])
     return GuardJudged(state.pool.name, count, heard, untold, unheard, settings, tuple(changes))
 
 
@@ -202,7 +216,7 @@ def _established(snapshot: Snapshot, pool: Pool) -> Collection[str]:
 
 def _change(pending: Pending, report: GuardReport, *, known: int, weakens: Sequence[str]) -> dict[str, Any]:
     """The judgement of one way, as GuardJudged has it."""
-    turned = sorted(report.turned, key=lambda item: (bool(item.override), item.image, item.asked))
+    turned = sorted(report.turned, key=lambda item: (not item.kept, bool(item.override), item.image, item.asked))
     return {
         "change": pending.way.change,
         "files": pending.way.files,

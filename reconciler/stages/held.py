@@ -251,7 +251,8 @@ def _after(snapshot: Snapshot, events: Iterable[Event]) -> Rows:
             case PoolRemoved():
                 pools.pop((fleet, event.pool), None)
             case NodeRegistered() | NodeChanged():
-                nodes[fleet, event.node] = {"pool": event.pool, "spec": plain(event.spec)}
+                told = {"pool": event.pool, "spec": plain(event.spec), "discovered": event.discovered}
+                nodes[fleet, event.node] = {"cluster": None, **nodes.get((fleet, event.node), {}), **told}
             case NodeRemoved():
                 nodes.pop((fleet, event.node), None)
             case _:

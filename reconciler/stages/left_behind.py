@@ -22,7 +22,8 @@ def _stranded(judgement: Judgement, snapshot: Snapshot) -> Iterator[Problem]:
         scopes = {(entry["scope"]["kind"], str(entry["scope"]["name"])) for entry in row["entries"]}
         for kind, name in sorted(scopes):
             known: Mapping[str, Any] = judgement.inventory.pools if kind == "pool" else judgement.inventory.nodes
-            if kind != "fleet" and name not in known:
+            left = kind == "node" and snapshot.one(NODES, snapshot.fleet, name) is None  # its cluster, not by a commit
+            if kind != "fleet" and name not in known and not left:
                 message = f"the commit removes {kind} {name}, which hold {row['hold']} is about"
                 remedy = f"lift it first: reconciler hold lift {row['hold']}"
                 yield Problem("hold-stranded", message, None, f"{kind}/{name}", "", remedy)

@@ -164,6 +164,7 @@ def target_of(fleet: str, name: str, spec: Mapping[str, Any]) -> Target:
         spec["become"],
         tuple(spec["hostKeys"]),
         spec["root"],
+        spec.get("nodeName") or name,
     )
 
 

@@ -48,6 +48,7 @@ async def plan_data(
         "removes": list(found.removes),
         "rewritten": row.get("rewritten"),
         "sourceUnreachable": row.get("unreachable"),
+        "clusterUnreachable": (row.get("cluster") or {}).get("unreachable"),
         "pools": items,
         "changes": bool(content["content"]) or any(_is_change(item) for item in items),
     }

@@ -19,9 +19,6 @@ from reconciler.events.catalogue import (
     HistoryRestored,
     HistoryRewritten,
     MassRemovalDetected,
-    NodeChanged,
-    NodeRegistered,
-    NodeRemoved,
     PoolConfigured,
     PoolRemoved,
     ResourceAdded,
@@ -40,9 +37,10 @@ from reconciler.registries.parse import parse_file
 from reconciler.registries.render import RENDERER_VERSION
 from reconciler.rollout.acceptance import NO_POOL, Judgement, judge, mass_removals
 from reconciler.rollout.bases import ParsedFile, is_template_name
-from reconciler.rollout.pools import Node, Pool
+from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, Progress
 from reconciler.stages.held import beside_holds, held_back_whole, waits_for_other_holds
+from reconciler.stages.inventory import known_nodes, node_changes
 from reconciler.stages.kept import brought_back
 from reconciler.stages.left_behind import left_behind
 from reconciler.stages.signatures import Checked, check_ahead, check_signatures
@@ -160,7 +158,8 @@ async def _judged(context: Context, snapshot: Snapshot, commit: Commit, checked:
     if refused:
         return _rejected(commit.sha, _pools(snapshot), refused)
     try:
-        judgement = judge(await parse(context, commit.sha), context.fleet.validation, _time(commit.committed_at))
+        files, now = await parse(context, commit.sha), _time(commit.committed_at)
+        judgement = judge(files, context.fleet.validation, now, known_nodes(snapshot))
     except InputRejected as error:
         return _rejected(commit.sha, _pools(snapshot), [Problem("unreadable", error.what, remedy=error.remedy)])
     judgement = replace(judgement, warnings=(*checked.problems, *judgement.warnings))
@@ -248,7 +247,7 @@ def compare(
         difference.events.append(held_back_whole(snapshot, commit, held_back))
     _compare_pools(judgement, snapshot, commit, difference)
     _compare_resources(judgement, snapshot, commit, difference)
-    _compare_nodes(judgement, snapshot, commit, difference)
+    difference.events.extend(node_changes(judgement.inventory, snapshot, commit))
     return difference
 
 
@@ -314,25 +313,13 @@ def _set(
     return added if old is None else ResourceChanged(**added.as_data(), previous=old)
 
 
-def _compare_nodes(judgement: Judgement, snapshot: Snapshot, commit: str, difference: Difference) -> None:
-    recorded = {key[1]: row for key, row in snapshot.table(NODES).items()}
-    for name, node in sorted(judgement.inventory.nodes.items()):
-        row = recorded.get(name)
-        if row is None:
-            difference.events.append(NodeRegistered(name, node.pool, commit, node.spec))
-        elif (Node(name, row["spec"]).spec, row["pool"]) != (plain(node.spec), node.pool):
-            difference.events.append(NodeChanged(name, node.pool, commit, node.spec))
-    gone = sorted(set(recorded) - set(judgement.inventory.nodes))
-    difference.events.extend(NodeRemoved(name, commit) for name in gone)
-
-
 def _mass_removals(judgement: Judgement, snapshot: Snapshot, commit: str) -> tuple[str, ...]:
     row = snapshot.one(FLEETS, snapshot.fleet)
     if row and _approved(row, commit):
         return ()
     before = {pool: _kinds(_recorded(snapshot, pool)) for pool in (*judgement.accepted, NO_POOL)}
     after = {pool: _kinds(judgement.resources.get(pool, ())) for pool in (*judgement.accepted, NO_POOL)}
-    nodes = [key[1] for key in snapshot.table(NODES)]
+    nodes = [key[1] for key, row in snapshot.table(NODES).items() if not row["discovered"]]
     gone = [name for name in nodes if name not in judgement.inventory.nodes]
     return mass_removals(before, after, len(nodes), gone)
 

@@ -24,9 +24,10 @@ from reconciler.rollout.plan import Plan, Planner, plan_pool
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import Context, Progress, anew
+from reconciler.stages.drain import is_ours
 from reconciler.stages.restores import REMEDY, contradicted, epoch_of, epoch_to_send
 from reconciler.stages.sight import Sight
-from reconciler.stages.turn import GIVING, Begun, Ended, is_ours, take_turn
+from reconciler.stages.turn import GIVING, Begun, Ended, take_turn
 from reconciler.stages.view import Look, view_pool
 
 GATHER = 4
@@ -96,6 +97,9 @@ class _PoolRoll:
             while await self._advance() or self.running:
                 if self.running:
                     await self._collect()
+        except asyncio.CancelledError:
+            self.context.stopping = True  # a drain that waits is left to the next process
+            raise
         finally:
             if self.running:  # something went wrong: what nodes are doing is not cut off in the middle
                 await asyncio.gather(*self.running, return_exceptions=True)
@@ -192,7 +196,7 @@ class _PoolRoll:
         fences = {e.body.step: e.position for e in stored if isinstance(e.body, (StepStarted, StepTakenOver))}
         head = LogHead(stored[-1].position, stored[-1].hash.hex())
         return [
-            Begun(step, fences[step.step], head, _phase(snapshot, step), _asked(snapshot, step))
+            Begun(step, fences[step.step], head, _phase(snapshot, step), _asked(snapshot, step), step in taken)
             for step in (*plan.steps, *taken)
         ]
 

@@ -12,15 +12,18 @@ from reconciler.events.envelope import pool_stream
 from reconciler.ports import Snapshot
 from reconciler.projections.desired import Desired, base_of
 from reconciler.projections.order import ahead
+from reconciler.projections.status import blocked_drain
 from reconciler.projections.tables import HOLDS, NODE_STATES, NODES, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.drift import RUNTIME, read_drift
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.strays import blocking, removable
 from reconciler.rollout.views import NodeView, PoolView, RolloutView, Wave, in_turn
 from reconciler.rollout.windows import closed
+from reconciler.stages.carriage import Carriage
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
+from reconciler.stages.inventory import node_of
 from reconciler.stages.observe import file_sets, wanted_files
 from reconciler.stages.restores import REMEDY, contradicted
 from reconciler.stages.sight import Sight, is_unread
@@ -43,7 +46,7 @@ class Look:
     tried: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.changes, self.ways = Changes(self.context), Ways(self.context)
+        self.changes, self.ways, self.carriage = Changes(self.context), Ways(self.context), Carriage(self.context)
 
 
 async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
@@ -71,6 +74,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
     for sight in mine:
         known = replace(sight, state=snapshot.one(NODE_STATES, snapshot.fleet, sight.name) or {})
         node = _guarded(_node(look, snapshot, view, known, own), blocked)
+        if node.behind and (large := await look.carriage.too_large(known, node.target)):
+            node = replace(node, blocked=large)
         node = _only_observed(node) if sight.name in given_back else node
         nodes.append(await _with_change(look, view, known, node, sets))
     stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
@@ -128,21 +133,24 @@ def held_back(snapshot: Snapshot, pool: str, now: datetime) -> tuple[str, ...]:
 def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set[str]) -> NodeView:
     state, seen = sight.state, sight.observation
     healthy = seen is not None and _is_healthy(view.pool, seen.active)
-    spec = (snapshot.one(NODES, snapshot.fleet, sight.name) or {}).get("spec") or {}
+    row = snapshot.one(NODES, snapshot.fleet, sight.name)
+    node = node_of(sight.name, row) if row else None
+    unavailable = node.unavailable if node else ""
     asked = state.get("asked")
     foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
     stray = blocking(view.pool.spec["strays"], state.get("strays") or ())
-    out = ("" if foreign else sight.out or stray) or _waits(look.context, view.pool, sight)
+    out = ("" if foreign else sight.out or stray) or ("" if asked or state.get("step") else unavailable)
+    out = out or _waits(look.context, view.pool, sight)
     ours = {entry.path for entry in (*sight.applied.entries, *sight.unproven.entries)}
     strays = [path for path, file in seen.files.items() if file.kind == "file" and path not in ours] if seen else []
     remove = removable(view.pool.spec["strays"], strays)
     drift = read_drift(view.pool.spec["drift"], state, look.context.clock.now())
-    node = NodeView(
+    found = NodeView(
         name=sight.name,
         base=base_of(snapshot.fleet, snapshot.rows, view.pool.name, state) or "",
         target=wanted_files(snapshot, sight),
         applied=state.get("files"),
-        zone=(spec.get("labels") or {}).get(ZONE, ""),
+        zone=node.labels.get(ZONE, "") if node else "",
         unproven=bool(state.get("unproven")),
         remove=remove,
         drifted=bool(drift.heal or remove),
@@ -163,11 +171,11 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         own=sight.name in own,
         rest=_rest(look.context, sight),
         cordoned=state.get("cordoned") is not None,
-        away=seen is None or not healthy,
+        away=seen is None or not healthy or bool(unavailable),
         healthy=healthy,
     )
-    back = _back(view, node)
-    return node if back is None else replace(node, back=back, out=node.out or _back_later(look.context, sight, back))
+    back = _back(view, found)
+    return found if back is None else replace(found, back=back, out=found.out or _back_later(look.context, sight, back))
 
 
 def _back_later(context: Context, sight: Sight, back: str) -> str:
@@ -229,6 +237,9 @@ async def _with_change(
     start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
+    why = look.context.lacking.get(view.pool.spec["drain"]["via"], "") if change.effective == "drain" else ""
+    if why:
+        return replace(node, start=start, change=change, out=f"it would have to be drained: {why}")
     return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
 
 
@@ -248,7 +259,7 @@ def _waits(context: Context, pool: Pool, sight: Sight) -> str:
     """Why a node that answers is not begun now, or nothing."""
     state, seen = sight.state, sight.observation
     if state.get("step"):
-        return f"step in progress by {state['step_owner']}"
+        return blocked_drain(state) or f"step in progress by {state['step_owner']}"
     if seen is not None and not _is_healthy(pool, seen.active):
         return f"{seen.unit} was {seen.active} before the change; it is not begun on an unhealthy node"
     return _rest(context, sight)

@@ -29,6 +29,10 @@ class TransportRouter:
     def __init__(self, transports: Mapping[str, Transport]) -> None:
         self._transports = dict(transports)
 
+    def and_kubernetes(self, transport: Transport) -> TransportRouter:
+        """The same, and the pods of a fleet's cluster; those the caller closes."""
+        return TransportRouter({**self._transports, "kubernetes": transport})
+
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         return await self._for(target).observe(target, request)
 
@@ -57,9 +61,8 @@ class TransportRouter:
         try:
             return self._transports[target.transport]
         except KeyError:
-            known = ", ".join(sorted(self._transports))
-            raise NodeRefused(
-                f"no transport {target.transport!r} here",
-                where=f"node {target.name}",
-                remedy=f"set spec.transport to one of: {known}",
-            ) from None
+            remedy = f"set spec.transport to one of: {', '.join(sorted(self._transports))}"
+            if target.transport == "kubernetes":
+                remedy = f"set fleets.{target.fleet}.kubernetes, so that the fleet has a cluster"
+            what = f"no transport {target.transport!r} here"
+            raise NodeRefused(what, where=f"node {target.name}", remedy=remedy) from None

@@ -129,11 +129,14 @@ class SimulatedDrainer:
 
     async def drain(self, task: DrainTask) -> DrainAnswer:
         name, now = task.target.name, self._clock.now()
+        if name in self.stuck and task.force:
+            return DrainAnswer("done", forced=("the work there (scripted)",))
         if name in self.stuck:
             return DrainAnswer("again", "the work there cannot be moved (scripted)")
         empty = self._empty.setdefault(name, now + timedelta(seconds=self._seconds))
         if now < empty:
-            return DrainAnswer("again", f"work is being moved until {empty:%H:%M:%SZ}")
+            left = (empty - now).total_seconds()
+            return DrainAnswer("again", f"work is being moved until {empty:%H:%M:%SZ}", after=left)
         return DrainAnswer("done")
 
     async def uncordon(self, task: DrainTask) -> DrainAnswer:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.events.catalogue import NodeDrained
-from reconciler.ports import DrainAnswer, DrainTask, EventFilter, Target
-from reconciler.transport.drainers import CommandDrainer
+from reconciler.events.catalogue import DrainBlocked, NodeDrained
+from reconciler.planning.plan import Asked, plan
+from reconciler.ports import Blocker, DrainAnswer, DrainTask, EventFilter
+from reconciler.projections.tables import NODE_STATES
 from reconciler.transport.memory import MemoryTransport
 from reconciler.work.inline import InlineRunner
-from tests.nodes import FixedClock
 from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, memory_nodes, pool
 
 NODES = ("w1", "w2", "w3")
 DONE = DrainAnswer("done")
 
 
-def drained(**spec: Any) -> str:
-    """A pool whose nodes are drained by a command."""
-    return pool(drain={"via": "command", "drain": ["drain"], **spec.pop("drain", {})}, **spec)
+def drained(via: str = "command", **spec: Any) -> str:
+    """A pool whose nodes are drained, by a command or otherwise."""
+    command = {"drain": ["drain"]} if via == "command" else {}
+    return pool(drain={"via": via, **command, **spec.pop("drain", {})}, **spec)
 
 
 @dataclass
@@ -91,7 +92,7 @@ def fleet(tmp_path: Path) -> Drained:
     world = make_world(tmp_path, transport, clock)
     runner = NotingRunner(transport)
     runner.drainer = drainer
-    world.context = replace(world.context, drainers={"command": drainer}, runner=runner)
+    world.context = replace(world.context, drainers={"command": drainer, "kubernetes": drainer}, runner=runner)
     return Drained(world, transport, drainer)
 
 
@@ -227,66 +228,140 @@ async def test_a_pool_that_observes_by_now_uncordons_what_it_left(fleet: Drained
     assert not fleet.drainer.cordoned
 
 
-# --- Commands -------------------------------------------------------------------------------------------------------
+# --- What a drainer that knows pods says ------------------------------------------------------------------------------
 
 
-def task(**settings: Any) -> DrainTask:
-    target = Target("default", "w1", "memory", address="10.0.0.1")
-    spec = {"runOn": "controller", "cordon": None, "drain": None, "uncordon": None, **settings}
-    return DrainTask(target, "worker", "step-1", "log-1", spec)
+def kept(*budgets: str, allowed: int = 0) -> DrainAnswer:
+    """The pods of these budgets are left; nothing moves."""
+    blockers = tuple(
+        Blocker(f"shop/{name}-0", f"StatefulSet/{name}", f"shop/{name}", allowed, "kept") for name in budgets
+    )
+    return DrainAnswer("again", f"kept by {', '.join(budgets)}", blockers)
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Callable[[str], str]:
-    def write(text: str) -> str:
-        path = tmp_path / "hook.sh"
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
-        return str(path)
-
-    return write
+MOVING = DrainAnswer("again", "on its way", moving=True)
 
 
-@pytest.mark.parametrize(
-    ("text", "state", "detail"),
-    [
-        ("exit 0", "done", ""),
-        ("echo a pod is left; exit 75", "again", "ended with status 75: a pod is left"),
-        ("echo no rights >&2; exit 1", "failed", "ended with status 1: no rights"),
-    ],
-)
-async def test_the_exit_status_of_a_command_is_its_answer(
-    script: Callable[[str], str], text: str, state: str, detail: str
-) -> None:
-    path = script(text)
-    drainer = CommandDrainer(MemoryTransport(FixedClock()), [f"{Path(path).parent}/*"])
-    answer = await drainer.drain(task(drain=[path]))
-    assert (answer.state, answer.detail.endswith(detail)) == (state, True)
+async def blocked(fleet: Drained, node: str = "w1") -> list[list[str]]:
+    """The budgets that each DrainBlocked names."""
+    found = await fleet.world.log.read(EventFilter(node=node, types=["DrainBlocked"]))
+    return [[pod["budget"] for pod in event.body.pods] for event in found if isinstance(event.body, DrainBlocked)]
 
 
-async def test_a_command_knows_its_node_and_nothing_of_ours(
-    script: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DATABASE_URL", "postgresql://secret")
-    path = script('echo "$1 $RECONCILER_NODE $RECONCILER_ADDRESS $RECONCILER_POOL [$DATABASE_URL]"; exit 75')
-    drainer = CommandDrainer(MemoryTransport(FixedClock()), [path])
-    answer = await drainer.cordon(task(cordon=[path, "node/{node}"]))
-    assert answer.detail.endswith(": node/w1 w1 10.0.0.1 worker []")
+async def test_each_cause_is_said_once_in_a_turn(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    tries = [kept("db"), kept("db"), MOVING, kept("db"), kept("db", "web"), kept("web"), MOVING]
+    fleet.drainer.answers["drain w1"] = list(tries)
+    assert (await fleet.world.sync()).exit_code == 0
+    assert await blocked(fleet) == [["shop/db"], ["shop/db", "shop/web"]]
+    events = await fleet.world.log.read(EventFilter(node="w1", types=["DrainBlocked"]))
+    first, second = (event.body.pods for event in events if isinstance(event.body, DrainBlocked))
+    assert first[0]["since"] == second[0]["since"] < second[1]["since"]
+    assert {**first[0], "since": ""} == {
+        "pod": "shop/db-0", "owner": "StatefulSet/db", "budget": "shop/db", "allowed": 0, "why": "kept", "since": "",
+    }  # fmt: skip
 
 
-async def test_the_controller_runs_only_what_its_owner_lets_through(script: Callable[[str], str]) -> None:
-    path = script("exit 0")
-    for allowed in ([], ["/usr/bin/*"]):
-        answer = await CommandDrainer(MemoryTransport(FixedClock()), allowed).drain(task(drain=[path]))
-        assert answer == DrainAnswer("failed", f"{path} is not in the setting hooks.controller, so it is not run here")
+async def test_what_moves_is_no_cause(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    fleet.drainer.answers["drain w1"] = [replace(kept("db"), moving=True)] * 3
+    assert (await fleet.world.sync()).exit_code == 0
+    assert await blocked(fleet) == []
 
 
-async def test_on_the_node_the_node_runs_it() -> None:
-    transport = MemoryTransport(FixedClock())
-    node = transport.node("w1")
-    node.faults.hooks["drain-it"] = 75
-    drainer = CommandDrainer(transport, [])
-    answer = await drainer.drain(task(runOn="node", drain=["drain-it", "{node}"]))
-    assert (answer.state, answer.detail) == ("again", "drain-it ended with status 75")
-    node.hold = "mine"
-    assert (await drainer.drain(task(runOn="node", drain=["drain-it"]))).state == "failed"
+async def test_a_drainer_is_left_alone_as_long_as_it_wants(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    before = fleet.world.clock.moment
+    fleet.drainer.answers["drain w1"] = [replace(MOVING, after=240.0)]
+    assert (await fleet.world.sync()).exit_code == 0
+    assert fleet.drainer.did.count("drain w1") == 2
+    assert (fleet.world.clock.moment - before).total_seconds() > 240
+
+
+async def test_nodes_that_wait_for_one_budget_come_back_at_other_times(fleet: Drained) -> None:
+    """And later each time, up to the pool's timeout."""
+    await fleet.begin()
+    await fleet.change()
+    times: dict[str, list[float]] = {node: [] for node in NODES}
+
+    async def drain(task: DrainTask) -> DrainAnswer:
+        times[task.target.name].append(fleet.world.clock.moment.timestamp())
+        return kept("db")
+
+    fleet.drainer.drain = drain  # type: ignore[method-assign]
+    await fleet.world.run()
+    pauses = {node: [after - before for before, after in pairwise(found)][:3] for node, found in times.items()}
+    assert all(first < second < third for first, second, third in pauses.values())
+    assert len({round(found[0], 2) for found in pauses.values()}) == 3
+
+
+@pytest.mark.parametrize("answer", [kept("db"), DrainAnswer("failed", "no right", kept("db").blockers)])
+async def test_on_timeout_force_is_for_what_a_budget_keeps_alone(fleet: Drained, answer: DrainAnswer) -> None:
+    await fleet.begin(via="kubernetes", drain={"onTimeout": "force"})
+    await fleet.change()
+    forced: list[bool] = []
+
+    async def drain(task: DrainTask) -> DrainAnswer:
+        forced.append(task.force)
+        return DrainAnswer("done", forced=("shop/db-0",)) if task.force else answer
+
+    fleet.drainer.drain = drain  # type: ignore[method-assign]
+    await fleet.world.run()
+    assert any(forced) == (answer.state == "again")
+    drained = await fleet.world.log.read(EventFilter(node="w1", types=["NodeDrained"]))
+    named = [event.body.forced for event in drained if isinstance(event.body, NodeDrained)]
+    assert named == ([(), ("shop/db-0",)] if answer.state == "again" else [()])
+
+
+async def test_a_node_is_given_back_in_every_way_that_it_may_have_been_cordoned(fleet: Drained) -> None:
+    """Its pool drains in another way by the time the step is taken over."""
+    await fleet.begin(via="kubernetes")
+    await fleet.change()
+
+    async def die(task: DrainTask) -> DrainAnswer:
+        raise RuntimeError
+
+    before, commands = fleet.drainer, ScriptedDrainer()
+    before.drain = die  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError):
+        await fleet.world.run()
+    fleet.world.repository.commit({"pool.yaml": drained()})
+    drainers = {"kubernetes": before, "command": commands}
+    fleet.world.context = replace(fleet.world.context, owner="another", drainers=drainers)
+    assert (await fleet.world.sync()).exit_code == 0
+    assert "uncordon w1" in before.did
+    assert not before.cordoned | commands.cordoned
+
+
+async def test_without_a_cluster_nodes_wait_untouched_and_the_plan_says_why(fleet: Drained) -> None:
+    why = "it would have to be drained: the fleet has no cluster"
+    fleet.world.context = replace(
+        fleet.world.context, drainers={}, lacking={"kubernetes": "the fleet has no cluster", "x": "of no interest"}
+    )
+    await fleet.begin(via="kubernetes")
+    done = await fleet.world.run()
+    assert [found.waits for found in done.pools] == [dict.fromkeys(NODES, why)]
+    assert "StepStarted" not in await fleet.world.types()
+    [planned] = (await plan(fleet.world.context, Asked()))["pools"]
+    assert [(group["reason"], group["nodes"]) for group in planned["waits"]] == [(why, list(NODES))]
+    fleet.world.repository.commit({"pool.yaml": drained(via="none")})
+    assert (await fleet.world.sync()).exit_code == 0
+
+
+async def test_a_node_that_nobody_here_can_uncordon_stays_cordoned_for_the_log_too(fleet: Drained) -> None:
+    await fleet.begin(via="kubernetes")
+    await fleet.change()
+    fleet.drainer.answers["uncordon w1"] = [DrainAnswer("again", "the API does not answer")] * 3
+    await fleet.world.run()
+    why, drainers = "the fleet has no cluster", fleet.world.context.drainers
+    fleet.world.context = replace(fleet.world.context, drainers={}, lacking={"kubernetes": why})
+    fleet.world.clock.advance(60)
+    await fleet.world.run()
+    state = (await fleet.world.context.snapshot()).one(NODE_STATES, "default", "w1") or {}
+    assert (state["cordoned"] is None, state["deferred"]["reason"]) == (False, f"not uncordoned: {why}")
+    fleet.world.context = replace(fleet.world.context, drainers=drainers, lacking={}, retry_now=True)
+    assert (await fleet.world.sync()).exit_code == 0
+    assert not fleet.drainer.cordoned

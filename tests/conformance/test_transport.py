@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from reconciler.transport.sandbox import SandboxNode
+from tests.cluster import ApiServer
 from tests.conformance.transport import TransportConformance
 from tests.conformance.verbs import VerbConformance
 from tests.nodes import LocalRig, MemoryRig, Rig, SshRig, one_node, shell
+from tests.pod_nodes import ALWAYS, PodNodes, PodRig, by_pods, pod_nodes
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +43,20 @@ class TestSshd(TransportConformance, VerbConformance):
         yield rig
         rig.mend()
         await rig.transport.close()
+
+
+@pytest.fixture(scope="module")
+def pods(cluster: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodNodes]:
+    with pod_nodes(cluster, tmp_path_factory.mktemp("pods"), 1) as nodes:
+        yield nodes
+
+
+class TestPods(TransportConformance, VerbConformance):
+    """Pods that a test kubelet really runs, on a real API server."""
+
+    @pytest.fixture
+    async def rig(self, pods: PodNodes) -> AsyncIterator[Rig]:
+        async with by_pods(pods.config, look_interval=ALWAYS) as transport:
+            rig = PodRig(pods.machines[0], transport)
+            yield rig
+            rig.mend()

@@ -201,7 +201,7 @@ async def test_read_tables_of_an_older_fold_are_switched_once(
     with pytest.raises(StoreError, match=old) as refused:
         await PostgresEventLog.open(engine, toy_fold, tool_version="1")
     assert refused.value.remedy == "run `reconciler db upgrade`"
-    with pytest.raises(StoreError, match=r"fold version 1, and the program that would append has 2"):
+    with pytest.raises(StoreError, match=f"fold version 1, and the program that would append has {FOLD_VERSION}"):
         await aged.append([registered("e")], {})
     assert await rebuild_outdated(engine, toy_fold)
     assert (pending(database_url), check(database_url)) == ([], [])
@@ -232,7 +232,8 @@ async def test_a_program_of_an_older_fold_writes_nothing(log: PostgresEventLog, 
 
 async def test_a_program_from_before_there_were_versions_is_refused_by_name(engine: AsyncEngine) -> None:
     """It says no version when it appends."""
-    with pytest.raises(StoreError, match="of fold version 2, and the program that would append has 1") as refused:
+    newer = f"of fold version {FOLD_VERSION}, and the program that would append has 1"
+    with pytest.raises(StoreError, match=newer) as refused:
         async with transaction(engine) as connection:
             await connection.execute(sa.text("INSERT INTO events SELECT * FROM events"))
     assert refused.value.remedy == "Use the version of reconciler that upgraded the database, or a newer one."

@@ -29,7 +29,7 @@ from tests.integration.test_store_append_only import libpq
 
 SQL = data_path("migrations") / "sql"
 REVISIONS = ["2026_11_23", "2026_11_26"]
-LATER = {"holds": ("due", "until_fixed")}
+LATER = {"fleets": ("cluster",), "holds": ("due", "until_fixed"), "nodes": ("discovered", "cluster")}
 """The columns of read tables that a later migration than the first added."""
 
 

@@ -62,7 +62,8 @@ def test_every_type_of_the_catalogue_can_be_recorded(event_type: str) -> None:
 
 def test_the_text_of_a_body() -> None:
     body = NodeRegistered("a", None, "c0", MappingProxyType({"z": (1, True), "a": 'é\n\x1f"\\\u2028'}))
-    assert encode(body) == '{"commit":"c0","node":"a","pool":null,"spec":{"a":"é\\n\\u001f\\"\\\\\u2028","z":[1,true]}}'
+    spec = '{"a":"é\\n\\u001f\\"\\\\\u2028","z":[1,true]}'
+    assert encode(body) == f'{{"commit":"c0","discovered":false,"node":"a","pool":null,"reason":"","spec":{spec}}}'
 
 
 class Colour(Enum):

@@ -55,7 +55,7 @@ def _desired(resources: dict[tuple[str, str], str], *holds: dict[str, Any]) -> D
         {
             RESOURCES.name: {(F, pool, name): _version(content) for (pool, name), content in resources.items()},
             POOLS.name: {(F, "a"): _pool(["."]), (F, "b"): _pool(["site-b"])},
-            NODES.name: {(F, "w1"): {"pool": "a", "spec": {"labels": {}}}},
+            NODES.name: {(F, "w1"): {"pool": "a", "spec": {"labels": {}}, "cluster": None, "discovered": False}},
             HOLDS.name: {(F, hold["hold"]): hold for hold in holds},
         },
     )

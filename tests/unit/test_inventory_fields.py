@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from reconciler.registries.parse import parse_file
-from reconciler.rollout.pools import Inventory, Node, Pool, read_inventory
+from reconciler.rollout.nodes import Node
+from reconciler.rollout.pools import Inventory, Pool, read_inventory
 
 
 def read(kind: str, spec: Any, labels: dict[str, str] | None = None) -> Inventory:
@@ -54,6 +55,7 @@ def read(kind: str, spec: Any, labels: dict[str, str] | None = None) -> Inventor
         ),
         ("Node", "x", {}, "wants a mapping"),
         ("Node", {"transport": "memory"}, {"é": ""}, "labels wants keys in ASCII"),
+        ("Node", {"transport": "kubernetes", "nodeName": "Worker_1"}, {}, "nodeName 'Worker_1' is no name of a Node"),
     ],
 )
 def test_refused(kind: str, spec: Any, labels: dict[str, str], said: str) -> None:

@@ -260,7 +260,7 @@ def markdown_of(diff: list[dict[str, str]]) -> str:
     pool["rejected"] = None
     pool |= {"disruption": "none", "effective": "none", "changes": [change]}
     data: dict[str, Any] = dict.fromkeys(("removes", "problems", "warnings"), ())
-    data |= dict.fromkeys(("rewritten", "sourceUnreachable", "ref"))
+    data |= dict.fromkeys(("rewritten", "sourceUnreachable", "clusterUnreachable", "ref"))
     data |= {"fleet": "default", "position": 7, "nodesFrom": "log", "directory": "x", "verdict": "accepted"}
     data["content"] = [{"type": "ResourceAdded", "subject": "Image/cluster", "summary": "by @all | <b>"}]
     return markdown({**data, "pools": [pool], "changes": True})

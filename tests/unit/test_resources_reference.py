@@ -11,7 +11,8 @@ import yaml
 
 from reconciler.registries.kinds import RESOURCE_KINDS
 from reconciler.rollout.fields import BadValue, Field, Schema
-from reconciler.rollout.pools import API_VERSION, INVENTORY_KINDS, NODE_SCHEMA, POOL_SCHEMA
+from reconciler.rollout.nodes import NODE_SCHEMA
+from reconciler.rollout.pools import API_VERSION, INVENTORY_KINDS, POOL_SCHEMA
 
 pytestmark = pytest.mark.docs
 

@@ -5,6 +5,7 @@ FROM (
     ('AdoptionAsked', NULL, NULL, 'operator'),
     ('BlobRedacted', NULL, NULL, 'approver'),
     ('ChangeApproved', NULL, NULL, 'approver'),
+    ('ClusterAccepted', NULL, NULL, 'approver'),
     ('HistoryAccepted', NULL, NULL, 'approver'),
     ('HoldLifted', 'cause', NULL, 'approver'),
     ('HoldLifted', 'cause', 'agreed', 'cycle'),

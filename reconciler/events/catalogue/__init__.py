@@ -6,6 +6,12 @@ a changed meaning gets a new `schema_version` and an upcaster in `codec`. Called
 """
 
 from reconciler.events.catalogue.base import CATALOGUE, Authority, Data, Event
+from reconciler.events.catalogue.cluster import (
+    ClusterAccepted,
+    ClusterRecovered,
+    ClusterUnreachable,
+    NodeConditionChanged,
+)
 from reconciler.events.catalogue.desired import (
     FilesRendered,
     PoolConfigured,
@@ -105,6 +111,9 @@ __all__ = [
     "BlobRedacted",
     "ChangeApproved",
     "CheckpointSigned",
+    "ClusterAccepted",
+    "ClusterRecovered",
+    "ClusterUnreachable",
     "CommitAccepted",
     "CommitHeldBack",
     "CommitObserved",
@@ -133,6 +142,7 @@ __all__ = [
     "MassRemovalDetected",
     "NodeAdopted",
     "NodeChanged",
+    "NodeConditionChanged",
     "NodeConverged",
     "NodeCordoned",
     "NodeDeferred",

@@ -10,33 +10,42 @@ from reconciler.events.catalogue.base import APPROVER, OPERATOR, Authority, Data
 
 @dataclass(frozen=True)
 class NodeRegistered(Event):
-    """A Node document was accepted for the first time."""
+    """A Node document was accepted for the first time, or a node was discovered in the fleet's cluster.
+
+    Of a `discovered` node there is no document and no commit; its labels are the cluster's. `reason` says why no pool
+    takes it where several would.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str | None
-    commit: str
+    commit: str | None
     spec: Data
+    discovered: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class NodeChanged(Event):
-    """A Node's document, or the pool its labels put it in, changed."""
+    """A Node's document, its labels in the cluster, or the pool that they put it in, changed. As NodeRegistered."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str | None
-    commit: str
+    commit: str | None
     spec: Data
+    discovered: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class NodeRemoved(Event):
-    """A Node left the repository. It keeps its files and is no longer contacted."""
+    """A Node left the repository, or (without a commit) a discovered one its cluster. It keeps its files and is no
+    longer contacted."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
-    commit: str
+    commit: str | None
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ class GuardJudged(Event):
     """The lock-out guard judged whether the images that a pool needs stay pullable under the files it is to get.
 
     `images` were known (0: not armed). `nodes` told theirs, `untold` maps those that could not to why, `unheard` are
-    those that did not answer. `judged_with` is the digest of the pool's guard settings and overrides. Each of `changes`
+    those that did not answer. `judged_with` is the digest of the pool's guard settings and overrides, and behind a blank
+    the image of the pods by which nodes are reached, where there are such. Each of `changes`
     is a way from effective files to others that pulls can tell: {change: its name, files: the wanted file set, known:
     how many images arm the guard for it, accepted: globs that annotations give up, turned: images that can no longer
-    be pulled ({image, asked, reason, remedy, override}, those that block first), more: how many are not listed,
+    be pulled ({image, asked, reason, remedy, override, kept: nobody can give it up}, those that block first), more: how many are not listed,
     blocking: how many nobody gave up, weakens: what of it may lock images out, signed: images pulled only if signed
     from now on}.
     """
@@ -252,34 +253,47 @@ class NodeCordoned(Event):
 
 @dataclass(frozen=True)
 class NodeDrained(Event):
-    """The node is empty and may be taken down. `skipped`: it is not, but its pool goes on (drain.onTimeout: skip)."""
+    """The node is empty and may be taken down. `skipped`: it is not, but its pool goes on (drain.onTimeout: skip).
+    `forced`: pods that were deleted against their disruption budgets (drain.onTimeout: force), namespace/name."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str
     step: str
     skipped: str = ""
+    forced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DrainBlocked(Event):
-    """The node could not be emptied in time, and why. It is uncordoned and deferred."""
+    """The node cannot be emptied for now, and why. Said once per turn and cause: a disruption budget, or a pod by
+    itself. When the time is up, the pool's drain.onTimeout decides what becomes of the turn.
+
+    Each of `pods` is {pod: namespace/name, owner: KIND/NAME of its controller or "", budget: namespace/name or "",
+    allowed: how many disruptions that allows or null, why, since: when the turn first waited for that cause (UTC)};
+    `more` are not listed. Without pods, a command said so.
+    """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
+    schema_version: ClassVar[int] = 2
     node: str
     pool: str
     step: str
     reason: str
+    pods: tuple[Data, ...] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)
 class NodeUncordoned(Event):
-    """Work may be put on the node again."""
+    """Work may be put on the node again. `kept`: it stays cordoned, for it was not we who did it, or not for this
+    step."""
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
     node: str
     pool: str
     step: str
+    kept: str = ""
 
 
 @dataclass(frozen=True)

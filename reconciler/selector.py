@@ -1,4 +1,7 @@
-"""Label selectors, as `oc get -l` takes them: a=b, a==b, a!=b, a, !a, a in (b,c), a notin (b,c), joined by commas."""
+"""Label selectors, as `oc get -l` takes them: a=b, a==b, a!=b, a, !a, a in (b,c), a notin (b,c), joined by commas.
+
+Pure: called by settings, stages and doors.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,18 @@ _TERM = re.compile(
 )
 
 
-def matching(text: str) -> Callable[[Labels], bool]:
-    """Whether labels match. Raises UsageError for another grammar."""
-    terms = [_term(part, text) for part in re.split(r",(?![^()]*\))", text)] if text.strip() else []
+def matching(text: str, where: str = "-l") -> Callable[[Labels], bool]:
+    """Whether labels match; empty text: all do. `where` names it in errors. Raises UsageError for another grammar."""
+    terms = [_term(part, text, where) for part in re.split(r",(?![^()]*\))", text)] if text.strip() else []
     return lambda labels: all(term(labels) for term in terms)
 
 
-def _term(part: str, whole: str) -> Callable[[Labels], bool]:
+def _term(part: str, whole: str, where: str) -> Callable[[Labels], bool]:
     found = _TERM.fullmatch(part)
     if found is None or (found["absent"] and (found["equals"] or found["set"])):
-        raise UsageError(f"{whole!r} is no label selector", where="-l", remedy="such as 'zone=a,tier in (web,db),!gpu'")
+        raise UsageError(
+            f"{whole!r} is no label selector", where=where, remedy="such as 'zone=a,tier in (web,db),!gpu'"
+        )
     key = found["key"]
     if found["equals"]:
         wanted, negated = {found["value"]}, found["equals"] == "!="

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.cli.selector import matching
 from reconciler.errors import UsageError
+from reconciler.selector import matching
 
 LABELS = {"zone": "a", "tier": "web", "node-role.kubernetes.io/worker": ""}
 

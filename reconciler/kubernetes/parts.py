@@ -1,0 +1,43 @@
+"""All that a fleet has of its cluster, behind one connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconciler.kubernetes.connection import Connection
+from reconciler.kubernetes.drainer import KubernetesDrainer
+from reconciler.kubernetes.janitor import Living
+from reconciler.kubernetes.nodes import KubernetesCluster
+from reconciler.kubernetes.pod_spec import Origin
+from reconciler.kubernetes.pods import PodTransport
+from reconciler.ports import Clock
+from reconciler.settings import FleetSettings
+
+
+@dataclass(frozen=True)
+class ClusterParts:
+    """Parts that share a connection; nothing is opened before one of them is asked."""
+
+    cluster: KubernetesCluster
+    transport: PodTransport
+    drainer: KubernetesDrainer
+    _connection: Connection
+
+    async def close(self) -> None:
+        """What is under way ends first; then the connection."""
+        await self.transport.close()
+        await self.cluster.close()
+        await self._connection.close()
+
+
+def cluster_parts(
+    fleet: str, chosen: FleetSettings, log_id: str, owner: str, living: Living, clock: Clock
+) -> ClusterParts:
+    """Of a fleet whose settings name a cluster. `owner` is this process's lease name, `living` gives all that last."""
+    assert chosen.kubernetes != "none"  # noqa: S101  the caller has asked
+    connection = Connection(fleet, chosen.kubernetes, chosen.kubeconfig, chosen.context)
+    cluster = KubernetesCluster(connection)
+    origin = Origin(chosen.namespace, chosen.helper_image, fleet, log_id, owner)
+    interval = chosen.look_interval.total_seconds()
+    transport = PodTransport(connection, cluster.mirror, origin, living, interval)
+    return ClusterParts(cluster, transport, KubernetesDrainer(connection.client, clock), connection)
