@@ -1,11 +1,12 @@
-"""A fleet to try things on, for `reconciler demo`: nodes on this machine, and a data directory to throw away."""
+"""A fleet to try things on, for `reconciler demo`: nodes on this machine, a cluster of them, and a data directory to
+throw away."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from reconciler.errors import UsageError
 from reconciler.ports import Target
@@ -53,6 +54,39 @@ def trial_nodes(directory: Path, count: int, *, ssh: bool, prefix: str = "worker
     finally:
         for node in nodes:
             node.close()
+
+
+class TrialCluster(Protocol):
+    """A Kubernetes cluster of the trial's nodes, seen from outside."""
+
+    kubeconfig: Path
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        """One request as an administrator; the decoded answer."""
+        ...
+
+
+@contextmanager
+def trial_cluster(directory: Path, names: Sequence[str]) -> Iterator[TrialCluster | None]:
+    """A real API server that knows nodes of these names, each with a pod; None where its programs are not at hand.
+
+    It ends with the block, and with this process however it ends. Nothing runs the pods: one that is deleted is gone.
+    """
+    from reconciler.kubernetes.trial import ControlPlane, find_programs  # its libraries take a while
+
+    programs = find_programs()
+    if programs is None:
+        yield None
+        return
+    directory.mkdir()
+    with ControlPlane(directory, programs) as cluster:
+        for name in names:
+            cluster.add_node(name, {"node-role.kubernetes.io/worker": ""})
+            container = {"name": "app", "image": "registry.example.com/app:1"}
+            spec = {"nodeName": name, "terminationGracePeriodSeconds": 0, "containers": [container]}
+            pod = {"metadata": {"name": f"app-on-{name}"}, "spec": spec}
+            cluster.create("/api/v1/namespaces/default/pods", pod)
+        yield cluster
 
 
 @contextmanager

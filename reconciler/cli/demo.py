@@ -75,18 +75,28 @@ def demo(directory: Path | None, count: int, transport: str) -> None:
     signal.signal(signal.SIGTERM, _terminated)
     started = time.monotonic()
     with _folder(directory) as folder:
-        from reconciler.trial import trial_database, trial_nodes  # not before it is needed: loads large libraries
+        from reconciler.trial import (
+            trial_cluster,
+            trial_database,
+            trial_nodes,
+        )  # not before it is needed: loads large libraries
 
         ssh = _use_ssh(transport)
         place = folder.absolute()
         with trial_database(place / "data"):
             _clear(folder)
-            with trial_nodes(place / "nodes", count, ssh=ssh) as nodes:
+            names = [f"worker-{number}" for number in range(1, count + 1)]
+            with (
+                trial_nodes(place / "nodes", count, ssh=ssh) as nodes,
+                trial_cluster(place / "cluster", names) as cluster,
+            ):
                 _prepare(folder, nodes)
-                stage = Stage(folder, nodes, program())
+                stage = Stage(folder, nodes, cluster, program())
                 _welcome(stage, ssh=ssh)
+                stage.cluster_settings.parent.mkdir()
                 for step in STEPS:
                     step(stage)
+                stage.cluster_settings.unlink(missing_ok=True)  # the cluster ends here
         _goodbye(stage, time.monotonic() - started, ssh=ssh)
 
 
@@ -227,11 +237,15 @@ def _welcome(stage: Stage, *, ssh: bool) -> None:
 
 
 def _goodbye(stage: Stage, seconds: float, *, ssh: bool) -> None:
-    click.secho(f"\n── Done: {len(STEPS)} steps, each checked, in {seconds:.0f} s ".ljust(101, "─"), bold=True)
+    click.secho(f"\n── Done: {stage.number} steps, each checked, in {seconds:.0f} s ".ljust(101, "─"), bold=True)
     width = max(len(name) for name in SHOWN)
     for name, text in SHOWN.items():
         stage.say(f"  {name.ljust(width)}  {text}")
     verb = f"{stage.program} --config {shlex.quote(str(stage.folder / 'reconciler.toml'))}"
+    if stage.cluster is None:
+        stage.say(
+            "\nNo Kubernetes API server is at hand (KUBEBUILDER_ASSETS, `make kubernetes`): its step was left out."
+        )
     stage.say(f"\nEverything is in {stage.folder}: the repository (fleet), the log (data), the nodes (nodes).")
     if ssh:
         stage.say("The sshd nodes have ended with the demo; what was recorded of them has not:")

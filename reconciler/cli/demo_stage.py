@@ -25,7 +25,7 @@ from reconciler.cli.failures import INTERRUPTED
 from reconciler.errors import ReconcilerError
 
 if TYPE_CHECKING:
-    from reconciler.trial import TrialNode
+    from reconciler.trial import TrialCluster, TrialNode
 
 REGISTRIES_CONF = "/etc/containers/registries.conf"
 MANAGED = ("etc/containers", "etc/docker", "var/lib/reconciler")
@@ -49,6 +49,7 @@ class Stage:
 
     folder: Path
     nodes: Sequence[TrialNode]
+    cluster: TrialCluster | None
     program: str
     title: str = ""
     number: int = 0
@@ -57,6 +58,11 @@ class Stage:
     def fleet(self) -> str:
         """The config repository, as an argument of a shell command."""
         return shlex.quote(str(self.folder / "fleet"))
+
+    @property
+    def cluster_settings(self) -> Path:
+        """The drop-in of the settings that names the cluster, as long as there is one."""
+        return self.folder / "conf.d/cluster.toml"
 
     def begin(self, title: str) -> None:
         """The next step's heading."""

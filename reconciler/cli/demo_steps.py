@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.cli.demo_stage import OWN_WORDS, REGISTRIES_CONF, Stage
@@ -200,6 +201,34 @@ def give_back(stage: Stage) -> None:
     stage.check("Released" in nodes, "the node is not ours any more")
 
 
+def drain(stage: Stage) -> None:
+    if stage.cluster is None:
+        return
+    stage.begin("The nodes are nodes of a Kubernetes cluster, too")
+    stage.say("A real API server knows them, with a pod on each. Another search registry is a change that drains:")
+    pools, image = f"{stage.fleet}/pools.yaml", f"{stage.fleet}/image.yaml"
+    stage.shell(f"sed -i 's/^  mode: enforce$/&\\n  drain: {{via: kubernetes}}/' {pools}")
+    stage.shell(f"sed -i 's/^    - reg1.io$/    - example.com/' {image}")
+    stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Look for short names in example.com'")
+    settings = (
+        "[fleets.default]",
+        'kubernetes = "kubeconfig"',
+        f'kubeconfig = "../cluster/{stage.cluster.kubeconfig.name}"',
+    )
+    stage.shell(f"printf '%s\\n' {shlex.join(settings)} > {shlex.quote(str(stage.cluster_settings))}")
+    stage.reconciler("sync --wait")
+    node = stage.nodes[0].name
+    types = "--type NodeCordoned --type NodeDrained --type NodeUncordoned --type NodeConverged"
+    lines = stage.reconciler(f"history --node {node} {types} --limit 4")
+    order = ("NodeConverged", "NodeUncordoned", "NodeDrained", "NodeCordoned")  # newest first
+    found = [line.split()[2] for line in lines.splitlines()[1:]]
+    stage.check(sorted(found) == sorted(order), "the node was cordoned, drained and uncordoned")
+    pods = stage.cluster.api("GET", f"/api/v1/pods?fieldSelector=spec.nodeName={node}")["items"]
+    seen = stage.cluster.api("GET", f"/api/v1/nodes/{node}")
+    stage.check(pods == [] and not seen["spec"].get("unschedulable"), "its pod was evicted, and it takes pods again")
+    stage.say(f"\nAsked of the API server: no pod is on {node}, and it takes new ones.")
+
+
 def verify(stage: Stage) -> None:
     stage.begin("The log proves itself, also against whoever may write everything")
     key, note = f"{stage.folder}/checkpoint.key", f"{stage.folder}/checkpoint"
@@ -224,6 +253,7 @@ STEPS: Sequence[Callable[[Stage], None]] = (
     explain,
     ask_the_past,
     agree,
+    drain,
     give_back,
     verify,
 )
@@ -238,6 +268,7 @@ SHOWN: Mapping[str, str] = {
     "refusal": "a bad commit changes nothing, and says where it is wrong",
     "repair": "a file changed by hand is put back, before and after kept",
     "release": "a node gets back what it had before the first write",
+    "drain": "pods leave a node before it goes down, by your commands or through the Kubernetes API",
     "rollback": "without Git, byte for byte, held until Git agrees or a person ends it",
     "bisect": "the first event that broke an image",
     "blame": "each line of a node's file, each registry ever named: who, when, by which pull request; in SQL, too",

@@ -130,7 +130,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_is_not_so_ends_the_demo(tmp_path: Path) -> None:
     with trial_nodes(tmp_path / "nodes", 1, ssh=False) as nodes:
-        stage = Stage(Path("folder"), nodes, "reconciler")
+        stage = Stage(Path("folder"), nodes, None, "reconciler")
         stage.begin("A step")
         stage.check(True, "fine")
         with pytest.raises(ReconcilerError, match="this is not so: the sky is green") as wrong:
@@ -142,7 +142,7 @@ def test_what_is_not_so_ends_the_demo(tmp_path: Path) -> None:
 
 def test_a_fingerprint_sees_a_rewritten_file(tmp_path: Path) -> None:
     with trial_nodes(tmp_path / "nodes", 1, ssh=False) as nodes:
-        stage = Stage(Path("folder"), nodes, "reconciler")
+        stage = Stage(Path("folder"), nodes, None, "reconciler")
         file = nodes[0].root / "etc/containers/registries.conf"
         file.write_text("same\n")
         before = stage.fingerprint()
