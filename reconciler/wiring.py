@@ -161,20 +161,6 @@ class Application:
         await self._clusters.aclose()
 
 
-@asynccontextmanager
-async def cluster_resources(kubeconfig: str, context: str) -> AsyncIterator[ClusterResources]:
-    """The resources of the cluster that a kubeconfig file names (``: kubectl's), which need not be a fleet's."""
-    from reconciler.kubernetes.connection import Connection  # as above
-    from reconciler.kubernetes.resources import OpenShiftResources
-
-    async with AsyncExitStack() as stack:
-        connection = Connection("", "kubeconfig", kubeconfig, context)
-        stack.push_async_callback(connection.close)
-        resources = OpenShiftResources(connection)
-        stack.push_async_callback(resources.close)
-        yield resources
-
-
 def signer_key(settings: Settings) -> SignerKey:
     """The key that checkpoints are signed with. Raises UsageError where none is set, or others may use it."""
     if not settings.checkpoints.key:
@@ -324,10 +310,8 @@ async def events_to_replace(settings: Settings, file: Path) -> int:
 
 async def restore_database(settings: Settings, file: Path) -> Proof:
     """Replace the database by a backup, bring it to this version's schema, verify the log, and record in every
-    configured fleet that it was restored, so that nothing is written to nodes before a person accepts it.
-
-    Raises UsageError and StoreError.
-    """
+    configured fleet that it was restored, so that nothing is written to nodes before a person accepts it. Raises UsageError and
+    StoreError."""
     async with database(settings) as url:
         await asyncio.to_thread(occupied, url)
         await asyncio.to_thread(restore, url, file)

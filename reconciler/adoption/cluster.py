@@ -12,6 +12,7 @@ import yaml
 
 from reconciler.adoption.repository import MESSAGE, as_yaml, check_place, write
 from reconciler.errors import InputRejected, UsageError
+from reconciler.kubernetes.parts import lone_resources
 from reconciler.ports import ClusterLook, ClusterResources, ManifestFile
 from reconciler.registries.model import digest
 from reconciler.rollout.cluster_objects import (
@@ -27,7 +28,6 @@ from reconciler.rollout.managed_fields import ClusterObject, differences
 from reconciler.rollout.pools import API_VERSION
 from reconciler.stages.preview import judge_manifests
 from reconciler.starter import commit_all
-from reconciler.wiring import cluster_resources
 
 _FILES = {
     "Image": "image.yaml",
@@ -73,7 +73,7 @@ class Import:
 
 async def adopt_cluster(kubeconfig: str, context: str, to: Path | None, *, commit: bool) -> Import:
     """`import_cluster` of the cluster that a context of a kubeconfig file names; `` each: as kubectl would take it."""
-    async with cluster_resources(kubeconfig, context) as cluster:
+    async with lone_resources(kubeconfig, context) as cluster:
         return await import_cluster(cluster, to, commit=commit, now=datetime.now(UTC))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from reconciler.kubernetes.connection import Connection
@@ -45,3 +47,15 @@ def cluster_parts(
     transport = PodTransport(connection, cluster.mirror, origin, living, interval)
     drainer, resources = KubernetesDrainer(connection.client, clock), OpenShiftResources(connection)
     return ClusterParts(cluster, transport, drainer, resources, connection)
+
+
+@asynccontextmanager
+async def lone_resources(kubeconfig: str, context: str) -> AsyncIterator[OpenShiftResources]:
+    """The resources of the cluster that a kubeconfig file names (``: kubectl's), which need not be a fleet's."""
+    connection = Connection("", "kubeconfig", kubeconfig, context)
+    resources = OpenShiftResources(connection)
+    try:
+        yield resources
+    finally:
+        await resources.close()
+        await connection.close()
