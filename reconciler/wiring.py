@@ -309,9 +309,8 @@ async def events_to_replace(settings: Settings, file: Path) -> int:
 
 
 async def restore_database(settings: Settings, file: Path) -> Proof:
-    """Replace the database by a backup, bring it to this version's schema, verify the log, and record in every
-    configured fleet that it was restored, so that nothing is written to nodes before a person accepts it. Raises UsageError and
-    StoreError."""
+    """Replace the database by a backup, bring it to this version's schema, verify the log, and record in each fleet
+    that it was restored: no node is written before a person accepts it. Raises UsageError and StoreError."""
     async with database(settings) as url:
         await asyncio.to_thread(occupied, url)
         await asyncio.to_thread(restore, url, file)
