@@ -251,7 +251,6 @@ async def test_a_budget_blocks_is_named_and_frees(workloads: Workloads, drainer:
     assert (one.owner, one.budget, one.allowed) == ("Deployment/db", "default/db", 0)
     assert one.why == "0 disruptions allowed: 2 of 2 pods healthy, 2 needed"
     assert blocked.detail.startswith(f"pod {one.pod} (Deployment/db): PodDisruptionBudget default/db: {one.why}")
-    assert blocked.after == 0 or blocked.after >= 1
     assert "free" not in workloads.on("w1")  # nobody else waits for it
     workloads.allow("db", minAvailable=1)
     assert await until(drainer, task()) == DONE
