@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from lightkube import ApiError, AsyncClient
@@ -55,7 +55,7 @@ class PodRunner:
             await self.pods.synced()
             if self.pods.failure is not None:
                 raise self.pods.failure  # nobody would hear how the pod ended
-        await self._janitor.sweep()
+        await self.sweep()
         self._busy.add(errand.name)
         try:
             await self._make(target, errand)
@@ -72,6 +72,11 @@ class PodRunner:
         if errand.look is None:
             self._janitor.take(errand.name)
         return end
+
+    async def sweep(self) -> None:
+        """Take away what others left, where it is known what there is."""
+        with suppress(ClusterError):
+            await self._janitor.sweep()
 
     async def order(self, target: Target, errand: Errand, patch: Json, container: str) -> Ended:
         """How another container of a pod that is still there ended, after the pod was patched; then it goes."""

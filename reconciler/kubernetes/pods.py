@@ -14,12 +14,13 @@ import hashlib
 import secrets
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from lightkube.resources.core_v1 import Node, Pod
 
-from reconciler.errors import NodeFault, NodeRefused, NodeUnreachable
+from reconciler.errors import NodeError, NodeFault, NodeUnreachable
 from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.janitor import LOOKS, Living, owner_of, verb_of
 from reconciler.kubernetes.looks import Memory
@@ -87,13 +88,17 @@ class PodTransport:
         self._interval = look_interval
         self._memory = Memory()
         self._runner: PodRunner | None = None
-        self._waiting: dict[tuple[str, str], tuple[Errand, ObserveRequest]] = {}
+        self._waiting: dict[str, tuple[str, Errand, ObserveRequest]] = {}
+        """Node → the step whose pod waits for a confirmation, that pod, and at what it looks then."""
+
         self._following: asyncio.Task[None] | None = None
 
     # --- Looks ------------------------------------------------------------------------------------------------------
 
     async def observe(self, target: Target, request: ObserveRequest) -> Observation:
         stamp = _stamp(await self._node(target))
+        if self._runner is not None:
+            await self._runner.sweep()
         known = self._memory.answer(_name(target), request, self._since, stamp)
         if known is not None:
             return known
@@ -140,7 +145,7 @@ class PodTransport:
         errand = self._errand(target, call, request.step, observe_call(after), request.confirm)
         receipt = await self._step(target, request, call, errand)
         if receipt.result == "applied" and receipt.confirm_by:
-            self._waiting[target.name, request.step] = errand, after
+            self._waiting[target.name] = request.step, errand, after
         else:
             self._opened(target).take(errand)
         return receipt
@@ -154,9 +159,11 @@ class PodTransport:
     async def confirm(self, target: Target, request: ConfirmRequest) -> Receipt:
         """By the pod of the change, for the node may be unable to start another; where it is gone, by a new one."""
         call = confirm_call(request)
-        waiting = self._waiting.pop((target.name, request.step), None)
-        if waiting is not None and (receipt := await self._order(target, request, call, *waiting)):
-            return receipt
+        step, errand, after = self._waiting.pop(target.name, ("", None, None))
+        if step == request.step and errand and after:
+            receipt = await self._order(target, request, call, errand, after)
+            if receipt is not None:
+                return receipt
         return await self._step(target, request, call)
 
     async def _order(
@@ -167,16 +174,17 @@ class PodTransport:
         self._memory.change(_name(target))
         try:
             end = await self._opened(target).order(target, errand, order(call), CONFIRMER)
-        except (NodeUnreachable, NodeRefused):
+            output, _, looked = _answer(target, end).partition(b"\n")
+        except NodeError:
             return None
-        output, _, looked = _answer(target, end).partition(b"\n")
         if not output:
             return None  # its time was over first
         receipt = decode_receipt(output + b"\n", request, target)
         form, _, packed = looked.decode(errors="replace").partition(" ")
         if form == "gzip":
-            seen = decode_observation(_unpacked(target, packed), after, target)
-            self._memory.keep(_name(target), after, seen, self._now, stamp)
+            with suppress(NodeError):  # then the next look is made by a pod of its own
+                seen = decode_observation(_unpacked(target, packed), after, target)
+                self._memory.keep(_name(target), after, seen, self._now, stamp)
         return receipt
 
     async def hook(self, target: Target, request: HookRequest) -> HookResult:
@@ -258,10 +266,10 @@ class PodTransport:
             if pods.failure is not None:
                 self._memory.change_all()
                 continue
-            told = {sign for pod in pods.items() if (sign := self._sign(pod))}
-            for node in {node for node, _ in told ^ known}:
+            signs = {sign for pod in pods.items() if (sign := self._sign(pod))}
+            for node in {node for node, _ in signs ^ known}:
                 self._memory.change(node)
-            known = told
+            known = signs
 
     def _sign(self, pod: Any) -> tuple[str, str] | None:
         """The node on which a pod is, and what changes when something happened there; None where it tells nothing."""

@@ -16,7 +16,7 @@ import yaml
 from reconciler.errors import NodeRefused, NodeUnreachable
 from reconciler.kubernetes import pod_runner, pods
 from reconciler.kubernetes.pods import PodTransport
-from reconciler.ports import ApplyRequest, FileContent, ObserveRequest, Target
+from reconciler.ports import HELPER_CHECK, ApplyRequest, FileContent, HealthCheck, ObserveRequest, Target
 from reconciler.registries.model import POLICY_JSON, REGISTRIES_CONF
 from reconciler.stages import view
 from reconciler.transport.router import TransportRouter
@@ -238,6 +238,18 @@ async def test_a_forced_lock_out_is_undone_by_the_node(
     assert all("reconciler-helper-image" in why or "Source image rejected" in why for why in done.failed.values())
     assert [at(machine, POLICY_JSON).read_bytes() for machine in nodes.machines] == before
     assert "NodeReverted" in await world.types()
+
+
+async def test_an_image_that_could_not_be_pulled_before_says_nothing(transport: PodTransport, nodes: PodNodes) -> None:
+    """The kubelet may have other credentials, and registries may be down."""
+    machine = nodes.machines[0]
+    check, before = HealthCheck(HELPER_CHECK, image=IMAGE), len(machine.runtime.pulls())
+    assert (await transport.apply(target(machine.name), change("s1", health=(check,)))).result == "applied"
+    assert len(machine.runtime.pulls()) == before + 2
+    machine.runtime.set_pull("unauthorized")
+    done = await transport.apply(target(machine.name), change("s2", "# more\n", health=(check,)))
+    machine.runtime.set_pull("")
+    assert (done.result, at(machine, REGISTRIES_CONF).read_text()) == ("applied", "# more\n")
 
 
 async def test_a_change_that_nobody_confirms_is_undone(
