@@ -147,7 +147,8 @@ class KubernetesDrainer:
         judged = [(pod, judge(pod, task.settings)) for pod in await self._pods(_node_name(task))]
         budgets = Budgets(self._client)
         if refused := [(pod, verdict.why) for pod, verdict in judged if verdict.fate == "refuse"]:
-            blockers = [Blocker(name_of(pod), await budgets.owner(pod), why=why) for pod, why in refused]
+            async with self._calls:
+                blockers = [Blocker(name_of(pod), await budgets.owner(pod), why=why) for pod, why in refused]
             return DrainAnswer("failed", _said(blockers, (), ()), tuple(blockers))
         leaving = [pod for pod, verdict in judged if verdict.fate == "wait"]
         evicted = [pod for pod, verdict in judged if verdict.fate == "evict"]
@@ -162,11 +163,12 @@ class KubernetesDrainer:
     ) -> DrainAnswer:
         """What is left after a round, and what is waited for."""
         kept = [one for one in tried if one.outcome in ("kept", "held")]
-        forced: tuple[str, ...] = ()
-        if task.force and kept:
+        against = [one.pod for one in kept if one.outcome == "kept"] if task.force else []
+        if against:
             grace = task.settings["gracePeriod"]
-            await self._each([one.pod for one in kept], lambda pod: delete(self._client, pod, grace))
-            forced, kept = tuple(name_of(one.pod) for one in kept), []
+            await self._each(against, lambda pod: delete(self._client, pod, grace))
+            kept = [one for one in kept if one.outcome == "held"]
+        forced = tuple(map(name_of, against))
         stuck = [pod for pod in leaving if self._is_stuck(pod)]
         async with self._calls:
             blockers = [await budgets.blocker(one) for one in kept]

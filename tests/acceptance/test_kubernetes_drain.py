@@ -139,7 +139,7 @@ async def test_what_blocks_is_named_while_it_lasts_and_frees(fleet: Fleet) -> No
     told: list[Progress] = []
     fleet.world.context.progress = told.append
     await fleet.begin(drain={"timeout": "100h"})
-    fleet.workloads.deploy("db", 2, {"minAvailable": 2}, ["w1", "spare-1"])
+    fleet.workloads.deploy("db", 1, {"minAvailable": 1}, ["w1"])
     running = await fleet.when("DrainBlocked")
     await asyncio.sleep(1)  # further tries say nothing new
     [said] = await fleet.events("w1", "DrainBlocked")
@@ -157,6 +157,22 @@ async def test_what_blocks_is_named_while_it_lasts_and_frees(fleet: Fleet) -> No
     await running
     assert (await fleet.turn("w1"))[:4] == ["StepStarted", "NodeCordoned", "DrainBlocked", "NodeDrained"]
     assert (await describe_node(fleet.world.context, "w1"))["status"]["drainBlocked"] is None
+
+
+async def test_a_node_that_is_kept_holds_up_no_other(fleet: Fleet) -> None:
+    both = {"maxUnavailable": 2, "canary": {"nodes": 2, "soak": "0s"}}
+    await fleet.begin(["w1", "w2"], drain={"timeout": "100h"}, **both)
+    fleet.workloads.deploy("db", 1, {"minAvailable": 1}, ["w1"])
+    fleet.workloads.deploy("web", 4, {"maxUnavailable": 1}, ["w2", "spare-1"])
+    running = await fleet.when("DrainBlocked")
+    async with asyncio.timeout(WITHIN):
+        while (await fleet.turn("w2"))[-1] != "NodeConverged" or fleet.reloads("w2") < 2:
+            await asyncio.sleep(0.05)
+    assert (await fleet.turn("w1"))[-1] == "DrainBlocked"
+    assert not running.done()
+    fleet.workloads.allow("db", minAvailable=0)
+    await running
+    assert (await fleet.turn("w1"))[-1] == "NodeConverged"
 
 
 async def on_timeout(fleet: Fleet, policy: str) -> str:
@@ -196,7 +212,7 @@ async def test_on_timeout_force_the_pods_are_deleted_and_named(fleet: Fleet) -> 
 
 async def test_another_replica_takes_over_from_one_that_was_killed_while_it_drained(fleet: Fleet) -> None:
     await fleet.begin(["w1"], drain={"timeout": "100h"})
-    fleet.workloads.deploy("db", 2, {"minAvailable": 2}, ["w1", "spare-1"])
+    fleet.workloads.deploy("db", 1, {"minAvailable": 1}, ["w1"])
     before = fleet.workloads.written("w1")
     killed = await fleet.when("DrainBlocked")
     fleet.drainer.dies = True
@@ -219,7 +235,7 @@ async def test_another_replica_takes_over_from_one_that_was_killed_while_it_drai
 @pytest.mark.parametrize("how", ["asked", "cancelled"])
 async def test_a_process_that_is_to_end_leaves_the_step_to_the_next(fleet: Fleet, how: str) -> None:
     await fleet.begin(["w1"], drain={"timeout": "100h", "onTimeout": "skip"})
-    fleet.workloads.deploy("db", 2, {"minAvailable": 2}, ["w1", "spare-1"])
+    fleet.workloads.deploy("db", 1, {"minAvailable": 1}, ["w1"])
     before = fleet.workloads.written("w1")
     running = await fleet.when("DrainBlocked")
     if how == "asked":

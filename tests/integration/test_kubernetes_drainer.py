@@ -240,20 +240,18 @@ async def test_what_the_pool_wants_kept_stops_the_drain_before_anything_goes(
 
 
 async def test_a_budget_blocks_is_named_and_frees(workloads: Workloads, drainer: KubernetesDrainer) -> None:
-    workloads.deploy("db", 2, {"minAvailable": 2}, nodes=["w1", "w2"])
+    workloads.deploy("db", 2, {"minAvailable": 2}, nodes=["w1"])
     workloads.deploy("free", 1, nodes=["w1"])
     await drainer.cordon(task())
-    here = workloads.on("w1").count("db")
     blocked = await until(drainer, task(), "again")
-    assert len(blocked.blockers) == here
+    assert len(blocked.blockers) == 2
     one = blocked.blockers[0]
     assert one.pod.startswith("default/db-")
     assert (one.owner, one.budget, one.allowed) == ("Deployment/db", "default/db", 0)
     assert one.why == "0 disruptions allowed: 2 of 2 pods healthy, 2 needed"
     assert blocked.detail.startswith(f"pod {one.pod} (Deployment/db): PodDisruptionBudget default/db: {one.why}")
-    assert blocked.after == 0 or blocked.after >= 1
     assert "free" not in workloads.on("w1")  # nobody else waits for it
-    workloads.allow("db", minAvailable=1)
+    workloads.allow("db", minAvailable=0)
     assert await until(drainer, task()) == DONE
     assert "db" not in workloads.on("w1")
 

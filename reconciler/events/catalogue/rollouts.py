@@ -272,7 +272,7 @@ class DrainBlocked(Event):
 
     Each of `pods` is {pod: namespace/name, owner: KIND/NAME of its controller or "", budget: namespace/name or "",
     allowed: how many disruptions that allows or null, why, since: when the turn first waited for that cause (UTC)};
-    `more` are not listed. Without pods, a command said so.
+    `more` are not listed. Without pods, the reason alone tells.
     """
 
     scope: ClassVar[Literal["fleet", "pool", "node"]] = "node"
