@@ -48,6 +48,12 @@ async def adopt(context: Context, *, keys: Collection[str] = (), reason: str, dr
     return await _ask(context, ask, dry_run=dry_run)
 
 
+async def differs(context: Context) -> bool:
+    """Whether an object of ours drifted or was refused."""
+    rows = (await context.snapshot()).table(CLUSTER_OBJECTS).values()
+    return any(row["drift"] or row["refused"] for row in rows)
+
+
 async def repair(
     context: Context, pool: str, *, keys: Collection[str] = (), reason: str, dry_run: bool = False
 ) -> dict[str, Any]:

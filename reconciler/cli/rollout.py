@@ -180,6 +180,10 @@ async def _retry_cluster(
 ) -> None:
     from reconciler import cluster, control  # as above
 
+    if not keys and not await cluster.differs(context):
+        again = await control.retry(context, pool, reason=reason, dry_run=dry_run)
+        print_done(form, "Retry", again, f"pool {pool}: the rollout goes on", dry="dry run")
+        return
     done = await cluster.repair(context, pool, keys=keys, reason=reason, dry_run=dry_run)
     if now and not dry_run:
         done["window"] = (await control.override_windows(context, pool, reason=reason))["until"]

@@ -173,16 +173,25 @@ def not_ours(cluster: Mapping[str, Any]) -> str:
     """Why nothing is applied, as far as the cluster's other objects are the reason."""
     if cluster.get("unserved"):
         return f"the cluster does not serve {', '.join(cluster['unserved'])}: install the CustomResourceDefinition"
-    if others := cluster.get("others"):
-        key, log = next(iter(sorted(others.items())))
-        return f"{key} belongs to another log ({log}): take reconciler.dev/log off it, or out of Git"
-    waiting = [
-        item["key"] for item in cluster.get("unadopted") or () if item["key"] not in (cluster.get("taken") or {})
-    ]
-    if not waiting:
+    taken = cluster.get("taken") or {}
+    waiting = [item["key"] for item in cluster.get("unadopted") or () if item["key"] not in taken]
+    return of_another_log(cluster.get("others") or {}) or not_adopted(waiting)
+
+
+def of_another_log(others: Mapping[str, str]) -> str:
+    """That objects belong to another installation, or nothing."""
+    if not others:
         return ""
-    more = f" and {len(waiting) - MOST_NAMED} more" if len(waiting) > MOST_NAMED else ""
+    key, log = min(others.items())
+    return f"{key} belongs to another log ({log}): take reconciler.dev/log off it, or out of Git"
+
+
+def not_adopted(keys: Sequence[str]) -> str:
+    """That objects wait for a person to take them, or nothing."""
+    if not keys:
+        return ""
+    more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
     return (
-        f"{', '.join(waiting[:MOST_NAMED])}{more} {'was' if len(waiting) == 1 else 'were'} there before us and not "
+        f"{', '.join(keys[:MOST_NAMED])}{more} {'was' if len(keys) == 1 else 'were'} there before us and not "
         "adopted: look at `reconciler plan`, then `reconciler adopt --cluster --reason TEXT`"
     )

@@ -102,12 +102,28 @@ def foreign_changes(answer: Mapping[str, Any], live: ClusterObject) -> tuple[For
     found = []
     for item in differences(answer, live.document):
         owners = [entry for entry in live.managers if owns(entry.fields, item.path)]
-        if any(_is_us(entry) for entry in owners):
-            continue
+        if any(_is_us(entry) for entry in owners) or (item.kind == "extra" and not owners):
+            continue  # ours, or a default that the API filled in
         who = max(owners, key=lambda entry: entry.time, default=None) or _latest(live)
         manager, operation, time = (who.manager, who.operation, who.time) if who else ("", "", "")
         found.append(ForeignChange(item.text, item.kind, manager, operation, time))
     return tuple(found)
+
+
+def without_foreign(sent: Mapping[str, Any], live: ClusterObject) -> Mapping[str, Any]:
+    """The object's document without what others set in it and we did not send: that stays a difference from Git."""
+    document = live.document
+    for item in differences(sent, live.document):
+        owners = [entry for entry in live.managers if owns(entry.fields, item.path)]
+        if item.kind == "extra" and any(not _is_us(entry) for entry in owners):
+            document = _less(document, item.path)
+    return document
+
+
+def _less(document: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    name, *rest = path
+    kept = {key: value for key, value in document.items() if key != name}
+    return {**kept, name: _less(document[name], tuple(rest))} if rest else kept
 
 
 def _is_us(entry: FieldManager) -> bool:

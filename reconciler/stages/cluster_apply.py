@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from reconciler.errors import ClusterError, ClusterRefused, FieldConflict, WrongExpectation
 from reconciler.events.catalogue import (
@@ -29,7 +30,7 @@ from reconciler.projections.openshift import OPENSHIFT_BASE, applied_files, clus
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, MACHINE_POOLS, POOLS, RENDERS, Row, rollout_of
 from reconciler.registries.model import canonical_json, digest
 from reconciler.rollout.cluster_objects import Action, Comparison, compare
-from reconciler.rollout.managed_fields import differences
+from reconciler.rollout.managed_fields import differences, without_foreign
 from reconciler.rollout.plan import STOPPED
 from reconciler.stages.cluster_gates import gate
 from reconciler.stages.cluster_rollouts import follow_rollouts
@@ -93,7 +94,7 @@ async def _to_heal(
     for (_, key), row in sorted(snapshot.table(CLUSTER_OBJECTS).items()):
         if row["allowed"] is not None:
             heal[key] = frozenset(row["allowed"])
-        elif heals and row["drift"]:
+        elif heals and any(item["kind"] != "extra" for item in row["drift"] or ()):  # the others are not ours to take
             if await _repairs(context, row) >= CONTESTED_AFTER:
                 contested.append(key)
             else:
@@ -131,13 +132,12 @@ async def _advance(context: Context, sight: ClusterSight) -> str:
         if plan.found.pools and not plan.found.pools[0].enforces:
             await _end_rollouts(context, snapshot)
         return plan.waits
-    waits = f"{', '.join(plan.contested)} was put right {CONTESTED_AFTER} times in 24 h and differs again" * bool(
-        plan.contested
-    )
-    actions = [action for action in plan.actions if context.retry_now or not _is_refused(snapshot, action)]
-    if len(actions) < len(plan.actions):
-        return waits or "the API refused a resource: see `reconciler status`"
-    if not actions and all(applied_files(context.name, snapshot.rows, p) == f for p, f in plan.targets.items()):
+    names = ", ".join(plan.contested)
+    waits = f"{names} was put right {CONTESTED_AFTER} times in 24 h and differs again" if names else ""
+    if not context.retry_now and any(_conflicts(snapshot, action) for action in plan.actions):
+        return waits or "others manage fields of a resource: see `reconciler status`"
+    same = all(applied_files(context.name, snapshot.rows, pool) == files for pool, files in plan.targets.items())
+    if same and not plan.actions:
         return waits
     try:
         snapshot = await _begin(context, snapshot, plan)
@@ -146,11 +146,18 @@ async def _advance(context: Context, sight: ClusterSight) -> str:
     return await _carry_out(context, snapshot, sight, plan, resources) or waits
 
 
-def _is_refused(snapshot: Snapshot, action: Action) -> bool:
-    """Whether the API refused exactly this, on the same object, and nobody has said a word since."""
+def _conflicts(snapshot: Snapshot, action: Action) -> bool:
+    """Whether exactly this met fields of others, on the same object, and nobody has said a word since."""
     refused = (snapshot.one(CLUSTER_OBJECTS, snapshot.fleet, action.key) or {}).get("refused") or {}
-    version = action.live.resource_version if action.live else ""
-    return bool(refused) and (refused["sent"], refused["resource_version"]) == (digest(action.document), version)
+    return bool(refused.get("conflicts")) and _place(refused) == (digest(action.document), _version(action))
+
+
+def _place(refused: Mapping[str, Any]) -> tuple[str, str]:
+    return refused["sent"], refused["resource_version"]
+
+
+def _version(action: Action) -> str:
+    return action.live.resource_version if action.live else ""
 
 
 async def _begin(context: Context, snapshot: Snapshot, plan: ClusterPlan) -> Snapshot:
@@ -207,13 +214,10 @@ async def _carry_out(
     for action in plan.actions:
         try:
             bodies += await _call(context, resources, action)
+            context.progress(Progress("cluster", f"{action.verb} {action.key}"))
         except ClusterRefused as error:
-            why = error.what
-            conflicts = error.conflicts if isinstance(error, FieldConflict) else ()
-            told = tuple({"manager": manager, "field": name} for manager, name in conflicts)
-            [sent] = await context.keep([canonical_json(action.document).encode()])
-            version = action.live.resource_version if action.live else ""
-            bodies.append(ClusterResourceRefused(action.resource, action.key, why, told, sent, version))
+            why = f"{action.key}: {error.what}"
+            bodies += await _refusal(context, snapshot, action, error)
             break
         except ClusterError as error:
             why = f"{error.where}: {error.what}" if error.where else error.what
@@ -223,9 +227,18 @@ async def _carry_out(
         bodies += _applied(context, snapshot, sight, plan)
         fault_point("before-resources-recorded")
     await anew(lambda: _record(context, plan, bodies))
-    for action in plan.actions[: len(bodies)]:
-        context.progress(Progress("cluster", f"{action.verb} {action.key}"))
     return why
+
+
+async def _refusal(context: Context, snapshot: Snapshot, action: Action, error: ClusterRefused) -> list[Event]:
+    """That the API refused a resource, where that is news."""
+    conflicts = error.conflicts if isinstance(error, FieldConflict) else ()
+    told = tuple({"manager": manager, "field": name} for manager, name in conflicts)
+    [sent] = await context.keep([canonical_json(action.document).encode()])
+    refused = (snapshot.one(CLUSTER_OBJECTS, context.name, action.key) or {}).get("refused") or {}
+    if refused and (refused["reason"], *_place(refused)) == (error.what, sent, _version(action)):
+        return []
+    return [ClusterResourceRefused(action.resource, action.key, error.what, told, sent, _version(action))]
 
 
 async def _call(context: Context, resources: ClusterResources, action: Action) -> list[Event]:
@@ -239,7 +252,8 @@ async def _call(context: Context, resources: ClusterResources, action: Action) -
         return [ClusterResourceDeleted(action.resource, action.key, live.uid if live else "", kept[0])]
     answer = await resources.apply(action.document, live, action.against)
     changed = differences(answer.document, live.document) if live else ()
-    sent, told = canonical_json(action.document).encode(), canonical_json(answer.document).encode()
+    told = canonical_json(without_foreign(action.document, answer)).encode()
+    sent = canonical_json(action.document).encode()
     kept = [*await context.keep([sent, told, *before]), ""]
     applied = ClusterResourceApplied(
         resource=action.resource,

@@ -5,15 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from reconciler.ports import Snapshot
+from reconciler.projections.desired import Desired
 from reconciler.projections.guard_state import NOT_JUDGED, GuardState
-from reconciler.projections.openshift import OPENSHIFT_BASE, not_ours
-from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, POOLS, RENDERS, Row
+from reconciler.projections.openshift import OPENSHIFT_BASE, not_adopted, not_ours, of_another_log
+from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, POOLS, RENDERS, Row, rollout_of
 from reconciler.rollout.cluster_objects import Comparison
+from reconciler.rollout.plan import STOPPED
 from reconciler.rollout.pools import Pool
 from reconciler.rollout.windows import closed
 from reconciler.stages.cluster_wishes import Wishes
 from reconciler.stages.context import Context
 from reconciler.stages.observe import file_sets
+from reconciler.stages.project import Unit, inputs_of
 from reconciler.stages.restores import REMEDY, contradicted
 from reconciler.stages.view import locks
 from reconciler.stages.ways import Ways, way_of_cluster
@@ -31,19 +34,28 @@ async def gate(context: Context, snapshot: Snapshot, found: Wishes, comparison: 
         return found.apart
     if said := not_ours(snapshot.one(CLUSTERS, context.name) or {}):
         return said
+    if said := not_adopted([item.key for item in comparison.unadopted]) or of_another_log(comparison.others):
+        return said  # what a commit names that came since the look
     if not comparison.actions:
         return ""
-    now = context.clock.now()
+    now, desired = context.clock.now(), Desired(context.name, snapshot.rows)
     for pool in found.pools:
         row = snapshot.table(POOLS)[context.name, pool.name]
-        if why := _held_back(row, now) or await _guarded(context, snapshot, pool):
+        render = snapshot.one(RENDERS, context.name, pool.name, "", OPENSHIFT_BASE)
+        _, inputs = await inputs_of(context, desired, Unit(pool.name, "", OPENSHIFT_BASE, {}))
+        if render is None or render["inputs"] != inputs:
+            return row["blocked"] or "the newest state is not rendered yet"
+        held = _held_back(row, rollout_of(snapshot.rows, row), str(render["files"]), now)
+        if why := held or await _guarded(context, snapshot, pool):
             return why if len(found.pools) == 1 else f"pool {pool.name}: {why}"
     return _stopped(snapshot, found)
 
 
-def _held_back(row: Row, now: datetime) -> str:
+def _held_back(row: Row, rollout: Row | None, files: str, now: datetime) -> str:
     if paused := locks(row, now):
         return f"paused {'; '.join(paused)}"
+    if rollout and rollout["state"] in STOPPED and rollout["targets"].get(OPENSHIFT_BASE) == files:
+        return f"rollout {rollout['state']}: {rollout['outcome']}"
     if row["blocked"]:
         return str(row["blocked"])
     until = row["window_until"]
@@ -52,9 +64,6 @@ def _held_back(row: Row, now: datetime) -> str:
 
 async def _guarded(context: Context, snapshot: Snapshot, pool: Pool) -> str:
     """What the lock-out guard says of the files that MCO is to render."""
-    render = snapshot.one(RENDERS, context.name, pool.name, "", OPENSHIFT_BASE)
-    if render is None:
-        return "nothing is rendered for it yet"
     way = await way_of_cluster(context, snapshot, pool, Ways(context), await file_sets(context, snapshot))
     if way is None:
         return ""

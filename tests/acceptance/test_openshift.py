@@ -233,6 +233,7 @@ async def test_an_edit_is_healed_by_taking_exactly_our_fields(fleet: OpenShift) 
     await fleet.roll()
     assert fleet.spec()["registrySources"]["blockedRegistries"] == [A]
     assert fleet.spec()["additionalTrustedCA"] == {"name": "theirs"}, "no field of ours: told, and left alone"
+    assert "spec.additionalTrustedCA was added by kubectl-edit" in (await fleet.world.status()).pools[0].blocked
     assert fleet.resources.document(IMAGE)["metadata"]["labels"]["theirs"] == "stays"
     repairs = [body for body in await _bodies(fleet, ClusterResourceApplied) if body.purpose == "repair"]
     assert [(body.key, body.taken) for body in repairs] == [(IMAGE, ("kubectl-edit",))]
@@ -561,3 +562,20 @@ async def test_another_cluster_under_the_same_settings_is_not_written(fleet: Ope
     status = await fleet.world.status()
     assert status.exit_code == 3
     assert "it has none of the 3 nodes known of it" in status.pools[0].blocked
+
+
+async def test_an_aborted_rollout_is_not_applied_until_it_is_retried(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    fleet.commit({"image.yaml": _blocks(B)})
+    fleet.resources.refuse[IMAGE] = "admission webhook says no"
+    await fleet.roll()
+    assert "Image/cluster is refused: admission webhook says no" in (await fleet.world.status()).pools[0].blocked
+    await control.abort(fleet.world.context, "worker", reason="not now")
+    fleet.resources.refuse.clear()
+    await fleet.roll()
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [A]
+    assert "rollout aborted" in str((await fleet.world.run()).pools[0].waits)
+    await control.retry(fleet.world.context, "worker", reason="now")
+    await fleet.roll()
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
+    assert (await fleet.world.status()).exit_code == 0
