@@ -76,8 +76,6 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     Only nodes that are in the inventory already are asked, at the addresses recorded there: content that nobody has
     merged yet must not choose whom we log in to.
     """
-    if live:
-        await discover(context)
     sights = await _sights(context, live=live)
     before = await context.snapshot()
     await record_commit(context, before, commit)
