@@ -168,6 +168,21 @@ def _fitted(scope: str, before: Requirements, own: Mapping[str, Requirements], c
     return demands + [need for need in outer if need not in demands]
 
 
+def origins_of(before: Mapping[str, Any], policy: Mapping[str, Any], ours: Wanted) -> dict[str, tuple[Origin, ...]]:
+    """Scope → the fields behind it in `policy`, which was laid over `before`.
+
+    Behind a scope of the host's own that was tightened are those of the wider scope of ours that it lies in.
+    """
+    found = {scope: tuple(by) for scope, by in ours.origins.items()}
+    for transport in _TRANSPORTS:
+        own, present = ours.of(transport), before.get("transports", {}).get(transport, {})
+        for scope, needs in policy.get("transports", {}).get(transport, {}).items():
+            if scope not in own and needs != present.get(scope):
+                outer = next(name for name in scopes.policy_lookup(scope) if name in own)
+                found.setdefault(scope, tuple(ours.origins.get(outer, ())))
+    return found
+
+
 def says_the_same(captured: Mapping[str, Any], policy: Mapping[str, Any]) -> bool:
     """Whether a host's own policy answers as `policy` does, so that its text can stay.
 
@@ -179,19 +194,13 @@ def says_the_same(captured: Mapping[str, Any], policy: Mapping[str, Any]) -> boo
     return {**policy, "transports": wanted} == {**captured, "transports": own}
 
 
-def over_host_in_namespace(policy: Mapping[str, Any], namespaced: Mapping[str, Requirements]) -> dict[str, Any]:
-    """The policy of one namespace on a host: its ImagePolicies laid over the node's policy."""
-    return over_host(policy, Wanted(dict(namespaced)))
-
-
-def with_namespace(policy: Mapping[str, Any], namespaced: Mapping[str, Requirements]) -> dict[str, Any]:
+def with_namespace(policy: Mapping[str, Any], namespaced: Wanted) -> dict[str, Any]:
     """The policy of one namespace: the node's, with the requirements of its ImagePolicies appended."""
     transports = {name: dict(present) for name, present in policy.get("transports", {}).items()}
     for transport in _TRANSPORTS:
         present = transports.setdefault(transport, {})
-        for scope, needs in namespaced.items():
-            if transport == "docker" or scopes.belongs_in_atomic(scope):
-                present[scope] = [*present.get(scope, ()), *needs]
+        for scope, needs in namespaced.of(transport).items():
+            present[scope] = [*present.get(scope, ()), *needs]
     return {**policy, "transports": transports}
 
 

@@ -220,15 +220,18 @@ def _policies(work: _Work, registries: bytes | None) -> None:
     called_for = bool(ours.scopes or ours.default)
     policy = policy_json.over_host(base, ours) if work.over_files else policy_json.over_template(base, ours)
     if called_for:
-        origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in ours.origins.items()}
+        by_scope = policy_json.origins_of(base, policy, ours)
+        origins = {scope: tuple(sorted(by, key=_in_order)) for scope, by in by_scope.items()}
         stays = captured is not None and work.over_files and policy_json.says_the_same(base, policy)
         content = captured if captured and stays else policy_json.write(policy)
         work.files.append(NodeFile(POLICY_JSON, content, origins=origins))
-    lay_over = policy_json.over_host_in_namespace if work.over_files else policy_json.with_namespace
+    lay_over = policy_json.over_host if work.over_files else policy_json.with_namespace
     for namespace, scopes in signatures.namespaces.items():
-        content = policy_json.write(lay_over(policy if called_for else base, scopes))
-        by = {e.text: (e.origin,) for e in signatures.namespace_scopes if e.text in scopes}
-        work.files.append(NodeFile(f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", content, origins=by))
+        by = {e.text: [e.origin] for e in signatures.namespace_scopes if e.text in scopes}
+        before, narrow = policy if called_for else base, policy_json.Wanted(dict(scopes), origins=by)
+        after = lay_over(before, narrow)
+        path, origins = f"{sigstore.NAMESPACE_POLICIES}/{namespace}.json", policy_json.origins_of(before, after, narrow)
+        work.files.append(NodeFile(path, policy_json.write(after), origins=origins))
     if signatures:
         in_force = registries or (work.base(REGISTRIES_CONF) if work.over_files else None)
         config = runtime_config.load({REGISTRIES_CONF: in_force}) if in_force else None

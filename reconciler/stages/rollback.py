@@ -232,7 +232,7 @@ class _States:
         entries = []
         for resource in sorted({*wanted, *present, *underneath, *git}):
             restored, lies = wanted.get(resource), underneath.get(resource)
-            same = (restored.content if restored else None) == (lies.content if lies else None)
+            same = _content(restored)["meaning"] == _content(lies)["meaning"]  # such an entry would end at once
             if same or (self.scope.resource is not None and resource != self.scope.resource):
                 continue
             contents = [_content(git.get(resource)), _content(present.get(resource))]

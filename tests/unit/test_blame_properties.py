@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.history.blame import TEMPLATES
 from reconciler.registries.blame import base_path, blame, origins_of
 from reconciler.registries.file_lines import json_lines, toml_lines
-from reconciler.registries.model import NodeFile, Resource
+from reconciler.registries.model import POLICY_JSON, Location, NodeFile, Resource
 from tests.unit.test_render_properties import BASES, Base, bases, over, resource_sets
 
 
@@ -27,6 +27,28 @@ def said_on(file: NodeFile) -> set[int]:
     return set()
 
 
+SIGNED = b"""{"default": [{"type": "insecureAcceptAnything"}],
+"transports": {"docker": {"a.io/ns": [{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}]}}}"""
+KEY = "LS0tLS1CRUdJTiBQVUJMSUMgS0VZLS0tLS0KTUZrdwotLS0tLUVORCBQVUJMSUMgS0VZLS0tLS0K"
+POLICY = Resource(
+    ".",
+    "ClusterImagePolicy",
+    "p",
+    {
+        "apiVersion": "config.openshift.io/v1",
+        "kind": "ClusterImagePolicy",
+        "metadata": {"name": "p"},
+        "spec": {
+            "scopes": ["a.io"],
+            "policy": {"rootOfTrust": {"policyType": "PublicKey", "publicKey": {"keyData": KEY}}},
+        },
+    },
+    Location("policy.yaml", 1),
+)
+
+
+# a scope of the host's own, tightened by the wider one of a resource
+@example([POLICY], {POLICY_JSON: SIGNED}, "host")
 @given(resource_sets(), bases(), st.sampled_from(BASES))
 def test_every_line_has_an_owner_and_every_field_a_line(
     resources: list[Resource], base: dict[str, bytes | None], kind: Base

@@ -187,6 +187,7 @@ histories = st.lists(st.one_of(commits, commits, commits, rollbacks, words), min
 
 @example([("commit", "image.yaml", "b"), ("rollback", 0.0, "node:eu-1", False), ("commit", "image.yaml", "c")], 0.7)
 @example([("commit", "image.yaml", "b"), ("rollback", 0.0, "", False), ("lift", 0.0)], 0.5)
+@example([("commit", "n.yaml", "c"), ("rollback", 0.0, "", False)], 0.4)
 @example([], 0.0)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories, fractions)
