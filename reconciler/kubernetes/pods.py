@@ -113,19 +113,20 @@ class PodTransport:
         return decode_images(await self._look(target, images_call(request)), target)
 
     async def _look(self, target: Target, call: Call) -> bytes:
-        errand = self._errand(target, call)
-        answer = _answer(target, await self._opened(target).run(target, errand))
-        form, _, rest = answer.decode(errors="replace").partition(" ")
-        if form == "log":
-            text = await self._opened(target).log(target, errand)
-            if hashlib.sha256(text.encode()).hexdigest() != rest:
-                raise NodeFault(
-                    f"the pod's log is not what it wrote: {len(text)} characters arrived",
-                    where=f"node {target.name}",
-                    remedy="see that nothing rotates container logs at once",
-                )
-            rest = text
-        return _unpacked(target, rest)
+        runner, errand = self._opened(target), self._errand(target, call)
+        end = await runner.run(target, errand)
+        try:
+            form, _, rest = _answer(target, end).decode(errors="replace").partition(" ")
+            if form != "log":
+                return _unpacked(target, rest)
+            text = await runner.log(target, errand)
+        finally:
+            runner.take(errand)
+        if hashlib.sha256(text.encode()).hexdigest() != rest:
+            what = f"the pod's log is not what it wrote: {len(text)} characters arrived"
+            remedy = "see that nothing rotates container logs at once"
+            raise NodeFault(what, where=f"node {target.name}", remedy=remedy)
+        return _unpacked(target, text)
 
     # --- Steps ------------------------------------------------------------------------------------------------------
 
