@@ -144,7 +144,11 @@ class PodTransport:
             return await self._step(target, request, call)
         after = self._seen_after(target, request)
         errand = self._errand(target, call, request.step, observe_call(after), request.confirm)
-        receipt = await self._step(target, request, call, errand)
+        try:
+            receipt = await self._step(target, request, call, errand)
+        except NodeError:
+            self._opened(target).take(errand)
+            raise
         if receipt.result == "applied" and receipt.confirm_by:
             self._waiting[target.name] = request.step, errand, after
         else:
