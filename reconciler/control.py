@@ -130,10 +130,8 @@ async def override(context: Context, *, pool: str, glob: str, reason: str, dry_r
         blocking = guard.blocking(coming)
         listed = [t for change in blocking for t in change["turned"] if not t["override"]]
         kept = {str(turned["image"]) for turned in listed if turned.get("kept")}
-        lost, unlisted = (
-            {str(turned["image"]) for turned in listed} - kept,
-            sum(change["blocking"] for change in blocking) - len(listed),
-        )
+        lost = {str(turned["image"]) for turned in listed} - kept
+        unlisted = sum(change["blocking"] for change in blocking) - len(listed)
         if not blocking:
             raise UsageError(f"the guard blocks nothing in pool {pool}", remedy=STATUS)
         matched = sorted(image for image in lost if fnmatchcase(image, glob))

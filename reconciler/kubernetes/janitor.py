@@ -13,7 +13,7 @@ from typing import Any
 from lightkube import AsyncClient
 from lightkube.resources.core_v1 import Pod
 
-from reconciler.errors import ClusterError
+from reconciler.errors import ClusterError, ReconcilerError
 from reconciler.kubernetes.client import errors
 from reconciler.kubernetes.pod_spec import MAIN, OWNER, REQUEST, VERB, Origin
 from reconciler.kubernetes.pod_status import has_ended, is_over
@@ -29,8 +29,8 @@ PATIENCE = 30.0
 BATCH = 50
 """Pods that one call names."""
 
-SWEEP = 60.0
-"""Seconds between two searches for what was left."""
+SWEEP, SOON = 60.0, 5.0
+"""Seconds between two searches for what was left; where somebody else is at work, who may end, fewer."""
 
 LOOKS = ("observe", "images")
 
@@ -65,7 +65,10 @@ class Janitor:
             return
         self._swept = now
         pods = [pod for pod in self._pods.items() if self._origin.owns(pod)]
-        living = await self._living() if any(owner_of(pod) != self._origin.owner for pod in pods) else ()
+        others = any(owner_of(pod) != self._origin.owner for pod in pods)
+        living = await self._living() if others else ()
+        if others:
+            self._swept -= SWEEP - SOON
         for pod in pods:
             name, owner = request_of(pod), owner_of(pod)
             if owner == self._origin.owner:
@@ -76,7 +79,10 @@ class Janitor:
                 self.take(name)
 
     async def close(self) -> None:
-        """Take away all that is done, now."""
+        """Take away all that is done, and what was left, now."""
+        self._swept = -SWEEP
+        with contextlib.suppress(ReconcilerError):
+            await self.sweep()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -43,8 +43,8 @@ class PodRunner:
         self._critical = True
 
     async def run(self, target: Target, errand: Errand) -> Ended:
-        """How the pod's main container ended. Unless it waits for a confirmation, the pod is then taken away; so it is
-        when there was an error, but not when nobody waits any longer: what has begun to write is to end by itself."""
+        """How the pod's main container ended. Then a look's pod, and one that waits for a confirmation, is the caller's
+        to `take`; every other goes, also after an error. What has begun to write ends by itself when nobody waits."""
         if not self.origin.image:
             raise NodeRefused(
                 "no helper image is configured",
@@ -59,7 +59,7 @@ class PodRunner:
         self._busy.add(errand.name)
         try:
             await self._make(target, errand)
-            end = await self.ended(errand, MAIN)
+            end = await self._wait(errand, MAIN)
         except asyncio.CancelledError:
             if errand.looks:
                 self._janitor.take(errand.name)
@@ -69,7 +69,7 @@ class PodRunner:
             raise
         finally:
             self._busy.discard(errand.name)
-        if errand.look is None:
+        if errand.look is None and not errand.looks:
             self._janitor.take(errand.name)
         return end
 
@@ -86,7 +86,7 @@ class PodRunner:
                 await self._client.patch(
                     Pod, errand.name, patch, namespace=self.origin.namespace, patch_type=PatchType.MERGE
                 )
-            return await self.ended(errand, container)
+            return await self._wait(errand, container)
         finally:
             self._busy.discard(errand.name)
             self._janitor.take(errand.name)
@@ -126,17 +126,17 @@ class PodRunner:
         self._critical = False
         return await self._client.create(_made(Pod, errand.pod(self.origin, critical=False)))
 
-    async def ended(self, errand: Errand, container: str) -> Ended:
+    async def _wait(self, errand: Errand, container: str) -> Ended:
         """Wait for a container's end."""
         now, where = asyncio.get_running_loop().time, f"node {errand.node}"
-        deadline, known, started, told, why = now() + START_TIMEOUT, False, False, "", "nothing was heard of it"
+        deadline, known, started, pull, why = now() + START_TIMEOUT, False, False, "", "nothing was heard of it"
         while True:
             revision, pod = self.pods.revision, self.pods.get(errand.name, self.origin.namespace)
             if pod is None and known:
                 raise NodeUnreachable("its pod was deleted by somebody else", where=where, remedy="it is tried again")
             if pod is not None:
-                known, told, why = True, pull_failure(pod) or told, why_waiting(pod)
-                if (end := ended(pod, container, told)) is not None:
+                known, pull, why = True, pull_failure(pod) or pull, why_waiting(pod)
+                if (end := ended(pod, container, pull)) is not None:
                     return end
                 if not started and has_started(pod):
                     started, deadline = True, now() + errand.seconds + LATE

@@ -113,19 +113,20 @@ class PodTransport:
         return decode_images(await self._look(target, images_call(request)), target)
 
     async def _look(self, target: Target, call: Call) -> bytes:
-        errand = self._errand(target, call)
-        answer = _answer(target, await self._opened(target).run(target, errand))
-        form, _, rest = answer.decode(errors="replace").partition(" ")
-        if form == "log":
-            text = await self._opened(target).log(target, errand)
-            if hashlib.sha256(text.encode()).hexdigest() != rest:
-                raise NodeFault(
-                    f"the pod's log is not what it wrote: {len(text)} characters arrived",
-                    where=f"node {target.name}",
-                    remedy="see that nothing rotates container logs at once",
-                )
-            rest = text
-        return _unpacked(target, rest)
+        runner, errand = self._opened(target), self._errand(target, call)
+        end = await runner.run(target, errand)
+        try:
+            form, _, rest = _answer(target, end).decode(errors="replace").partition(" ")
+            if form != "log":
+                return _unpacked(target, rest)
+            text = await runner.log(target, errand)
+        finally:
+            runner.take(errand)
+        if hashlib.sha256(text.encode()).hexdigest() != rest:
+            what = f"the pod's log is not what it wrote: {len(text)} characters arrived"
+            remedy = "see that nothing rotates container logs at once"
+            raise NodeFault(what, where=f"node {target.name}", remedy=remedy)
+        return _unpacked(target, text)
 
     # --- Steps ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +144,11 @@ class PodTransport:
             return await self._step(target, request, call)
         after = self._seen_after(target, request)
         errand = self._errand(target, call, request.step, observe_call(after), request.confirm)
-        receipt = await self._step(target, request, call, errand)
+        try:
+            receipt = await self._step(target, request, call, errand)
+        except NodeError:
+            self._opened(target).take(errand)
+            raise
         if receipt.result == "applied" and receipt.confirm_by:
             self._waiting[target.name] = request.step, errand, after
         else:
