@@ -33,7 +33,7 @@ LATER = 60
 """Seconds between two tries to empty a node while nothing moves: at first, and at most."""
 
 MOVING = 2
-"""Seconds between two tries while pods are on their way."""
+"""Seconds between two tries while all that is left is on its way."""
 
 AWAKE = 5
 """Seconds after which a pause looks whether the process is about to end."""
@@ -157,8 +157,8 @@ class NodeDrain:
             await self._tell(answer)
             if self._ends(deadline) or self.context.clock.now() >= deadline:
                 return answer
-            pause = MOVING if answer.moving else self._pause(tries)
             tries = 0 if answer.moving else tries + 1
+            pause = MOVING if answer.moving and not answer.blockers else self._pause(max(tries - 1, 0))
             await self._rest(max(pause, answer.after), deadline)
 
     async def _rest(self, seconds: float, deadline: datetime) -> None:

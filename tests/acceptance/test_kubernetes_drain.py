@@ -167,6 +167,7 @@ async def test_a_node_that_is_kept_holds_up_no_other(fleet: Fleet) -> None:
     running = await fleet.when("DrainBlocked")
     async with asyncio.timeout(WITHIN):
         while (await fleet.turn("w2"))[-1] != "NodeConverged" or fleet.reloads("w2") < 2:
+            assert not running.done()
             await asyncio.sleep(0.05)
     assert (await fleet.turn("w1"))[-1] == "DrainBlocked"
     assert not running.done()
