@@ -82,7 +82,6 @@ async def foresee_commit(context: Context, commit: Commit, *, live: bool) -> For
     merged yet must not choose whom we log in to.
     """
     if live:
-        await discover(context)
         await watch_cluster(context)
     sights = await _sights(context, live=live)
     before = await context.snapshot()

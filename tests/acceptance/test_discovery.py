@@ -338,6 +338,12 @@ async def test_a_plan_needs_no_cluster(fleet: Fleet) -> None:
     (worker,) = planned["pools"]
     assert {"reason": "cordoned by somebody else", "nodes": ["w2"]} in worker["waits"]
     assert planned["clusterUnreachable"].endswith("connection refused")
+    fleet.cluster.failure = None
+    fleet.cluster.put(node("w4"))
+    planned = await plan(fleet.context, Asked())
+    assert await fleet.world.head() == before
+    assert ("NodeRegistered", "w4") in {(item["type"], item["subject"]) for item in planned["content"]}
+    assert planned["pools"][0]["nodes"] == 4
 
 
 async def test_replay_gives_the_same_rows(fleet: Fleet) -> None:
