@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.registries.model import Resource
-from reconciler.rollout.managed_fields import ClusterObject, Difference, differences
+from reconciler.rollout.managed_fields import ClusterObject, Difference, differences, foreign_changes, owns
 
 LOG_MARK = "reconciler.dev/log"
 """Annotation of what we applied: the id of the log that the object belongs to."""
@@ -182,7 +182,18 @@ def _wish(
         purpose = "repair"
     else:
         return
-    yield Action("apply", key, wish.resource, wish.document, found, heal.get(key, frozenset()), wish.commit, purpose)
+    against = heal.get(key, frozenset()) | _agreeing(ours, wish, found)
+    yield Action("apply", key, wish.resource, wish.document, found, against, wish.commit, purpose)
+
+
+def _agreeing(ours: Known | None, wish: Wanted, found: ClusterObject | None) -> frozenset[str]:
+    """Who once wrote by hand, into fields that change now, what we had applied: nothing of theirs is overwritten. Who
+    applies such a field, as another tool does, goes on doing so, and is asked first; so is who made it differ."""
+    if ours is None or found is None or foreign_changes(ours.answer, found):
+        return frozenset()
+    paths = [item.path for item in differences(wish.document, found.document) if item.kind == "changed"]
+    editors = [entry for entry in found.managers if entry.operation == "Update"]
+    return frozenset(entry.manager for entry in editors if any(owns(entry.fields, path) for path in paths))
 
 
 def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str) -> Iterable[Action]:

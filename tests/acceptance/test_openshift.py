@@ -579,3 +579,17 @@ async def test_an_aborted_rollout_is_not_applied_until_it_is_retried(fleet: Open
     await fleet.roll()
     assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
     assert (await fleet.world.status()).exit_code == 0
+
+
+async def test_who_once_wrote_what_git_said_is_no_conflict(fleet: OpenShift) -> None:
+    """An edit that became a commit leaves its editor a manager of the field: the next commit need not ask them."""
+    await adopted(fleet)
+    await _edit(fleet, C)
+    fleet.commit({"image.yaml": _blocks(C)})
+    await fleet.roll()
+    assert (await fleet.world.status()).exit_code == 0
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.roll()
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
+    assert (await fleet.world.status()).exit_code == 0
+    assert await _bodies(fleet, ClusterResourceRefused) == []
