@@ -1,6 +1,6 @@
 """START HERE: one pass over one fleet.
 
-    fetch → record → discover → observe → settle → project → guard → roll
+    fetch → record → discover → observe (nodes, cluster) → settle → project → guard → roll (nodes, cluster)
 
 Each stage reads what the one before appended, and appends its own outcome; none keeps state of its own. Killed
 anywhere, the next pass goes on from the log. Observing comes before projecting because `base: host` lays our

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reconciler.projections.desired import base_of, wanted_row
+from reconciler.projections.openshift import files_of_cluster, in_cluster
 from reconciler.projections.tables import NODE_STATES, NODES, POOLS, RENDERS, Key, Row, rollout_of
 from reconciler.rollout.plan import STOPPED
 
@@ -29,6 +30,9 @@ def lacks(fleet: str, rows: Rows, pool: str, commit: str | None) -> str:
     state = rollout.get("state")
     if state in ("progressing", *STOPPED):
         return f"waits for pool {pool}, whose rollout is {state}"
+    if in_cluster(fleet, rows, pool):
+        to_come = files_of_cluster(fleet, rows, pool)
+        return f"waits for pool {pool}, whose resources are not applied yet" if to_come else ""
     # A superseded rollout has completed nothing, also where its content is wanted again.
     ended = rollout if state == "completed" else row["completed"] or {}
     targets = ended.get("targets") or {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.registries.model import Resource
-from reconciler.rollout.managed_fields import ClusterObject, Difference, differences
+from reconciler.rollout.managed_fields import ClusterObject, Difference, differences, foreign_changes, owns
 
 LOG_MARK = "reconciler.dev/log"
 """Annotation of what we applied: the id of the log that the object belongs to."""
@@ -23,6 +23,10 @@ POLICY_KINDS = ("ClusterImagePolicy", "ImagePolicy")
 APPLY_ORDER = ("ConfigMap", *MIRROR_KINDS, "Image", *POLICY_KINDS)
 """What others need comes first: a CA before the Image that names it, mirrors before what blocks their source, and
 policies, which demand more of pulls, last. Removals come after all of these, in the opposite order."""
+
+SAYS_NOTHING: Mapping[str, Any] = {"externalRegistryHostnames": []}
+"""The spec of an Image that says nothing. When server-side apply takes the last field away, it leaves null, which the
+API then refuses; an empty list of host names means what none means."""
 
 _LEFT_OUT = frozenset({"kubectl.kubernetes.io/last-applied-configuration"})
 
@@ -109,7 +113,18 @@ def marked(document: Mapping[str, Any], fleet: str, log_id: str) -> Mapping[str,
         metadata["namespace"] = CA_NAMESPACE
     elif given.get("namespace"):
         metadata["namespace"] = given["namespace"]
-    return {**document, "metadata": metadata}
+    body = {name: _pruned(value) for name, value in document.items() if name not in ("metadata", "status")}
+    if document["kind"] == "Image" and not body.get("spec"):
+        body["spec"] = SAYS_NOTHING
+    return {**body, "metadata": metadata}
+
+
+def _pruned(value: Any) -> Any:
+    """Without mappings that are empty: they say nothing, and apply would make null of them."""
+    if not isinstance(value, Mapping):
+        return value
+    found = {name: _pruned(below) for name, below in value.items()}
+    return {name: below for name, below in found.items() if below != {}}
 
 
 def compare(
@@ -167,7 +182,18 @@ def _wish(
         purpose = "repair"
     else:
         return
-    yield Action("apply", key, wish.resource, wish.document, found, heal.get(key, frozenset()), wish.commit, purpose)
+    against = heal.get(key, frozenset()) | _agreeing(ours, wish, found)
+    yield Action("apply", key, wish.resource, wish.document, found, against, wish.commit, purpose)
+
+
+def _agreeing(ours: Known | None, wish: Wanted, found: ClusterObject | None) -> frozenset[str]:
+    """Who once wrote by hand, into fields that change now, what we had applied: nothing of theirs is overwritten. Who
+    applies such a field, as another tool does, goes on doing so, and is asked first; so is who made it differ."""
+    if ours is None or found is None or foreign_changes(ours.answer, found):
+        return frozenset()
+    paths = [item.path for item in differences(wish.document, found.document) if item.kind == "changed"]
+    editors = [entry for entry in found.managers if entry.operation == "Update"]
+    return frozenset(entry.manager for entry in editors if any(owns(entry.fields, path) for path in paths))
 
 
 def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str) -> Iterable[Action]:
@@ -176,7 +202,7 @@ def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str) ->
         return
     if key == IMAGE:
         names = ("apiVersion", "kind", "metadata")
-        emptied = {**{name: ours.sent[name] for name in names}, "spec": {}}
+        emptied = {**{name: ours.sent[name] for name in names}, "spec": SAYS_NOTHING}
         if ours.sent != emptied:
             yield Action("apply", key, ours.resource, emptied, found)
         return

@@ -22,7 +22,7 @@ from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
-from reconciler.rollout.cluster_objects import IMAGE
+from reconciler.rollout.cluster_objects import IMAGE, SAYS_NOTHING
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
 from tests.world import image, mirrors
 
@@ -317,7 +317,7 @@ async def test_the_image_is_emptied_and_never_removed(fleet: OpenShift) -> None:
     await fleet.roll()
     await commands.approve(fleet.world.context, commit, reason="no more blocks")
     await fleet.roll()
-    assert fleet.spec() == {}
+    assert fleet.spec() == SAYS_NOTHING
     assert (await fleet.world.status()).exit_code == 0
 
 
@@ -579,3 +579,17 @@ async def test_an_aborted_rollout_is_not_applied_until_it_is_retried(fleet: Open
     await fleet.roll()
     assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
     assert (await fleet.world.status()).exit_code == 0
+
+
+async def test_who_once_wrote_what_git_said_is_no_conflict(fleet: OpenShift) -> None:
+    """An edit that became a commit leaves its editor a manager of the field: the next commit need not ask them."""
+    await adopted(fleet)
+    await _edit(fleet, C)
+    fleet.commit({"image.yaml": _blocks(C)})
+    await fleet.roll()
+    assert (await fleet.world.status()).exit_code == 0
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.roll()
+    assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
+    assert (await fleet.world.status()).exit_code == 0
+    assert await _bodies(fleet, ClusterResourceRefused) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ import pytest
 
 from reconciler.errors import ClusterError, FieldConflict
 from reconciler.ports import ClusterLook, ClusterResources
-from reconciler.rollout.cluster_objects import IMAGE, key_of, marked
+from reconciler.rollout.cluster_objects import IMAGE, SAYS_NOTHING, key_of, marked
 from reconciler.rollout.managed_fields import differences, foreign_changes
 
 WITHIN = 20.0
@@ -34,6 +35,15 @@ def mirrors(name: str, source: str, mirror: str) -> dict[str, Any]:
 def authority(host: str = "registry.example.com..5000", text: str = "a certificate") -> dict[str, Any]:
     metadata = {"name": "user-ca", "namespace": "openshift-config"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {host: text}}
+
+
+def policy(name: str, namespace: str) -> dict[str, Any]:
+    """An ImagePolicy that demands signatures of one repository."""
+    key = base64.b64encode(b"-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n").decode()
+    trust = {"policyType": "PublicKey", "publicKey": {"keyData": key}}
+    spec = {"scopes": ["x.example.com/app"], "policy": {"rootOfTrust": trust}}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "config.openshift.io/v1", "kind": "ImagePolicy", "metadata": metadata, "spec": spec}
 
 
 def ours(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -94,6 +104,21 @@ class ResourcesConformance:
         second = await rig.resources.apply(ours(image("a.example.com")), first)
         assert "additionalTrustedCA" not in second.document["spec"]
         assert second.generation > first.generation
+
+    async def test_an_image_can_be_made_to_say_nothing(self, rig: ResourcesRig) -> None:
+        first = await rig.resources.apply(ours(image("a.example.com")), None)
+        emptied = ours({**image(), "spec": {"registrySources": {}}})
+        second = await rig.resources.apply(emptied, first)
+        assert second.document["spec"] == SAYS_NOTHING
+        assert foreign_changes(second.document, second) == ()
+
+    async def test_a_policy_of_a_namespace(self, rig: ResourcesRig) -> None:
+        sent = ours(policy("signed", "default"))
+        answer = await rig.resources.apply(sent, None)
+        assert (answer.key, differences(sent, answer.document)) == ("ImagePolicy/default/signed", ())
+        await rig.seen(lambda look: answer.key in look.objects)
+        await rig.resources.delete(answer)
+        assert await rig.resources.read(sent) is None
 
     async def test_who_edits_a_field_is_known_and_has_it(self, rig: ResourcesRig) -> None:
         answer = await rig.resources.apply(ours(image("a.example.com")), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,12 +46,16 @@ def edit(server: ApiServer, *registries: str) -> None:
     server.kubectl("replace", "--field-manager=kubectl-edit", "-f", "-", input=yaml.safe_dump(found))
 
 
-def test_from_first_contact_to_an_edit(fleet: Doors, openshift: ApiServer, mco: Mco) -> None:
+def test_from_first_contact_to_an_edit(
+    fleet: Doors, openshift: ApiServer, mco: Mco, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = fleet.run("sync", code=3).output
     assert "Image/cluster was there before us and not adopted" in said
     said = fleet.run("plan").output
     assert "adopt:    Image/cluster was there before, and differs; managed by installer" in said
     assert "+    - a.example.com" in said
+    commit = fleet.repository.git("rev-parse", "HEAD")
+    fleet.run("wait", "--for", f"commit={commit}", "--timeout", "1s", code=124)
     fleet.run("adopt", "--reason", "ours", "--yes", code=2)
     fleet.run("adopt", "--cluster", "--reason", "ours", "--yes", "--no-wait")
     said = fleet.run("sync", code=3).output
@@ -64,12 +69,21 @@ def test_from_first_contact_to_an_edit(fleet: Doors, openshift: ApiServer, mco: 
     [rollout] = fleet.items("get", "rollouts")
     assert (rollout["state"], rollout["nodes"], rollout["converged"]) == ("completed", 3, 3)
     fleet.run("wait", "--for", "condition=Updated", "--pool", "worker")
+    fleet.run("wait", "--for", f"commit={commit}")
 
     files = {"image.yaml": image(blockedRegistries=[B]), "m.yaml": mirrors("apps", "x.example.com", "m.example.com")}
     fleet.repository.commit(files, "Block b (#12)")
     said = fleet.run("plan").output
     assert said.index("apply:    ImageDigestMirrorSet/apps") < said.index("apply:    Image/cluster (rollout)")
+    monkeypatch.setenv("RECONCILER_FAULT", "between-resources")
+    killed = fleet.start("sync")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    monkeypatch.delenv("RECONCILER_FAULT")
+    assert openshift.kubectl("get", "idms", "apps", "-o", "name")
+    assert not fleet.items("history", "--resource", "ImageDigestMirrorSet/apps", "--type", "ClusterResourceApplied")
     fleet.run("sync", code=3)
+    assert fleet.items("history", "--resource", "ImageDigestMirrorSet/apps", "--type", "ClusterResourceApplied")
     mco.failing["w1"] = "unexpected on-disk state"
     mco.settle()
     said = fleet.run("sync", code=1).output

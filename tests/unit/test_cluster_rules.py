@@ -16,6 +16,7 @@ from reconciler.rollout.cluster_objects import (
     APPLY_ORDER,
     IMAGE,
     LOG_MARK,
+    SAYS_NOTHING,
     Action,
     Comparison,
     Known,
@@ -56,7 +57,7 @@ def _live(text: str) -> tuple[str, ClusterObject]:
 
 
 def _said(action: Action) -> str:
-    emptied = " empty" if action.document.get("spec") == {} else ""
+    emptied = " empty" if action.document.get("spec") == SAYS_NOTHING else ""
     against = f" from {', '.join(sorted(action.against))}" if action.against else ""
     return f"{action.verb} {action.key}{emptied}{against}"
 
@@ -164,6 +165,20 @@ def test_what_other_tools_keep_in_annotations_is_not_applied() -> None:
         "labels": {"app.kubernetes.io/managed-by": "reconciler", "reconciler.dev/fleet": "default"},
         "annotations": {"why": "1", LOG_MARK: LOG},
     }
+
+
+@pytest.mark.parametrize(
+    ("spec", "sent"),
+    [
+        ({}, SAYS_NOTHING),
+        ({"registrySources": {}}, SAYS_NOTHING),
+        ({"registrySources": {"allowedRegistries": []}}, {"registrySources": {"allowedRegistries": []}}),
+        ({"registrySources": {}, "additionalTrustedCA": {"name": "ca"}}, {"additionalTrustedCA": {"name": "ca"}}),
+    ],
+)
+def test_an_image_never_has_nothing_to_say(spec: Mapping[str, Any], sent: Mapping[str, Any]) -> None:
+    document = {"apiVersion": "config.openshift.io/v1", "kind": "Image", "metadata": {"name": "cluster"}, "spec": spec}
+    assert marked(document, "default", LOG)["spec"] == sent
 
 
 def test_a_key_with_dots_stands_in_brackets() -> None:
