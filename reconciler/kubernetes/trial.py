@@ -15,6 +15,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ PROGRAMS = ("etcd", "kube-apiserver")
 HOST = "127.0.0.1"
 WITHIN = 60.0
 """Seconds that a part may take to be ready on a machine with other work."""
+
+_STARTING = "storage is (re)initializing"
+"""What a server that is ready by its own word says of a kind (429) that it does not serve yet."""
 
 
 class ApiError(Exception):
@@ -134,12 +138,17 @@ class ControlPlane:
         data = body.encode() if isinstance(body, str) else json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310  https of our own
         request.add_header("Content-Type", f"application/{patch}" if method == "PATCH" else "application/json")
-        try:
-            with self.opener.open(request, timeout=30) as answer:
-                return _decoded(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ApiError(error.code, _decoded(error.read())) from error
+        end = time.monotonic() + WITHIN
+        while True:
+            try:
+                with self.opener.open(request, timeout=30) as answer:
+                    return _decoded(answer.read())
+            except urllib.error.HTTPError as error:
+                with error:
+                    refused = ApiError(error.code, _decoded(error.read()))
+                if _STARTING not in str(refused) or time.monotonic() > end:
+                    raise refused from error
+            time.sleep(0.05)
 
     def exists(self, path: str) -> bool:
         """Whether the API server answers, and with a success."""

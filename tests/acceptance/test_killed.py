@@ -23,8 +23,13 @@ NODES = 3
 RELOAD = "reload crio.service"
 CHANGED = IMAGE.replace("untrusted", "distrusted")
 
-ELSEWHERE = ("after-cordon", "after-drain", "before-confirm", "before-uncordon")
+DRAINING = ("after-cordon", "after-drain", "before-confirm", "before-uncordon")
 """Points of pools that drain and confirm; test_rollout_killed comes to them."""
+
+IN_CLUSTER = ("between-resources", "before-resources-recorded")
+"""Points of pools of `manage: cluster`; test_openshift comes to them."""
+
+ELSEWHERE = (*DRAINING, *IN_CLUSTER)
 
 MV = """#!/bin/sh
 # Of a test: stops a request before or after one of its renames, and lets it die or go on when told.

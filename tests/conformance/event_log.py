@@ -257,6 +257,7 @@ class ReadModelConformance:
         row = snapshot.one(NODES, FLEET, "a")
         assert row == {
             "fleet": FLEET, "node": "a", "pool": "worker", "spec": {"labels": {"zone": "日本"}}, "commit": "c" * 40,
+            "discovered": None, "cluster": None,
         }  # fmt: skip
         state = snapshot.one(NODE_STATES, FLEET, "a")
         assert state is not None
