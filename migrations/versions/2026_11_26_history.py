@@ -53,6 +53,7 @@ _FILES: tuple[str, ...] = (
     "tables/2026_11_26/node_states",
     "tables/2026_11_26/fleets",
     "tables/2026_11_26/nodes",
+    "tables/append_lock",
     "tables/restores",
     "tables/clusters",
     "tables/cluster_objects",

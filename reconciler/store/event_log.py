@@ -30,13 +30,11 @@ from reconciler.store.records import (
     draft,
     stored,
 )
-from reconciler.store.tables import EVENT_COLUMNS, EVENTS, LOG, STREAMS
+from reconciler.store.tables import APPEND_LOCK, EVENT_COLUMNS, EVENTS, LOG, STREAMS
 from reconciler.store.verification import verify_log, verify_tail
 
-APPEND_LOCK = 0x72656361707064
-"""Key of the advisory lock ("recappd") under which events get their positions."""
 LONGEST_PAUSE = "60s"
-"""A holder of that lock may be silent for this long."""
+"""A holder of the append lock may be silent for this long."""
 CHANNEL = "reconciler_events"
 """NOTIFY channel of the trigger events_streams; the payload is the newest position."""
 POLL_SECONDS = 5.0
@@ -149,9 +147,10 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     Positions must be given out in the order of commit. A sequence would not do: a transaction may draw 7, another
     draw 8 and commit first; a follower then reads 8, remembers it, and never sees 7. The hash chain needs one order
     anyway. The lock is a statement of its own, since a statement's snapshot is taken before it waits. A process that
-    stands still while it holds the lock loses its connection, and with it the lock.
+    stands still while it holds the lock loses its connection, and with it the lock. It is a table's and no advisory
+    one, which any login might take and keep.
     """
-    await connection.execute(_LOCK, {"longest_pause": LONGEST_PAUSE, "fold_version": str(FOLD_VERSION)})
+    await connection.exec_driver_sql(_LOCK)
 
 
 async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int, datetime | None] | None:
@@ -188,11 +187,10 @@ def record_of(row: Sequence[Any]) -> Record:
 _COLUMNS = tuple(EVENTS.c[name] for name in EVENT_COLUMNS)
 _PLACE_WIDTH = len(Record._fields) - 1
 
-_LOCK = sa.select(
-    sa.func.set_config("idle_in_transaction_session_timeout", sa.bindparam("longest_pause", type_=sa.Text), True),
-    sa.func.set_config(SETTING, sa.bindparam("fold_version", type_=sa.Text), True),
-    sa.func.pg_advisory_xact_lock(APPEND_LOCK),
-)
+_LOCK = f"""SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}';
+SET LOCAL {SETTING} = '{FOLD_VERSION}';
+LOCK TABLE {APPEND_LOCK.name} IN SHARE ROW EXCLUSIVE MODE"""
+"""Three statements, sent as one."""
 _EVENTS_FROM = (
     sa.select(*_COLUMNS)
     .where(EVENTS.c.position >= sa.bindparam("position"))

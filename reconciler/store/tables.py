@@ -48,6 +48,7 @@ STREAMS = sa.Table(
     sa.Column("version", sa.BigInteger),
     sa.Column("last_position", sa.BigInteger),
 )
+APPEND_LOCK = sa.Table("append_lock", METADATA)
 LOG = sa.Table(
     "log",
     METADATA,

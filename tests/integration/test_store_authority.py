@@ -283,6 +283,15 @@ async def test_nobody_moves_the_heads_of_streams_by_hand(session: Open) -> None:
                         await connection.exec_driver_sql(change)
 
 
+@pytest.mark.parametrize("mode", ["ROW EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSIVE", "ACCESS EXCLUSIVE"])
+async def test_a_reader_holds_up_no_append(engine: AsyncEngine, mode: str) -> None:
+    """No lock that an append would wait for is to be had by who may not append."""
+    async with transaction(engine) as connection:
+        await connection.exec_driver_sql("SET LOCAL ROLE reconciler_reader")
+        with pytest.raises(DBAPIError, match="permission denied for table append_lock"):
+            await connection.exec_driver_sql(f"LOCK TABLE append_lock IN {mode} MODE")
+
+
 async def test_tables_of_ones_own_deceive_nobody(session: Open) -> None:
     """Temporary tables come first in everybody's search_path, but not in that of the functions."""
     async with session("olga") as log:

@@ -6,6 +6,7 @@ GRANT SELECT ON log, alembic_version, history, node_state, holds_now TO reconcil
 GRANT SELECT, INSERT, UPDATE, DELETE ON restores TO reconciler_approver;
 GRANT SELECT, INSERT, UPDATE, DELETE ON clusters, cluster_objects, machine_pools, machines TO reconciler_approver;
 GRANT SELECT, UPDATE ON projections TO reconciler_approver;
+GRANT UPDATE ON append_lock TO reconciler_approver;
 GRANT SELECT ON streams, identities, event_authority TO reconciler_approver;
 GRANT USAGE ON SCHEMA reconciler_v1 TO reconciler_approver;
 GRANT SELECT ON content_entries, resource_positions, reconciler_v1.history, reconciler_v1.resource_history TO reconciler_approver;

@@ -6,6 +6,7 @@ GRANT SELECT ON log, alembic_version, history, node_state, holds_now TO reconcil
 GRANT SELECT, INSERT, UPDATE, DELETE ON restores TO reconciler_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON clusters, cluster_objects, machine_pools, machines TO reconciler_operator;
 GRANT SELECT, UPDATE ON projections TO reconciler_operator;
+GRANT UPDATE ON append_lock TO reconciler_operator;
 GRANT SELECT ON streams, identities, event_authority TO reconciler_operator;
 GRANT USAGE ON SCHEMA reconciler_v1 TO reconciler_operator;
 GRANT SELECT ON content_entries, resource_positions, reconciler_v1.history, reconciler_v1.resource_history TO reconciler_operator;
