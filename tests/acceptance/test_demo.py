@@ -79,6 +79,7 @@ def check_ended_well(here: Path, code: int, out: str, err: str) -> None:
     assert left_running(here) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 20)
 def test_with_local_nodes(here: Path) -> None:
     code, out, err = run(here, "--transport", "local")

@@ -267,7 +267,7 @@ async def test_a_change_that_nobody_confirms_is_undone(
 
 async def test_a_lost_pod_is_repeated_and_nothing_is_done_twice(transport: PodTransport, nodes: PodNodes) -> None:
     machine = nodes.machines[0]
-    machine.runtime.set_delay(2)
+    machine.runtime.set_delay(20)  # it ends with its pod, long before
     applying = asyncio.create_task(transport.apply(target(machine.name), change("s1")))
     await asyncio.to_thread(wait_for, lambda: machine.actions() == [RELOAD], "it does not reload")
     nodes.cluster.api("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods", {"gracePeriodSeconds": 0})

@@ -17,6 +17,8 @@ from tests.pod_nodes import IMAGE, NAMESPACE, PodNodes, pod_nodes
 from tests.program import Program
 from tests.world import Repository, image, node_document, pool
 
+pytestmark = pytest.mark.slow
+
 RELOAD = "reload crio.service"
 ACCEPT_ALL = '{"default": [{"type": "insecureAcceptAnything"}]}'
 

@@ -82,6 +82,7 @@ def test_the_program_runs_outside_the_checkout(installed: Path, tmp_path: Path) 
     run(program, "log", "verify", cwd=tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_runs_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
     program = installed / "reconciler"
