@@ -59,7 +59,7 @@ async def discover(context: Context) -> None:
     if events:
         streams = {fleet_stream(context.name), *(node_stream(context.name, name) for name in changes)}
         await context.append(events, snapshot, streams)
-        context.progress(Progress("discover", f"{len(changes)} nodes of the cluster changed", len(found), len(found)))
+        context.progress(Progress("discover", "nodes changed in the cluster", len(changes), len(found)))
 
 
 async def _unreachable(context: Context, snapshot: Snapshot, state: Row, body: ClusterUnreachable) -> None:
