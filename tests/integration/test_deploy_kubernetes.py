@@ -26,6 +26,12 @@ def test_the_server_accepts_every_object(openshift: ApiServer, folder: str) -> N
     assert len(done.stdout.splitlines()) == objects.count("\nkind: ") + objects.startswith("kind: ")
 
 
+def test_openshift_chooses_the_user_ids(openshift: ApiServer) -> None:
+    """Its restricted-v2 refuses any that is not of the namespace's range."""
+    for folder, named in (("base", 2), ("openshift", 0)):
+        assert openshift.kubectl("kustomize", str(DEPLOY / folder)).count("runAsUser") == named
+
+
 def test_the_settings_file_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     settings = load(DEPLOY / "base/reconciler.toml")
