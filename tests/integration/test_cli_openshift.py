@@ -113,3 +113,16 @@ def test_from_first_contact_to_an_edit(
     fleet.run("sync", "--wait")
     types = [item["type"] for item in fleet.items("history", "--resource", "Image/cluster")]
     assert {"ResourceChanged", "ClusterResourceApplied", "ClusterDriftDetected", "ClusterDriftRepaired"} <= set(types)
+
+
+def test_the_list_of_registries_for_import_takes_effect(fleet: Doors) -> None:
+    """OpenShift's API server reads it: no warning that it does nothing, and `why --import` answers by it."""
+    document = yaml.safe_load(image(blockedRegistries=[A]))
+    document["spec"]["allowedRegistriesForImport"] = [{"domainName": "quay.io"}]
+    fleet.repository.commit({"image.yaml": yaml.safe_dump(document)}, "Import from quay.io alone")
+    fleet.run("sync", code=3)
+    assert "import-list-without-effect" not in fleet.run("get", "events", "-o", "yaml").output
+    said = fleet.run("why", "quay.io/x/y:1", "--import").output
+    assert "import into an image stream: allowed" in said
+    said = fleet.run("why", "docker.io/x/y:1", "--import", code=1).output
+    assert "no entry of spec.allowedRegistriesForImport is for registry-1.docker.io:443" in said
