@@ -18,7 +18,7 @@ from tests.world import image, mirrors
 A, B, C = "a.example.com", "b.example.com", "c.example.com"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mco(openshift: ApiServer) -> Mco:
     for name in NODES:
         openshift.add_node(name, {WORKER: ""})
