@@ -184,7 +184,9 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "ClusterCompared": _compared,
     "ClusterAdoptionAsked": lambda b: f"{_some(sorted(b.objects))} to be taken: {b.reason}",
     "ClusterResourceApplied": _applied,
-    "ClusterResourceDeleted": lambda b: f"{b.key} removed from the cluster",
+    "ClusterResourceDeleted": lambda b: (
+        f"{b.key} {'removed from the cluster' if b.uid else 'is not ours in the cluster any more'}"
+    ),
     "ClusterResourceRefused": lambda b: f"{b.key} refused: {b.reason}",
     "ClusterContentApplied": lambda b: f"the cluster says what is wanted, files {b.files[:12]}",
     "ClusterDriftDetected": _edited,

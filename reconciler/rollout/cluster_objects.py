@@ -52,9 +52,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Action:
-    """One call. `against`: the field managers from whom fields may be taken."""
+    """One call, or none: `forget` leaves an object alone that was ours. `against`: the field managers from whom fields
+    may be taken."""
 
-    verb: Literal["apply", "delete"]
+    verb: Literal["apply", "delete", "forget"]
     key: str
     resource: str
     document: Mapping[str, Any]
@@ -197,8 +198,10 @@ def _agreeing(ours: Known | None, wish: Wanted, found: ClusterObject | None) -> 
 
 
 def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str) -> Iterable[Action]:
-    """Of the Image only our fields are taken away, since a cluster is never without one."""
-    if found is not None and not _is_ours(found, ours, log_id):
+    """Of the Image only our fields are taken away, since a cluster is never without one. What another log took over, or
+    somebody made anew, is theirs."""
+    if found is not None and (_other_owner(found, log_id) or not _is_ours(found, ours, log_id)):
+        yield Action("forget", key, ours.resource, ours.sent, found)
         return
     if key == IMAGE:
         names = ("apiVersion", "kind", "metadata")
@@ -214,7 +217,7 @@ def in_order(actions: Iterable[Action]) -> tuple[Action, ...]:
 
     def place(action: Action) -> tuple[int, int, str]:
         rank = APPLY_ORDER.index(action.key.partition("/")[0])
-        return (1, -rank, action.key) if action.verb == "delete" else (0, rank, action.key)
+        return (0, rank, action.key) if action.verb == "apply" else (1, -rank, action.key)
 
     return tuple(sorted(actions, key=place))
 

@@ -244,6 +244,8 @@ async def _refusal(context: Context, snapshot: Snapshot, action: Action, error: 
 async def _call(context: Context, resources: ClusterResources, action: Action) -> list[Event]:
     """One call, and what it came to."""
     live = action.live
+    if action.verb == "forget":
+        return [ClusterResourceDeleted(action.resource, action.key, "", "")]
     before = [canonical_json(live.document).encode()] if live else []
     if action.verb == "delete":
         if live is not None:

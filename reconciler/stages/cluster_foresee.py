@@ -19,6 +19,7 @@ from reconciler.projections.openshift import (
 )
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, NODES
 from reconciler.registries.impact import classify
+from reconciler.rollout.cluster_objects import Action
 from reconciler.rollout.machine_pools import MachinePool
 from reconciler.rollout.managed_fields import ClusterObject, FieldManager
 from reconciler.rollout.pools import Pool
@@ -94,7 +95,7 @@ async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterFores
                 "resource": action.resource,
                 "purpose": action.purpose,
                 "taken": sorted(action.against),
-                "diff": _diff(action.key, action.live, action.document if action.verb == "apply" else None),
+                "diff": _diff(action.key, action.live, _after(action)),
             }
             for action in plan.actions
         ],
@@ -116,6 +117,12 @@ async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterFores
             if item["drift"]
         ],
     }
+
+
+def _after(action: Action) -> Mapping[str, Any] | None:
+    if action.verb == "forget":
+        return action.live.document if action.live else None
+    return action.document if action.verb == "apply" else None
 
 
 def _diff(key: str, live: ClusterObject | None, document: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
-from reconciler.rollout.cluster_objects import IMAGE, SAYS_NOTHING
+from reconciler.projections.tables import CLUSTER_OBJECTS
+from reconciler.rollout.cluster_objects import IMAGE, LOG_MARK, SAYS_NOTHING
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
 from tests.world import image, mirrors
 
@@ -593,3 +594,27 @@ async def test_who_once_wrote_what_git_said_is_no_conflict(fleet: OpenShift) -> 
     assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
     assert (await fleet.world.status()).exit_code == 0
     assert await _bodies(fleet, ClusterResourceRefused) == []
+
+
+def _taken_over(fleet: OpenShift, key: str, name: str, value: str) -> None:
+    """Another of our kind adopts an object: its mark or its label, set by the field manager that we are, too."""
+    document = fleet.resources.document(key)
+    kind = "annotations" if name == LOG_MARK else "labels"
+    document["metadata"][kind][name] = value
+    fleet.resources.put(document, "reconciler")
+
+
+async def test_what_another_installation_took_over_is_left_to_it(fleet: OpenShift) -> None:
+    fleet.commit({"mirrors.yaml": mirrors("apps", "x.example.com", "m.example.com")})
+    fleet.commit({"more.yaml": mirrors("more", "z.example.com", "m.example.com")})
+    await adopted(fleet)
+    _taken_over(fleet, "ImageDigestMirrorSet/apps", LOG_MARK, "log-2")
+    fleet.commit({"mirrors.yaml": None})
+    await fleet.roll()
+    assert "ImageDigestMirrorSet/apps" in fleet.resources.stored()
+    assert "delete ImageDigestMirrorSet/apps" not in fleet.resources.calls
+    assert sorted((await fleet.world.context.snapshot()).table(CLUSTER_OBJECTS)) == [
+        ("default", IMAGE),
+        ("default", "ImageDigestMirrorSet/more"),
+    ]
+    assert (await fleet.world.status()).exit_code == 0

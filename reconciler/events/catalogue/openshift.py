@@ -76,7 +76,7 @@ class ClusterResourceApplied(Event):
 @dataclass(frozen=True)
 class ClusterResourceDeleted(Event):
     """A resource that we had applied, and that nothing wants any more, was removed from the cluster. `before` is the
-    blob of what stood there (empty: it was gone already)."""
+    blob of what stood there (empty: it was gone already, or it is somebody else's by now and was left alone)."""
 
     resource: str
     key: str
