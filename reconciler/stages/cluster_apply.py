@@ -35,7 +35,7 @@ from reconciler.rollout.plan import STOPPED
 from reconciler.stages.cluster_gates import gate
 from reconciler.stages.cluster_rollouts import follow_rollouts
 from reconciler.stages.cluster_watch import ClusterSight
-from reconciler.stages.cluster_wishes import Wishes, wishes
+from reconciler.stages.cluster_wishes import Wishes, holds_secret, wishes
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.roll import Rolled
 
@@ -246,7 +246,7 @@ async def _call(context: Context, resources: ClusterResources, action: Action) -
     live = action.live
     if action.verb == "forget":
         return [ClusterResourceDeleted(action.resource, action.key, "", "")]
-    before = [canonical_json(live.document).encode()] if live else []
+    before = [canonical_json(live.document).encode()] if live and not holds_secret(live.document) else []
     if action.verb == "delete":
         if live is not None:
             await resources.delete(live)
@@ -254,9 +254,9 @@ async def _call(context: Context, resources: ClusterResources, action: Action) -
         return [ClusterResourceDeleted(action.resource, action.key, live.uid if live else "", kept[0])]
     answer = await resources.apply(action.document, live, action.against)
     changed = differences(answer.document, live.document) if live else ()
-    told = canonical_json(without_foreign(action.document, answer)).encode()
-    sent = canonical_json(action.document).encode()
-    kept = [*await context.keep([sent, told, *before]), ""]
+    told = without_foreign(action.document, answer)
+    told = action.document if holds_secret(told) else told
+    kept = [*await context.keep([*(canonical_json(item).encode() for item in (action.document, told)), *before]), ""]
     applied = ClusterResourceApplied(
         resource=action.resource,
         key=action.key,

@@ -14,6 +14,7 @@ from reconciler.errors import ClusterError, UsageError
 from reconciler.events.catalogue import (
     ClusterDriftDetected,
     ClusterResourceApplied,
+    ClusterResourceDeleted,
     ClusterResourceRefused,
     MachineConfigChanged,
     RolloutCompleted,
@@ -24,6 +25,8 @@ from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
 from reconciler.projections.tables import CLUSTER_OBJECTS
 from reconciler.rollout.cluster_objects import IMAGE, LOG_MARK, SAYS_NOTHING
+from reconciler.store.memory import MemoryBlobs
+from tests.authorities import certificate, config_map
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
 from tests.world import image, mirrors
 
@@ -618,3 +621,45 @@ async def test_what_another_installation_took_over_is_left_to_it(fleet: OpenShif
         ("default", "ImageDigestMirrorSet/more"),
     ]
     assert (await fleet.world.status()).exit_code == 0
+
+
+CA = "ConfigMap/registry-ca"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----\n"
+
+
+async def _with_ca(fleet: OpenShift, **spec: Any) -> None:
+    fleet.commit({"ca.yaml": config_map("registry-ca", {"a.example.com": certificate()})})
+    await adopted(fleet, **spec)
+
+
+async def _paste_key(fleet: OpenShift, *, over: str = "tls.key") -> None:
+    """Somebody puts a private key into our CA, beside the certificates or over one, and into an annotation."""
+    document = fleet.resources.document(CA)
+    document["data"][over] = KEY
+    document["metadata"]["annotations"]["theirs"] = KEY
+    fleet.resources.put(document, "kubectl-edit")
+    await fleet.world.run()
+
+
+def _kept(fleet: OpenShift) -> bytes:
+    blobs = fleet.world.context.blobs
+    assert isinstance(blobs, MemoryBlobs)
+    return b"\n".join(blobs.contents.values())
+
+
+@pytest.mark.parametrize("policy", ["alert", "heal"])
+async def test_a_private_key_that_somebody_pasted_never_enters_the_log(fleet: OpenShift, policy: str) -> None:
+    await _with_ca(fleet, drift=policy)
+    await _paste_key(fleet)
+    fleet.commit({"ca.yaml": config_map("registry-ca", {"b.example.com": certificate("Other")})})
+    await fleet.world.run()
+    assert set(fleet.resources.document(CA)["data"]) == {"b.example.com", "tls.key"}
+    applied = [body for body in await _bodies(fleet, ClusterResourceApplied) if body.key == CA]
+    assert (applied[-1].before, applied[-1].answer) == ("", applied[-1].sent)
+    commit = fleet.commit({"ca.yaml": None})
+    await fleet.world.run()
+    await commands.approve(fleet.world.context, commit, reason="no more CA")
+    await fleet.world.run()
+    assert CA not in fleet.resources.stored()
+    assert [body.before for body in await _bodies(fleet, ClusterResourceDeleted)] == [""]
+    assert b"MIGHAgEAMBMGByqGSM49AgEG" not in _kept(fleet)

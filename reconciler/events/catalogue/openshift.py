@@ -56,8 +56,9 @@ class ClusterAdoptionAsked(Event):
 @dataclass(frozen=True)
 class ClusterResourceApplied(Event):
     """A resource was applied to the cluster. `sent` is the blob of what was applied, `answer` of what the API made of
-    it, `before` of what stood there (empty: nothing). `purpose`: rollout, repair or adopt; `changed`: the fields that
-    differed; `taken`: the managers from whom fields were taken."""
+    it (where others put a private key there: `sent`), `before` of what stood there (empty: nothing, or it held a
+    private key). `purpose`: rollout, repair or adopt; `changed`: the fields that differed; `taken`: the managers from
+    whom fields were taken."""
 
     resource: str
     key: str
@@ -76,7 +77,8 @@ class ClusterResourceApplied(Event):
 @dataclass(frozen=True)
 class ClusterResourceDeleted(Event):
     """A resource that we had applied, and that nothing wants any more, was removed from the cluster. `before` is the
-    blob of what stood there (empty: it was gone already, or it is somebody else's by now and was left alone)."""
+    blob of what stood there (empty: it was gone already, it held a private key, or it is somebody else's by now and was
+    left alone)."""
 
     resource: str
     key: str
