@@ -139,7 +139,7 @@ def _compared(body: Any) -> str:
     said = [
         f"not adopted: {_some([item['key'] for item in body.unadopted])}" if body.unadopted else "",
         f"beside Git: {_some(sorted(body.foreign))}" if body.foreign else "",
-        f"of another log: {_some(sorted(body.others))}" if body.others else "",
+        f"of another log or fleet: {_some(sorted(body.others))}" if body.others else "",
         f"not served: {_some(body.unserved)}" if body.unserved else "",
     ]
     return "; ".join(filter(None, said)) or "nothing in the cluster is left that is not ours"

@@ -179,11 +179,12 @@ def not_ours(cluster: Mapping[str, Any]) -> str:
 
 
 def of_another_log(others: Mapping[str, str]) -> str:
-    """That objects belong to another installation, or nothing."""
+    """That objects belong to another installation, or to another fleet of this one, or nothing."""
     if not others:
         return ""
-    key, log = min(others.items())
-    return f"{key} belongs to another log ({log}): take reconciler.dev/log off it, or out of Git"
+    key, owner = min(others.items())
+    whose = owner if owner.startswith("fleet ") else f"another log ({owner})"
+    return f"{key} belongs to {whose}: take reconciler.dev/log off it, or out of Git"
 
 
 def not_adopted(keys: Sequence[str]) -> str:

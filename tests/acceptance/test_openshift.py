@@ -24,7 +24,7 @@ from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
 from reconciler.projections.tables import CLUSTER_OBJECTS
-from reconciler.rollout.cluster_objects import IMAGE, LOG_MARK, SAYS_NOTHING
+from reconciler.rollout.cluster_objects import FLEET_MARK, IMAGE, LOG_MARK, SAYS_NOTHING
 from reconciler.store.memory import MemoryBlobs
 from tests.authorities import certificate, config_map
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
@@ -621,6 +621,15 @@ async def test_what_another_installation_took_over_is_left_to_it(fleet: OpenShif
         ("default", "ImageDigestMirrorSet/more"),
     ]
     assert (await fleet.world.status()).exit_code == 0
+
+
+async def test_what_another_fleet_of_the_log_has_is_not_written(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    _taken_over(fleet, IMAGE, FLEET_MARK, "other")
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.roll()
+    assert fleet.spec() == {"registrySources": {"blockedRegistries": [A]}}
+    assert "Image/cluster belongs to fleet other" in (await fleet.world.status()).pools[0].blocked
 
 
 CA = "ConfigMap/registry-ca"

@@ -35,7 +35,8 @@ class ClusterBaselineCaptured(Event):
 class ClusterCompared(Event):
     """What is not ours in the cluster changed. Each of `unadopted`, which Git has, too: {key, resource, differs,
     managers, content: the blob of the document}; `foreign` maps objects beside Git's to their blobs; `others` are
-    wanted objects of another log, `unserved` wanted kinds that the cluster does not know."""
+    wanted objects of another log, or of another fleet of ours (`fleet NAME`), `unserved` wanted kinds that the cluster
+    does not know."""
 
     unadopted: tuple[Data, ...]
     foreign: Data
