@@ -169,6 +169,11 @@ def drift_text(key: str, drift: Sequence[Mapping[str, Any]]) -> str:
     return f"{key} drifted: {what} by {who}" + (f" and {more} more" if more else "")
 
 
+def is_gone(row: Row) -> bool:
+    """Whether an object of ours was last seen removed by somebody."""
+    return any((item["path"], item["kind"]) == ("", "missing") for item in row["drift"] or ())
+
+
 def not_ours(cluster: Mapping[str, Any]) -> str:
     """Why nothing is applied, as far as the cluster's other objects are the reason."""
     if cluster.get("unserved"):

@@ -73,8 +73,8 @@ async def plan_cluster(context: Context, snapshot: Snapshot, sight: ClusterSight
     comparison = Comparison()
     if not found.none:
         given = (found.wanted, found.known, sight.live)
-        us = {"log_id": context.log.log_id, "fleet": context.name}
-        comparison = compare(*given, **us, heal=heal, adopted=adopted)
+        log_id = context.log.log_id
+        comparison = compare(*given, log_id=log_id, fleet=context.name, heal=heal, adopted=adopted)
     targets = {pool.name: _target(snapshot, pool.name) for pool in found.pools}
     plan = ClusterPlan(found, comparison, "", contested, targets)
     plan.waits = sight.out or await gate(context, snapshot, found, comparison)

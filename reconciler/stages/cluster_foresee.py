@@ -15,6 +15,7 @@ from reconciler.projections.openshift import (
     cluster_pools,
     drift_text,
     files_of_cluster,
+    is_gone,
     machine_pool,
 )
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, NODES
@@ -70,15 +71,10 @@ async def recorded_cluster(context: Context) -> ClusterSight | None:
             tuple(FieldManager(manager, "", "", {}) for manager in managers.get(key, ())),
         )
         for key, name in sorted(blobs.items())
-        if not _is_gone(rows.get(key))
+        if key not in rows or not is_gone(rows[key])
     }
     pools = {name: found for name in names if (found := machine_pool(context.name, snapshot.rows, name))}
     return ClusterSight(live, pools, str(row.get("unreachable") or ""))
-
-
-def _is_gone(row: Mapping[str, Any] | None) -> bool:
-    """Whether an object of ours was last seen removed by somebody."""
-    return bool(row and row["drift"] and not row["drift_observed"])
 
 
 async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterForesight) -> dict[str, Any]:

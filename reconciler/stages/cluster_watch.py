@@ -144,8 +144,8 @@ async def _compared(
     context: Context, row: Mapping[str, Any], found: Wishes, live: Mapping[str, ClusterObject], look: ClusterLook
 ) -> list[Event]:
     """What of the cluster is not ours, if that is news."""
-    us = {"log_id": context.log.log_id, "fleet": context.name}
-    result = compare(found.wanted, found.known, live, **us, heal={}, adopted={})
+    given = (found.wanted, found.known, live)
+    result = compare(*given, log_id=context.log.log_id, fleet=context.name, heal={}, adopted={})
     kept = await _kept(context, {key: live[key] for key in (*(u.key for u in result.unadopted), *result.foreign)})
     unadopted = tuple(
         {

@@ -23,8 +23,11 @@ from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
+from reconciler.projections.desired import Desired
 from reconciler.projections.tables import CLUSTER_OBJECTS
 from reconciler.rollout.cluster_objects import FLEET_MARK, IMAGE, LOG_MARK, SAYS_NOTHING
+from reconciler.stages.cluster_foresee import recorded_cluster
+from reconciler.stages.cluster_wishes import rendered_now
 from reconciler.store.memory import MemoryBlobs
 from tests.authorities import certificate, config_map
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
@@ -637,14 +640,17 @@ KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE K
 
 
 async def _with_ca(fleet: OpenShift, **spec: Any) -> None:
+    text = _blocks(A).replace("registrySources:", "additionalTrustedCA: {name: registry-ca}\n  registrySources:")
     fleet.commit({"ca.yaml": config_map("registry-ca", {"a.example.com": certificate()})})
     await adopted(fleet, **spec)
+    fleet.commit({"image.yaml": text})
+    await fleet.roll()
 
 
-async def _paste_key(fleet: OpenShift, *, over: str = "tls.key") -> None:
-    """Somebody puts a private key into our CA, beside the certificates or over one, and into an annotation."""
+async def _paste_key(fleet: OpenShift) -> None:
+    """Somebody puts a private key into our CA, beside the certificates, and into an annotation."""
     document = fleet.resources.document(CA)
-    document["data"][over] = KEY
+    document["data"]["tls.key"] = KEY
     document["metadata"]["annotations"]["theirs"] = KEY
     fleet.resources.put(document, "kubectl-edit")
     await fleet.world.run()
@@ -665,10 +671,36 @@ async def test_a_private_key_that_somebody_pasted_never_enters_the_log(fleet: Op
     assert set(fleet.resources.document(CA)["data"]) == {"b.example.com", "tls.key"}
     applied = [body for body in await _bodies(fleet, ClusterResourceApplied) if body.key == CA]
     assert (applied[-1].before, applied[-1].answer) == ("", applied[-1].sent)
-    commit = fleet.commit({"ca.yaml": None})
+    commit = fleet.commit({"ca.yaml": None, "image.yaml": _blocks(A)})
     await fleet.world.run()
     await commands.approve(fleet.world.context, commit, reason="no more CA")
     await fleet.world.run()
     assert CA not in fleet.resources.stored()
     assert [body.before for body in await _bodies(fleet, ClusterResourceDeleted)] == [""]
     assert b"MIGHAgEAMBMGByqGSM49AgEG" not in _kept(fleet)
+
+
+async def test_an_edit_with_a_private_key_is_no_removal(fleet: OpenShift) -> None:
+    """It is not kept, and so cannot become a commit; Git and the cluster's other files stay as they are."""
+    await _with_ca(fleet)
+    context = fleet.world.context
+    pool = Desired("default", (await context.snapshot()).rows).pools["worker"]
+    before = await rendered_now(context, await context.snapshot(), pool)
+    await _paste_key(fleet)
+    with pytest.raises(UsageError, match="ConfigMap/registry-ca holds a private key in the cluster"):
+        await cluster.keep_edit(context, CA, "keep-it", reason="theirs")
+    seen = await recorded_cluster(context)
+    assert seen is not None
+    assert CA in seen.live
+    assert await rendered_now(context, await context.snapshot(), pool) == before
+
+
+async def test_a_removal_becomes_a_commit_by_choice(fleet: OpenShift) -> None:
+    await _with_ca(fleet)
+    fleet.resources.remove(CA)
+    await fleet.world.run()
+    seen = await recorded_cluster(fleet.world.context)
+    assert seen is not None
+    assert CA not in seen.live
+    done = await cluster.keep_edit(fleet.world.context, CA, "keep-it", reason="no more CA")
+    assert done["files"] == ["ca.yaml"]
