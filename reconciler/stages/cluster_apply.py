@@ -131,7 +131,7 @@ async def _advance(context: Context, sight: ClusterSight) -> str:
         return ""
     if plan.waits or resources is None:
         if plan.found.pools and not plan.found.pools[0].enforces:
-            await _end_rollouts(context, snapshot)
+            await anew(lambda: _end_rollouts(context))
         return plan.waits
     names = ", ".join(plan.contested)
     waits = f"{names} was put right {CONTESTED_AFTER} times in 24 h and differs again" if names else ""
@@ -300,8 +300,9 @@ async def _record(context: Context, plan: ClusterPlan, bodies: Sequence[Event]) 
     await context.append(events, snapshot, {stream_of(context.name, body) for body in bodies})
 
 
-async def _end_rollouts(context: Context, snapshot: Snapshot) -> None:
+async def _end_rollouts(context: Context) -> None:
     """A pool that only observes by now rolls nothing out."""
+    snapshot = await context.snapshot()
     for pool in cluster_pools(context.name, snapshot.rows):
         rollout = rollout_of(snapshot.rows, snapshot.table(POOLS)[context.name, pool])
         if rollout and rollout["state"] == "progressing":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler import cluster, commands, control, queries
-from reconciler.errors import ClusterError, UsageError
+from reconciler.errors import ClusterError, UsageError, WrongExpectation
 from reconciler.events.catalogue import (
     ClusterDriftDetected,
     ClusterResourceApplied,
@@ -18,7 +18,9 @@ from reconciler.events.catalogue import (
     ClusterResourceRefused,
     MachineConfigChanged,
     RolloutCompleted,
+    RolloutSuperseded,
 )
+from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
@@ -704,3 +706,26 @@ async def test_a_removal_becomes_a_commit_by_choice(fleet: OpenShift) -> None:
     assert CA not in seen.live
     done = await cluster.keep_edit(fleet.world.context, CA, "keep-it", reason="no more CA")
     assert done["files"] == ["ca.yaml"]
+
+
+async def test_of_two_replicas_one_ends_the_rollouts_of_a_pool_that_observes(
+    fleet: OpenShift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await adopted(fleet)
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.world.run()
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe")})
+    log, append, tried = fleet.world.log, fleet.world.log.append, []
+
+    async def overtaken(events: Sequence[NewEvent], expected: Mapping[str, int]) -> Sequence[StoredEvent]:
+        """The other replica appends the same a moment before."""
+        done = await append(events, expected)
+        if any(isinstance(event.body, RolloutSuperseded) for event in events):
+            tried.append(events)
+            raise WrongExpectation("the stream moved")
+        return done
+
+    monkeypatch.setattr(log, "append", overtaken)
+    await fleet.world.run()
+    assert len(tried) == 1
+    assert (await fleet.world.status()).pools[0].rollout == "superseded"
