@@ -729,3 +729,20 @@ async def test_of_two_replicas_one_ends_the_rollouts_of_a_pool_that_observes(
     await fleet.world.run()
     assert len(tried) == 1
     assert (await fleet.world.status()).pools[0].rollout == "superseded"
+
+
+async def test_who_keeps_writing_something_else_drifts_once(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    await _edit(fleet, C)
+    for beat in ("1", "2"):
+        fleet.world.clock.advance(60)
+        document = fleet.resources.document(IMAGE)
+        document["metadata"]["annotations"]["theirs/heartbeat"] = beat
+        fleet.resources.put(document, "kubectl-edit")
+        await fleet.world.run()
+    assert len(await _bodies(fleet, ClusterDriftDetected)) == 1
+    fleet.world.clock.advance(60)
+    await _edit(fleet, B)
+    detected = await _bodies(fleet, ClusterDriftDetected)
+    assert len(detected) == 2, "another value of the same field is news"
+    assert detected[0].observed != detected[1].observed
