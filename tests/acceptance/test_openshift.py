@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reconciler import cluster, commands, control, queries
 from reconciler.errors import ClusterError, UsageError, WrongExpectation
@@ -29,7 +30,7 @@ from reconciler.projections.desired import Desired
 from reconciler.projections.tables import CLUSTER_OBJECTS
 from reconciler.rollout.cluster_objects import FLEET_MARK, IMAGE, LOG_MARK, SAYS_NOTHING
 from reconciler.stages.cluster_foresee import recorded_cluster
-from reconciler.stages.cluster_wishes import rendered_now
+from reconciler.stages.cluster_wishes import rendered_now, stood_before
 from reconciler.store.memory import MemoryBlobs
 from tests.authorities import certificate, config_map
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
@@ -653,7 +654,7 @@ async def _paste_key(fleet: OpenShift) -> None:
     """Somebody puts a private key into our CA, beside the certificates, and into an annotation."""
     document = fleet.resources.document(CA)
     document["data"]["tls.key"] = KEY
-    document["metadata"]["annotations"]["theirs"] = KEY
+    document["metadata"].setdefault("annotations", {})["theirs"] = KEY
     fleet.resources.put(document, "kubectl-edit")
     await fleet.world.run()
 
@@ -746,3 +747,18 @@ async def test_who_keeps_writing_something_else_drifts_once(fleet: OpenShift) ->
     detected = await _bodies(fleet, ClusterDriftDetected)
     assert len(detected) == 2, "another value of the same field is news"
     assert detected[0].observed != detected[1].observed
+
+
+async def test_a_private_key_pasted_before_adoption_is_in_no_baseline(fleet: OpenShift) -> None:
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe"), "nodes.yaml": nodes_file()})
+    await fleet.roll()
+    document = yaml.safe_load(config_map("registry-ca", {"a.example.com": certificate()}))
+    fleet.resources.put(document, "oc")
+    fleet.commit({"pool.yaml": cluster_pool(), "ca.yaml": config_map("registry-ca", {"b.example.com": certificate()})})
+    await fleet.roll()
+    await cluster.adopt(fleet.world.context, reason="ours")
+    await _paste_key(fleet)
+    [applied] = await _bodies(fleet, ClusterResourceApplied)
+    assert (applied.key, applied.purpose, applied.before) == (CA, "adopt", "")
+    assert CA not in await stood_before(fleet.world.context, await fleet.world.context.snapshot())
+    assert b"MIGHAgEAMBMGByqGSM49AgEG" not in _kept(fleet)
