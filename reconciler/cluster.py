@@ -16,7 +16,7 @@ from reconciler.events.catalogue import ClusterAdoptionAsked, ClusterDriftAdopte
 from reconciler.events.envelope import fleet_stream
 from reconciler.ports import Proposal, Snapshot
 from reconciler.projections.desired import Desired
-from reconciler.projections.openshift import cluster_pools
+from reconciler.projections.openshift import cluster_pools, is_gone
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, Row
 from reconciler.registries.model import canonical_json
 from reconciler.stages.cluster_wishes import wishes
@@ -135,8 +135,11 @@ async def _edited(context: Context, now: Snapshot, key: str) -> tuple[str, Mappi
         raise UsageError(f"{key} does not differ", where="--resource", remedy=f"such are: {', '.join(names) or 'none'}")
     wish = found.wanted[key]
     name = unadopted[key]["content"] if key in unadopted else row["drift_observed"]
-    if not name:
+    if key not in unadopted and is_gone(row):
         return wish.resource, None
+    if not name:
+        what = f"{key} holds a private key in the cluster, so that it cannot be written into Git"
+        raise UsageError(what, where="--resource", remedy="take the key out of it first")
     live = json.loads((await context.load([name]))[name])
     given = await _as_written(context, now, found.pools[0].name, wish.resource)
     body = {field: value for field, value in live.items() if field not in ("apiVersion", "kind", "metadata")}

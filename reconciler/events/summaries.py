@@ -139,7 +139,7 @@ def _compared(body: Any) -> str:
     said = [
         f"not adopted: {_some([item['key'] for item in body.unadopted])}" if body.unadopted else "",
         f"beside Git: {_some(sorted(body.foreign))}" if body.foreign else "",
-        f"of another log: {_some(sorted(body.others))}" if body.others else "",
+        f"of another log or fleet: {_some(sorted(body.others))}" if body.others else "",
         f"not served: {_some(body.unserved)}" if body.unserved else "",
     ]
     return "; ".join(filter(None, said)) or "nothing in the cluster is left that is not ours"
@@ -184,7 +184,9 @@ _LINES: dict[str, Callable[[Any], str]] = {
     "ClusterCompared": _compared,
     "ClusterAdoptionAsked": lambda b: f"{_some(sorted(b.objects))} to be taken: {b.reason}",
     "ClusterResourceApplied": _applied,
-    "ClusterResourceDeleted": lambda b: f"{b.key} removed from the cluster",
+    "ClusterResourceDeleted": lambda b: (
+        f"{b.key} {'removed from the cluster' if b.uid else 'is not ours in the cluster any more'}"
+    ),
     "ClusterResourceRefused": lambda b: f"{b.key} refused: {b.reason}",
     "ClusterContentApplied": lambda b: f"the cluster says what is wanted, files {b.files[:12]}",
     "ClusterDriftDetected": _edited,

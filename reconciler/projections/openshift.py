@@ -169,6 +169,11 @@ def drift_text(key: str, drift: Sequence[Mapping[str, Any]]) -> str:
     return f"{key} drifted: {what} by {who}" + (f" and {more} more" if more else "")
 
 
+def is_gone(row: Row) -> bool:
+    """Whether an object of ours was last seen removed by somebody."""
+    return any((item["path"], item["kind"]) == ("", "missing") for item in row["drift"] or ())
+
+
 def not_ours(cluster: Mapping[str, Any]) -> str:
     """Why nothing is applied, as far as the cluster's other objects are the reason."""
     if cluster.get("unserved"):
@@ -179,11 +184,12 @@ def not_ours(cluster: Mapping[str, Any]) -> str:
 
 
 def of_another_log(others: Mapping[str, str]) -> str:
-    """That objects belong to another installation, or nothing."""
+    """That objects belong to another installation, or to another fleet of this one, or nothing."""
     if not others:
         return ""
-    key, log = min(others.items())
-    return f"{key} belongs to another log ({log}): take reconciler.dev/log off it, or out of Git"
+    key, owner = min(others.items())
+    whose = owner if owner.startswith("fleet ") else f"another log ({owner})"
+    return f"{key} belongs to {whose}: take reconciler.dev/log off it, or out of Git"
 
 
 def not_adopted(keys: Sequence[str]) -> str:

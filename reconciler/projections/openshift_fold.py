@@ -117,8 +117,8 @@ def resource_applied(event: StoredEvent, body: ClusterResourceApplied, rows: Wor
     if row is not None:  # an object that was just applied is ours
         left = {key: managers for key, managers in (row["taken"] or {}).items() if key != body.key}
         others = [item for item in row["unadopted"] or () if item["key"] != body.key]
-        stood = {body.key: body.before} if body.purpose == "adopt" else {}  # it may have come after first contact
-        baseline = {**stood, **(row["baseline"] or {})}
+        taken = body.purpose == "adopt" and body.before  # it may have come after first contact
+        baseline = {**({body.key: body.before} if taken else {}), **(row["baseline"] or {})}
         rows.put(CLUSTERS, (event.fleet,), taken=left or None, unadopted=others, baseline=baseline)
 
 

@@ -16,6 +16,9 @@ from reconciler.rollout.managed_fields import ClusterObject, Difference, differe
 LOG_MARK = "reconciler.dev/log"
 """Annotation of what we applied: the id of the log that the object belongs to."""
 
+FLEET_MARK = "reconciler.dev/fleet"
+"""Label of the same: the fleet of that log."""
+
 CA_NAMESPACE = "openshift-config"
 IMAGE = "Image/cluster"
 MIRROR_KINDS = ("ImageContentSourcePolicy", "ImageDigestMirrorSet", "ImageTagMirrorSet")
@@ -52,9 +55,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Action:
-    """One call. `against`: the field managers from whom fields may be taken."""
+    """One call, or none: `forget` leaves an object alone that was ours. `against`: the field managers from whom fields
+    may be taken."""
 
-    verb: Literal["apply", "delete"]
+    verb: Literal["apply", "delete", "forget"]
     key: str
     resource: str
     document: Mapping[str, Any]
@@ -77,7 +81,7 @@ class Unadopted:
 @dataclass(frozen=True)
 class Comparison:
     """The cluster against what is wanted. `actions` are in order; `foreign`: objects beside Git's, which are left
-    alone; `others`: wanted objects that belong to another log, and to which."""
+    alone; `others`: wanted objects that belong to another log or, as `fleet NAME`, to another fleet of ours."""
 
     actions: tuple[Action, ...] = ()
     unadopted: tuple[Unadopted, ...] = ()
@@ -103,7 +107,7 @@ def marked(document: Mapping[str, Any], fleet: str, log_id: str) -> Mapping[str,
     """`document` with our labels and our mark, without what other tools keep in annotations."""
     given = document["metadata"]
     kept = {name: value for name, value in (given.get("annotations") or {}).items() if name not in _LEFT_OUT}
-    ours = {"app.kubernetes.io/managed-by": "reconciler", "reconciler.dev/fleet": fleet}
+    ours = {"app.kubernetes.io/managed-by": "reconciler", FLEET_MARK: fleet}
     metadata = {
         "name": given["name"],
         "labels": {**(given.get("labels") or {}), **ours},
@@ -133,6 +137,7 @@ def compare(
     live: Mapping[str, ClusterObject],
     *,
     log_id: str,
+    fleet: str,
     heal: Mapping[str, frozenset[str]],
     adopted: Mapping[str, frozenset[str]],
 ) -> Comparison:
@@ -142,7 +147,7 @@ def compare(
     unadopted, others = [], {}
     for key, wish in wanted.items():
         found, ours = live.get(key), known.get(key)
-        if found is not None and (owner := _other_owner(found, log_id)):
+        if found is not None and (owner := _other_owner(found, log_id, fleet)):
             others[key] = owner
         elif found is None or _is_ours(found, ours, log_id):
             actions.extend(_wish(key, wish, ours, found, heal))
@@ -155,14 +160,17 @@ def compare(
             unadopted.append(Unadopted(key, wish.resource, differs, managers))
     for key, ours in known.items():
         if key not in wanted:
-            actions.extend(_removal(key, ours, live.get(key), log_id))
+            actions.extend(_removal(key, ours, live.get(key), log_id, fleet))
     foreign = sorted(key for key in live if key not in wanted and key not in known)
     return Comparison(in_order(actions), tuple(unadopted), tuple(foreign), others)
 
 
-def _other_owner(found: ClusterObject, log_id: str) -> str:
-    mark = str((found.document["metadata"].get("annotations") or {}).get(LOG_MARK) or "")
-    return mark if mark != log_id else ""
+def _other_owner(found: ClusterObject, log_id: str, fleet: str) -> str:
+    """The log, or the fleet of our log, that an object is marked for, if that is not us."""
+    metadata = found.document["metadata"]
+    mark = str((metadata.get("annotations") or {}).get(LOG_MARK) or "")
+    label = str((metadata.get("labels") or {}).get(FLEET_MARK) or fleet)
+    return mark if mark != log_id else f"fleet {label}" if label != fleet else ""
 
 
 def _is_ours(found: ClusterObject, ours: Known | None, log_id: str) -> bool:
@@ -196,9 +204,11 @@ def _agreeing(ours: Known | None, wish: Wanted, found: ClusterObject | None) -> 
     return frozenset(entry.manager for entry in editors if any(owns(entry.fields, path) for path in paths))
 
 
-def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str) -> Iterable[Action]:
-    """Of the Image only our fields are taken away, since a cluster is never without one."""
-    if found is not None and not _is_ours(found, ours, log_id):
+def _removal(key: str, ours: Known, found: ClusterObject | None, log_id: str, fleet: str) -> Iterable[Action]:
+    """Of the Image only our fields are taken away, since a cluster is never without one. What another log or fleet took
+    over, or somebody made anew, is theirs."""
+    if found is not None and (_other_owner(found, log_id, fleet) or not _is_ours(found, ours, log_id)):
+        yield Action("forget", key, ours.resource, ours.sent, found)
         return
     if key == IMAGE:
         names = ("apiVersion", "kind", "metadata")
@@ -214,7 +224,7 @@ def in_order(actions: Iterable[Action]) -> tuple[Action, ...]:
 
     def place(action: Action) -> tuple[int, int, str]:
         rank = APPLY_ORDER.index(action.key.partition("/")[0])
-        return (1, -rank, action.key) if action.verb == "delete" else (0, rank, action.key)
+        return (0, rank, action.key) if action.verb == "apply" else (1, -rank, action.key)
 
     return tuple(sorted(actions, key=place))
 

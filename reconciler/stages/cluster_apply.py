@@ -35,7 +35,7 @@ from reconciler.rollout.plan import STOPPED
 from reconciler.stages.cluster_gates import gate
 from reconciler.stages.cluster_rollouts import follow_rollouts
 from reconciler.stages.cluster_watch import ClusterSight
-from reconciler.stages.cluster_wishes import Wishes, wishes
+from reconciler.stages.cluster_wishes import Wishes, holds_secret, wishes
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.roll import Rolled
 
@@ -73,7 +73,8 @@ async def plan_cluster(context: Context, snapshot: Snapshot, sight: ClusterSight
     comparison = Comparison()
     if not found.none:
         given = (found.wanted, found.known, sight.live)
-        comparison = compare(*given, log_id=context.log.log_id, heal=heal, adopted=adopted)
+        log_id = context.log.log_id
+        comparison = compare(*given, log_id=log_id, fleet=context.name, heal=heal, adopted=adopted)
     targets = {pool.name: _target(snapshot, pool.name) for pool in found.pools}
     plan = ClusterPlan(found, comparison, "", contested, targets)
     plan.waits = sight.out or await gate(context, snapshot, found, comparison)
@@ -130,7 +131,7 @@ async def _advance(context: Context, sight: ClusterSight) -> str:
         return ""
     if plan.waits or resources is None:
         if plan.found.pools and not plan.found.pools[0].enforces:
-            await _end_rollouts(context, snapshot)
+            await anew(lambda: _end_rollouts(context))
         return plan.waits
     names = ", ".join(plan.contested)
     waits = f"{names} was put right {CONTESTED_AFTER} times in 24 h and differs again" if names else ""
@@ -244,7 +245,9 @@ async def _refusal(context: Context, snapshot: Snapshot, action: Action, error: 
 async def _call(context: Context, resources: ClusterResources, action: Action) -> list[Event]:
     """One call, and what it came to."""
     live = action.live
-    before = [canonical_json(live.document).encode()] if live else []
+    if action.verb == "forget":
+        return [ClusterResourceDeleted(action.resource, action.key, "", "")]
+    before = [canonical_json(live.document).encode()] if live and not holds_secret(live.document) else []
     if action.verb == "delete":
         if live is not None:
             await resources.delete(live)
@@ -252,9 +255,9 @@ async def _call(context: Context, resources: ClusterResources, action: Action) -
         return [ClusterResourceDeleted(action.resource, action.key, live.uid if live else "", kept[0])]
     answer = await resources.apply(action.document, live, action.against)
     changed = differences(answer.document, live.document) if live else ()
-    told = canonical_json(without_foreign(action.document, answer)).encode()
-    sent = canonical_json(action.document).encode()
-    kept = [*await context.keep([sent, told, *before]), ""]
+    told = without_foreign(action.document, answer)
+    told = action.document if holds_secret(told) else told
+    kept = [*await context.keep([*(canonical_json(item).encode() for item in (action.document, told)), *before]), ""]
     applied = ClusterResourceApplied(
         resource=action.resource,
         key=action.key,
@@ -297,8 +300,9 @@ async def _record(context: Context, plan: ClusterPlan, bodies: Sequence[Event]) 
     await context.append(events, snapshot, {stream_of(context.name, body) for body in bodies})
 
 
-async def _end_rollouts(context: Context, snapshot: Snapshot) -> None:
+async def _end_rollouts(context: Context) -> None:
     """A pool that only observes by now rolls nothing out."""
+    snapshot = await context.snapshot()
     for pool in cluster_pools(context.name, snapshot.rows):
         rollout = rollout_of(snapshot.rows, snapshot.table(POOLS)[context.name, pool])
         if rollout and rollout["state"] == "progressing":

@@ -15,10 +15,12 @@ from reconciler.projections.openshift import (
     cluster_pools,
     drift_text,
     files_of_cluster,
+    is_gone,
     machine_pool,
 )
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, NODES
 from reconciler.registries.impact import classify
+from reconciler.rollout.cluster_objects import Action
 from reconciler.rollout.machine_pools import MachinePool
 from reconciler.rollout.managed_fields import ClusterObject, FieldManager
 from reconciler.rollout.pools import Pool
@@ -69,15 +71,10 @@ async def recorded_cluster(context: Context) -> ClusterSight | None:
             tuple(FieldManager(manager, "", "", {}) for manager in managers.get(key, ())),
         )
         for key, name in sorted(blobs.items())
-        if not _is_gone(rows.get(key))
+        if key not in rows or not is_gone(rows[key])
     }
     pools = {name: found for name in names if (found := machine_pool(context.name, snapshot.rows, name))}
     return ClusterSight(live, pools, str(row.get("unreachable") or ""))
-
-
-def _is_gone(row: Mapping[str, Any] | None) -> bool:
-    """Whether an object of ours was last seen removed by somebody."""
-    return bool(row and row["drift"] and not row["drift_observed"])
 
 
 async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterForesight) -> dict[str, Any]:
@@ -94,7 +91,7 @@ async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterFores
                 "resource": action.resource,
                 "purpose": action.purpose,
                 "taken": sorted(action.against),
-                "diff": _diff(action.key, action.live, action.document if action.verb == "apply" else None),
+                "diff": _diff(action.key, action.live, _after(action)),
             }
             for action in plan.actions
         ],
@@ -116,6 +113,12 @@ async def cluster_data(context: Context, snapshot: Snapshot, found: ClusterFores
             if item["drift"]
         ],
     }
+
+
+def _after(action: Action) -> Mapping[str, Any] | None:
+    if action.verb == "forget":
+        return action.live.document if action.live else None
+    return action.document if action.verb == "apply" else None
 
 
 def _diff(key: str, live: ClusterObject | None, document: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from reconciler.events.catalogue import (
     MachineConfigChanged,
     MachineConfigPoolChanged,
 )
+from reconciler.events.catalogue.base import Data
 from reconciler.events.codec import plain
 from reconciler.events.envelope import fleet_stream, stream_of
 from reconciler.ports import ClusterLook, Snapshot
@@ -26,7 +28,7 @@ from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, FLEETS, MAC
 from reconciler.registries.model import canonical_json
 from reconciler.rollout.cluster_objects import Known, compare, unserved
 from reconciler.rollout.machine_pools import Machine, MachinePool
-from reconciler.rollout.managed_fields import ClusterObject, ForeignChange, foreign_changes
+from reconciler.rollout.managed_fields import ClusterObject, ForeignChange, differences, foreign_changes
 from reconciler.stages.cluster_wishes import Wishes, concerned, holds_secret, rendered_from, wishes
 from reconciler.stages.context import Context
 
@@ -144,7 +146,8 @@ async def _compared(
     context: Context, row: Mapping[str, Any], found: Wishes, live: Mapping[str, ClusterObject], look: ClusterLook
 ) -> list[Event]:
     """What of the cluster is not ours, if that is news."""
-    result = compare(found.wanted, found.known, live, log_id=context.log.log_id, heal={}, adopted={})
+    given = (found.wanted, found.known, live)
+    result = compare(*given, log_id=context.log.log_id, fleet=context.name, heal={}, adopted={})
     kept = await _kept(context, {key: live[key] for key in (*(u.key for u in result.unadopted), *result.foreign)})
     unadopted = tuple(
         {
@@ -178,7 +181,7 @@ async def _drift(
     for key, ours in known.items():
         row, item = snapshot.one(CLUSTER_OBJECTS, context.name, key) or {}, live.get(key)
         differs = [change.as_data() for change in _changes(ours, item)]
-        if differs == [dict(change) for change in row.get("drift") or ()]:
+        if await _is_told(context, row, item, differs):
             continue
         if not differs:
             bodies.append(ClusterDriftRepaired(ours.resource, key, "outside"))
@@ -187,6 +190,24 @@ async def _drift(
         version = item.resource_version if item else ""
         bodies.append(ClusterDriftDetected(ours.resource, key, kept.get(key, ""), version, tuple(differs)))
     return bodies
+
+
+async def _is_told(context: Context, row: Row, item: ClusterObject | None, differs: Sequence[Data]) -> bool:
+    """Whether the log has this drift. That its manager wrote again is no news where it wrote the same there."""
+    before = [dict(change) for change in row.get("drift") or ()]
+    if differs == before:
+        return True
+    if item is None or [_untimed(change) for change in differs] != [_untimed(change) for change in before]:
+        return False
+    name = row["drift_observed"]
+    if not name or holds_secret(item.document):
+        return not name and holds_secret(item.document)
+    seen = (await context.load_known([name])).get(name)
+    return seen is not None and all(d.path[0] == "metadata" for d in differences(json.loads(seen), item.document))
+
+
+def _untimed(change: Data) -> Data:
+    return {name: value for name, value in change.items() if name != "time"}
 
 
 def _changes(ours: Known, item: ClusterObject | None) -> tuple[ForeignChange, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.errors import UsageError
 from reconciler.ports import ClusterLook, Snapshot
 from reconciler.projections.desired import Desired, shadowed_out
-from reconciler.projections.openshift import applied_files, cluster_pools
+from reconciler.projections.openshift import applied_files, cluster_pools, is_gone
 from reconciler.projections.tables import CLUSTER_OBJECTS, CLUSTERS, POOLS
 from reconciler.registries.model import Resource, canonical_json, digest
 from reconciler.registries.parse import parse_file
@@ -115,13 +115,14 @@ def holds_secret(document: Mapping[str, Any]) -> bool:
 
 
 async def rendered_now(context: Context, snapshot: Snapshot, pool: Pool) -> str:
-    """The file set that MCO renders from what the cluster has, drift of our objects counted."""
+    """The file set that MCO renders from what the cluster has, drift of our objects counted; of one that was not kept,
+    since it holds a private key, what we made of it."""
     rows = [row for _, row in sorted(snapshot.table(CLUSTER_OBJECTS).items()) if row["sent"]]
     if not any(row["drift"] for row in rows):
         return applied_files(context.name, snapshot.rows, pool.name)
-    names = [str(row["drift_observed"] if row["drift"] else row["answer"]) for row in rows]
-    contents = await context.load(filter(None, names))
-    documents = [json.loads(contents[name]) for name in names if name]
+    names = [str(row["drift_observed"] or row["answer"]) for row in rows if not is_gone(row)]
+    contents = await context.load(names)
+    documents = [json.loads(contents[name]) for name in names]
     documents += [resource.document for resource in await beside(context, Desired(context.name, snapshot.rows), pool)]
     return await rendered_from(context, documents, pool, context.clock.now())
 

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from reconciler import cluster, commands, control, queries
-from reconciler.errors import ClusterError, UsageError
+from reconciler.errors import ClusterError, UsageError, WrongExpectation
 from reconciler.events.catalogue import (
     ClusterDriftDetected,
     ClusterResourceApplied,
+    ClusterResourceDeleted,
     ClusterResourceRefused,
     MachineConfigChanged,
     RolloutCompleted,
+    RolloutSuperseded,
 )
+from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.history.blame import blame_file
 from reconciler.planning.export import export_fleet, read_export
 from reconciler.planning.plan import Asked, plan, plan_export
 from reconciler.ports import EventFilter
-from reconciler.rollout.cluster_objects import IMAGE, SAYS_NOTHING
+from reconciler.projections.desired import Desired
+from reconciler.projections.tables import CLUSTER_OBJECTS
+from reconciler.rollout.cluster_objects import FLEET_MARK, IMAGE, LOG_MARK, SAYS_NOTHING
+from reconciler.stages.cluster_foresee import recorded_cluster
+from reconciler.stages.cluster_wishes import rendered_now, stood_before
+from reconciler.store.memory import MemoryBlobs
+from tests.authorities import certificate, config_map
 from tests.openshift import NODES, OpenShift, cluster_pool, nodes_file, openshift
 from tests.world import image, mirrors
 
@@ -593,3 +603,162 @@ async def test_who_once_wrote_what_git_said_is_no_conflict(fleet: OpenShift) -> 
     assert fleet.spec()["registrySources"]["blockedRegistries"] == [B]
     assert (await fleet.world.status()).exit_code == 0
     assert await _bodies(fleet, ClusterResourceRefused) == []
+
+
+def _taken_over(fleet: OpenShift, key: str, name: str, value: str) -> None:
+    """Another of our kind adopts an object: its mark or its label, set by the field manager that we are, too."""
+    document = fleet.resources.document(key)
+    kind = "annotations" if name == LOG_MARK else "labels"
+    document["metadata"][kind][name] = value
+    fleet.resources.put(document, "reconciler")
+
+
+async def test_what_another_installation_took_over_is_left_to_it(fleet: OpenShift) -> None:
+    fleet.commit({"mirrors.yaml": mirrors("apps", "x.example.com", "m.example.com")})
+    fleet.commit({"more.yaml": mirrors("more", "z.example.com", "m.example.com")})
+    await adopted(fleet)
+    _taken_over(fleet, "ImageDigestMirrorSet/apps", LOG_MARK, "log-2")
+    fleet.commit({"mirrors.yaml": None})
+    await fleet.roll()
+    assert "ImageDigestMirrorSet/apps" in fleet.resources.stored()
+    assert "delete ImageDigestMirrorSet/apps" not in fleet.resources.calls
+    assert sorted((await fleet.world.context.snapshot()).table(CLUSTER_OBJECTS)) == [
+        ("default", IMAGE),
+        ("default", "ImageDigestMirrorSet/more"),
+    ]
+    assert (await fleet.world.status()).exit_code == 0
+
+
+async def test_what_another_fleet_of_the_log_has_is_not_written(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    _taken_over(fleet, IMAGE, FLEET_MARK, "other")
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.roll()
+    assert fleet.spec() == {"registrySources": {"blockedRegistries": [A]}}
+    assert "Image/cluster belongs to fleet other" in (await fleet.world.status()).pools[0].blocked
+
+
+CA = "ConfigMap/registry-ca"
+KEY = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG\n-----END PRIVATE KEY-----\n"
+
+
+async def _with_ca(fleet: OpenShift, **spec: Any) -> None:
+    text = _blocks(A).replace("registrySources:", "additionalTrustedCA: {name: registry-ca}\n  registrySources:")
+    fleet.commit({"ca.yaml": config_map("registry-ca", {"a.example.com": certificate()})})
+    await adopted(fleet, **spec)
+    fleet.commit({"image.yaml": text})
+    await fleet.roll()
+
+
+async def _paste_key(fleet: OpenShift) -> None:
+    """Somebody puts a private key into our CA, beside the certificates, and into an annotation."""
+    document = fleet.resources.document(CA)
+    document["data"]["tls.key"] = KEY
+    document["metadata"].setdefault("annotations", {})["theirs"] = KEY
+    fleet.resources.put(document, "kubectl-edit")
+    await fleet.world.run()
+
+
+def _kept(fleet: OpenShift) -> bytes:
+    blobs = fleet.world.context.blobs
+    assert isinstance(blobs, MemoryBlobs)
+    return b"\n".join(blobs.contents.values())
+
+
+@pytest.mark.parametrize("policy", ["alert", "heal"])
+async def test_a_private_key_that_somebody_pasted_never_enters_the_log(fleet: OpenShift, policy: str) -> None:
+    await _with_ca(fleet, drift=policy)
+    await _paste_key(fleet)
+    fleet.commit({"ca.yaml": config_map("registry-ca", {"b.example.com": certificate("Other")})})
+    await fleet.world.run()
+    assert set(fleet.resources.document(CA)["data"]) == {"b.example.com", "tls.key"}
+    applied = [body for body in await _bodies(fleet, ClusterResourceApplied) if body.key == CA]
+    assert (applied[-1].before, applied[-1].answer) == ("", applied[-1].sent)
+    commit = fleet.commit({"ca.yaml": None, "image.yaml": _blocks(A)})
+    await fleet.world.run()
+    await commands.approve(fleet.world.context, commit, reason="no more CA")
+    await fleet.world.run()
+    assert CA not in fleet.resources.stored()
+    assert [body.before for body in await _bodies(fleet, ClusterResourceDeleted)] == [""]
+    assert b"MIGHAgEAMBMGByqGSM49AgEG" not in _kept(fleet)
+
+
+async def test_an_edit_with_a_private_key_is_no_removal(fleet: OpenShift) -> None:
+    """It is not kept, and so cannot become a commit; Git and the cluster's other files stay as they are."""
+    await _with_ca(fleet)
+    context = fleet.world.context
+    pool = Desired("default", (await context.snapshot()).rows).pools["worker"]
+    before = await rendered_now(context, await context.snapshot(), pool)
+    await _paste_key(fleet)
+    with pytest.raises(UsageError, match="ConfigMap/registry-ca holds a private key in the cluster"):
+        await cluster.keep_edit(context, CA, "keep-it", reason="theirs")
+    seen = await recorded_cluster(context)
+    assert seen is not None
+    assert CA in seen.live
+    assert await rendered_now(context, await context.snapshot(), pool) == before
+
+
+async def test_a_removal_becomes_a_commit_by_choice(fleet: OpenShift) -> None:
+    await _with_ca(fleet)
+    fleet.resources.remove(CA)
+    await fleet.world.run()
+    seen = await recorded_cluster(fleet.world.context)
+    assert seen is not None
+    assert CA not in seen.live
+    done = await cluster.keep_edit(fleet.world.context, CA, "keep-it", reason="no more CA")
+    assert done["files"] == ["ca.yaml"]
+
+
+async def test_of_two_replicas_one_ends_the_rollouts_of_a_pool_that_observes(
+    fleet: OpenShift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await adopted(fleet)
+    fleet.commit({"image.yaml": _blocks(B)})
+    await fleet.world.run()
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe")})
+    log, append, tried = fleet.world.log, fleet.world.log.append, []
+
+    async def overtaken(events: Sequence[NewEvent], expected: Mapping[str, int]) -> Sequence[StoredEvent]:
+        """The other replica appends the same a moment before."""
+        done = await append(events, expected)
+        if any(isinstance(event.body, RolloutSuperseded) for event in events):
+            tried.append(events)
+            raise WrongExpectation("the stream moved")
+        return done
+
+    monkeypatch.setattr(log, "append", overtaken)
+    await fleet.world.run()
+    assert len(tried) == 1
+    assert (await fleet.world.status()).pools[0].rollout == "superseded"
+
+
+async def test_who_keeps_writing_something_else_drifts_once(fleet: OpenShift) -> None:
+    await adopted(fleet)
+    await _edit(fleet, C)
+    for beat in ("1", "2"):
+        fleet.world.clock.advance(60)
+        document = fleet.resources.document(IMAGE)
+        document["metadata"]["annotations"]["theirs/heartbeat"] = beat
+        fleet.resources.put(document, "kubectl-edit")
+        await fleet.world.run()
+    assert len(await _bodies(fleet, ClusterDriftDetected)) == 1
+    fleet.world.clock.advance(60)
+    await _edit(fleet, B)
+    detected = await _bodies(fleet, ClusterDriftDetected)
+    assert len(detected) == 2, "another value of the same field is news"
+    assert detected[0].observed != detected[1].observed
+
+
+async def test_a_private_key_pasted_before_adoption_is_in_no_baseline(fleet: OpenShift) -> None:
+    fleet.commit({"pool.yaml": cluster_pool(mode="observe"), "nodes.yaml": nodes_file()})
+    await fleet.roll()
+    document = yaml.safe_load(config_map("registry-ca", {"a.example.com": certificate()}))
+    fleet.resources.put(document, "oc")
+    fleet.commit({"pool.yaml": cluster_pool(), "ca.yaml": config_map("registry-ca", {"b.example.com": certificate()})})
+    await fleet.roll()
+    await cluster.adopt(fleet.world.context, reason="ours")
+    await _paste_key(fleet)
+    [applied] = await _bodies(fleet, ClusterResourceApplied)
+    assert (applied.key, applied.purpose, applied.before) == (CA, "adopt", "")
+    assert CA not in await stood_before(fleet.world.context, await fleet.world.context.snapshot())
+    assert b"MIGHAgEAMBMGByqGSM49AgEG" not in _kept(fleet)

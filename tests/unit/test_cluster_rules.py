@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.registries.model import CERTS_D, REGISTRIES_CONF
 from reconciler.rollout.cluster_objects import (
     APPLY_ORDER,
+    FLEET_MARK,
     IMAGE,
     LOG_MARK,
     SAYS_NOTHING,
@@ -46,12 +47,14 @@ def _document(key: str, blocked: str = "a.example.com", log: str | None = LOG) -
 
 
 def _live(text: str) -> tuple[str, ClusterObject]:
-    """`KEY [unmarked|LOG] [other] [new-uid]`."""
+    """`KEY [unmarked|LOG] [FLEET] [other] [new-uid]`."""
     key, *words = text.split()
     log = next((word for word in words if word.startswith("log-")), LOG)
     document = _document(
         key, "b.example.com" if "other" in words else "a.example.com", None if "unmarked" in words else log
     )
+    if fleet := next((word for word in words if word.startswith("fleet-")), ""):
+        document["metadata"]["labels"][FLEET_MARK] = fleet
     uid = "uid-2" if "new-uid" in words else "uid-1"
     return key, ClusterObject(key, document, uid, "7", 1, (FieldManager("oc", "Update", "", {}),))
 
@@ -77,6 +80,7 @@ def test_what_is_done(case: dict[str, Any]) -> None:
         {key: Known(key, _document(key), _document(key), "uid-1") for key in case.get("known", ())},
         dict(map(_live, case.get("live", ()))),
         log_id=LOG,
+        fleet="default",
         heal={key: frozenset(names) for key, names in case.get("heal", {}).items()},
         adopted={key: frozenset(names) for key, names in case.get("adopted", {}).items()},
     )

@@ -35,7 +35,8 @@ class ClusterBaselineCaptured(Event):
 class ClusterCompared(Event):
     """What is not ours in the cluster changed. Each of `unadopted`, which Git has, too: {key, resource, differs,
     managers, content: the blob of the document}; `foreign` maps objects beside Git's to their blobs; `others` are
-    wanted objects of another log, `unserved` wanted kinds that the cluster does not know."""
+    wanted objects of another log, or of another fleet of ours (`fleet NAME`), `unserved` wanted kinds that the cluster
+    does not know."""
 
     unadopted: tuple[Data, ...]
     foreign: Data
@@ -56,8 +57,9 @@ class ClusterAdoptionAsked(Event):
 @dataclass(frozen=True)
 class ClusterResourceApplied(Event):
     """A resource was applied to the cluster. `sent` is the blob of what was applied, `answer` of what the API made of
-    it, `before` of what stood there (empty: nothing). `purpose`: rollout, repair or adopt; `changed`: the fields that
-    differed; `taken`: the managers from whom fields were taken."""
+    it (where others put a private key there: `sent`), `before` of what stood there (empty: nothing, or it held a
+    private key). `purpose`: rollout, repair or adopt; `changed`: the fields that differed; `taken`: the managers from
+    whom fields were taken."""
 
     resource: str
     key: str
@@ -76,7 +78,8 @@ class ClusterResourceApplied(Event):
 @dataclass(frozen=True)
 class ClusterResourceDeleted(Event):
     """A resource that we had applied, and that nothing wants any more, was removed from the cluster. `before` is the
-    blob of what stood there (empty: it was gone already)."""
+    blob of what stood there (empty: it was gone already, it held a private key, or it is somebody else's by now and was
+    left alone)."""
 
     resource: str
     key: str
