@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler import commands, queries
+from reconciler import commands, custody, doctor, queries
 from reconciler.describe import describe_node
 from reconciler.errors import ClusterError, ClusterRefused, UsageError
 from reconciler.kubernetes.memory import MemoryCluster
@@ -340,6 +340,44 @@ async def test_a_node_left_cordoned_is_not_uncordoned_in_another_cluster(fleet: 
     await commands.accept_cluster(fleet.context, reason="rebuilt")
     assert (await fleet.world.sync()).exit_code == 0
     assert "uncordon w1" in drained.did
+
+
+async def test_a_pool_that_drains_otherwise_by_now_uncordons_nothing_in_another_cluster(
+    fleet: Fleet, drained: Noting
+) -> None:
+    """How the node was cordoned is how it is uncordoned; only its turn knows that it asks the cluster."""
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    drained.dies = True
+    with pytest.raises(RuntimeError):
+        await fleet.world.run()
+    drained.did.clear()
+    fleet.world.context = fleet.context = replace(fleet.context, owner="another")
+    switch(fleet)
+    fleet.world.repository.commit({"pool.yaml": pool(**SELECTS_WORKERS, drain={"via": "none"}, canary={"nodes": 0})})
+    await fleet.world.run()
+    assert "uncordon w1" not in drained.did
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    await fleet.world.sync()
+    assert "uncordon w1" in drained.did
+
+
+async def test_a_node_is_not_given_back_by_way_of_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    """Giving its files back drains it."""
+    await custody.release(fleet.context, "w1", restore=True, reason="x")
+    switch(fleet)
+    await fleet.world.run()
+    assert drained.did == []
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    await fleet.world.sync()
+    assert [did for did in drained.did if "w1" in did] == ["cordon w1", "drain w1", "uncordon w1"]
+
+
+async def test_a_check_asks_no_node_of_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    switch(fleet)
+    await fleet.world.run()
+    found = await doctor._nodes(fleet.context)
+    assert (drained.did, found.ok) == ([], False)
+    assert "the cluster is not the fleet's" in found.detail
 
 
 async def test_foreign_cordon_and_not_ready_wait_and_count(fleet: Fleet) -> None:
