@@ -18,6 +18,7 @@ from reconciler.projections.tables import NODES
 from reconciler.settings import Settings
 from reconciler.source.keyring import KeyFiles, writable_by_others
 from reconciler.stages.context import Context
+from reconciler.stages.inventory import another_cluster
 from reconciler.stages.observe import target_of
 from reconciler.wiring import check_database, key_files, open_application
 
@@ -159,7 +160,10 @@ async def _cluster(fleet: str, cluster: Cluster) -> Finding:
 async def _nodes(context: Context) -> Finding:
     """Whether each node answers; what it has is not compared."""
     subject = f"fleet {context.name}: nodes"
-    rows = (await context.snapshot()).table(NODES)
+    snapshot = await context.snapshot()
+    rows = snapshot.table(NODES)
+    if (other := another_cluster(snapshot)) and any(r["spec"]["transport"] == "kubernetes" for r in rows.values()):
+        return Finding(subject, False, f"not asked: {other}", "see `reconciler status`")
     asked = [
         (target_of(context.name, key[1], row["spec"]), ObserveRequest(context.log.log_id, "crio", {}))
         for key, row in sorted(rows.items())

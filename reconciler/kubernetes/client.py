@@ -23,6 +23,8 @@ TIMEOUT = 30.0
 _LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses that a later call may not get. (409 is also a conflict of field managers: see `errors`.)"""
 
+_CREDENTIALS = "check the user in the kubeconfig file: `kubectl get nodes` uses the same"
+
 
 def connect(fleet: str, cluster: Literal["kubeconfig", "in-cluster"], kubeconfig: str, context: str) -> AsyncClient:
     """A client of the cluster that the settings of a fleet name, or, without a fleet, of the one that the arguments
@@ -32,15 +34,30 @@ def connect(fleet: str, cluster: Literal["kubeconfig", "in-cluster"], kubeconfig
         if cluster == "in-cluster":
             config = KubeConfig.from_service_account()
         else:
-            config = KubeConfig.from_file(kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config")
+            config = KubeConfig.from_file(kubeconfig or _default_file(where) or "~/.kube/config")
         chosen = config.get(context or None)
         return AsyncClient(chosen, field_manager=FIELD_MANAGER, timeout=httpx2.Timeout(TIMEOUT))
-    except (ConfigError, OSError, KeyError, TypeError, AttributeError, AssertionError, yaml.YAMLError) as error:
-        raise UsageError(
-            f"the cluster cannot be used: {str(error) or type(error).__name__}",
-            where=where,
-            remedy="check the kubeconfig file and the context: `kubectl --context … get nodes` uses the same",
-        ) from None
+    except (ConfigError, OSError, KeyError) as error:
+        raise _unusable(str(error) or type(error).__name__, where) from None
+    except yaml.YAMLError as error:
+        mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+        raise _unusable("the file is no YAML" + (f" (line {mark.line + 1})" if mark else ""), where) from None
+    except (TypeError, AttributeError, AssertionError, ValueError, httpx2.InvalidURL):  # their text may quote the file
+        what = "the file is no kubeconfig, or a value in it cannot be read (base64, a certificate, a server's address)"
+        raise _unusable(what, where) from None
+
+
+def _default_file(where: str) -> str:
+    """The file that the environment names. kubectl merges several; we do not. Raises UsageError."""
+    named = [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
+    if len(named) > 1:
+        raise UsageError("the variable KUBECONFIG names several files", where=where, remedy=f"set {where} to one")
+    return named[0] if named else ""
+
+
+def _unusable(what: str, where: str) -> UsageError:
+    remedy = "check the kubeconfig file and the context: `kubectl --context … get nodes` uses the same"
+    return UsageError(f"the cluster cannot be used: {what}", where=where, remedy=remedy)
 
 
 @contextmanager
@@ -61,7 +78,13 @@ def errors(asked: str) -> Iterator[None]:
             f"the API server cannot be reached: {said}", where=asked, remedy="it is tried again at the next pass"
         ) from None
     except ConfigError as error:  # a token file or an exec plugin that gives nothing
-        raise ClusterError(str(error), where=asked, remedy="check the user in the kubeconfig file") from None
+        said = str(error).partition(": ")[0]  # behind it stands what a plugin wrote
+        raise ClusterError(said, where=asked, remedy=_CREDENTIALS) from None
+    except OSError as error:
+        raise ClusterError(f"no credentials can be had: {error}", where=asked, remedy=_CREDENTIALS) from None
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"unreadable answer of the API server, or of the program that gives credentials ({type(error).__name__})"
+        raise ClusterError(what, where=asked, remedy=_CREDENTIALS) from None
 
 
 def refusal(error: ApiError, asked: str) -> ClusterError:
@@ -83,7 +106,7 @@ def _remedy(status: int) -> str:
     if status == 401:
         return "log in anew: the credentials of the kubeconfig file, or the service account's token, do not count"
     if status == 403:
-        return "grant the right: deploy/kubernetes/rbac.yaml lists all that are needed"
+        return "grant the right: deploy/kubernetes/base/rbac.yaml and openshift/rbac.yaml list all that are needed"
     if status == 404:
         return "check that the cluster serves this kind (`kubectl api-resources`)"
     if status in _LATER:

@@ -78,7 +78,8 @@ class FleetSettings(_Section):
     """The fleet's cluster: `none`, the one of a `kubeconfig` file, or `in-cluster`: the one the service runs in."""
 
     kubeconfig: OptionalFile = ""
-    """The kubeconfig file; empty: the one that the variable `KUBECONFIG` names, else `~/.kube/config`."""
+    """The kubeconfig file; empty: the one that the variable `KUBECONFIG` names (several are refused), else
+    `~/.kube/config`."""
 
     context: str = ""
     """The context of that file; empty: its current one."""

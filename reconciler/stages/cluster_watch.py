@@ -31,6 +31,7 @@ from reconciler.rollout.machine_pools import Machine, MachinePool
 from reconciler.rollout.managed_fields import ClusterObject, ForeignChange, differences, foreign_changes
 from reconciler.stages.cluster_wishes import Wishes, concerned, holds_secret, rendered_from, wishes
 from reconciler.stages.context import Context
+from reconciler.stages.inventory import ACCEPT, another_cluster
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,9 @@ async def watch_cluster(context: Context) -> ClusterSight | None:
 
 def _check_identity(context: Context, snapshot: Snapshot) -> None:
     """Raises ClusterRefused where the settings lead to another cluster than the one that is known by its nodes."""
-    state = (snapshot.one(FLEETS, context.name) or {}).get("cluster") or {}
-    if state.get("cause") == "other" and not state.get("accepted"):
-        raise ClusterRefused(
-            str(state["unreachable"]), remedy="if it is the fleet's: `reconciler accept --cluster --reason TEXT`"
-        )
+    if another_cluster(snapshot):
+        state = (snapshot.one(FLEETS, context.name) or {})["cluster"]
+        raise ClusterRefused(str(state["unreachable"]), remedy=ACCEPT)
 
 
 async def look_at_cluster(context: Context) -> ClusterLook:

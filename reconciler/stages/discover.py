@@ -28,7 +28,7 @@ from reconciler.rollout.nodes import Node
 from reconciler.rollout.placement import placement
 from reconciler.selector import matching
 from reconciler.stages.context import Context, Progress
-from reconciler.stages.inventory import known_nodes
+from reconciler.stages.inventory import another_cluster, known_nodes
 
 KUBERNETES: Mapping[str, Any] = {"transport": "kubernetes"}
 """The spec of a discovered node, in which all else has its default."""
@@ -63,7 +63,10 @@ async def discover(context: Context) -> None:
 
 
 async def _unreachable(context: Context, snapshot: Snapshot, state: Row, body: ClusterUnreachable) -> None:
-    """Said once, a refusal once per reason: in how many ways a link can fail is no news."""
+    """Said once, a refusal once per reason: in how many ways a link can fail is no news, and that what may be another
+    cluster does not answer makes it no more the fleet's."""
+    if another_cluster(snapshot):
+        return
     known = (state.get("unreachable"), state.get("cause"))
     if known[0] is None or known[1] != body.cause or (body.cause == "refused" and known[0] != body.reason):
         await context.append(context.events(snapshot, [body]), snapshot, [fleet_stream(context.name)])

@@ -26,6 +26,7 @@ from reconciler.projections.drain_fold import cause_of
 from reconciler.projections.tables import NODE_STATES
 from reconciler.rollout.pools import Pool
 from reconciler.stages.context import Context, Progress, anew
+from reconciler.stages.inventory import another_cluster
 from reconciler.stages.sight import Sight
 
 AGAIN = 5
@@ -105,8 +106,8 @@ class NodeDrain:
         done = DrainAnswer("done", "nobody cordoned it")
         for settings in await self._ways(mark):
             drainer = self.context.drainers.get(settings["via"])
-            if drainer is None:
-                return DrainAnswer("failed", self._lacking(settings["via"]))
+            if drainer is None or (why := await self._forbidden(settings["via"])):
+                return DrainAnswer("failed", self._lacking(settings["via"]) if drainer is None else why)
             answer = await self._uncordon(drainer, replace(self.task, settings=settings, mark=mark))
             if answer.state != "done":
                 return answer
@@ -150,6 +151,8 @@ class NodeDrain:
             return DrainAnswer("failed", self._lacking(self.settings["via"]))
         tries = 0
         while True:
+            if why := await self._forbidden(self.settings["via"]):
+                return DrainAnswer("failed", why)
             answer: DrainAnswer = await getattr(drainer, verb)(task)
             self.forced += answer.forced
             if answer.state != "again":
@@ -215,6 +218,10 @@ class NodeDrain:
         if answer.state == "failed":
             return answer.detail
         return f"not within {self.settings['timeout']} s: {answer.detail}"
+
+    async def _forbidden(self, via: str) -> str:
+        """Why the drainer is not asked, or nothing. What was judged when the turn began may be otherwise by now."""
+        return another_cluster(await self.context.snapshot()) if via == "kubernetes" else ""
 
     def _lacking(self, via: str) -> str:
         return self.context.lacking.get(via) or "the pool does not drain any more"

@@ -20,6 +20,7 @@ from reconciler.stages.cluster_watch import watch_cluster
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.discover import discover
 from reconciler.stages.guard import guard
+from reconciler.stages.inventory import another_cluster
 from reconciler.stages.observe import file_sets, look_closer, nodes_of_ours, observe, target_of
 from reconciler.stages.project import project
 from reconciler.stages.record import fetch, record, record_commit
@@ -141,7 +142,9 @@ def _recorded(
     applied = sets.get(state.get("files") or "", FileSet(()))
     unproven = FileSet(tuple(entry for files in state.get("unproven") or () for entry in sets[files].entries))
     sight = Sight(name, target_of(context.name, name, row["spec"]), row["pool"], state, applied, unproven)
-    if not state.get("base"):
+    if sight.target.transport == "kubernetes" and (other := another_cluster(snapshot)):
+        sight.out = other
+    elif not state.get("base"):
         sight.out = state.get("unreachable") or NEVER_SEEN
     elif state.get("unreachable"):
         sight.out = state["unreachable"]

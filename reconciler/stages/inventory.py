@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from reconciler.events.catalogue import Event, NodeChanged, NodeRegistered, NodeRemoved
 from reconciler.events.codec import plain
 from reconciler.ports import Snapshot
-from reconciler.projections.tables import NODES, Row
+from reconciler.projections.tables import FLEETS, NODE_STATES, NODES, Row
 from reconciler.rollout.nodes import Node
 from reconciler.rollout.placement import placement
-from reconciler.rollout.pools import Inventory
+from reconciler.rollout.pools import Inventory, Pool
+
+ACCEPT = "if it is the fleet's: `reconciler accept --cluster --reason TEXT`"
 
 
 def node_of(name: str, row: Row) -> Node:
@@ -21,6 +23,26 @@ def node_of(name: str, row: Row) -> Node:
 def known_nodes(snapshot: Snapshot) -> dict[str, Node]:
     """All nodes as recorded, by name."""
     return {key[1]: node_of(key[1], row) for key, row in sorted(snapshot.table(NODES).items())}
+
+
+def another_cluster(snapshot: Snapshot) -> str:
+    """Why the settings are taken to lead to another cluster than the fleet's, and no person has said otherwise; or
+    nothing. Nodes are found there by name, so that one of the same name would be taken for ours."""
+    state = (snapshot.one(FLEETS, snapshot.fleet) or {}).get("cluster") or {}
+    if state.get("cause") != "other" or state.get("accepted"):
+        return ""
+    return f"the cluster is not the fleet's: {state['unreachable']} ({ACCEPT})"
+
+
+def kept_from_cluster(snapshot: Snapshot, pool: Pool, node: str) -> str:
+    """Why nothing that is under way on the node goes on, since it would be asked of another cluster; or nothing."""
+    if not (other := another_cluster(snapshot)):
+        return ""
+    row, state = snapshot.one(NODES, snapshot.fleet, node) or {}, snapshot.one(NODE_STATES, snapshot.fleet, node) or {}
+    step = state.get("step_data") or {}
+    drains = state.get("cordoned") or step.get("effective") == "drain" or step.get("purpose") == "uncordon"
+    asks = (drains and pool.spec["drain"]["via"] == "kubernetes") or (row and row["spec"]["transport"] == "kubernetes")
+    return other if asks else ""
 
 
 def node_changes(inventory: Inventory, snapshot: Snapshot, commit: str) -> Iterator[Event]:

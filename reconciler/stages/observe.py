@@ -31,6 +31,7 @@ from reconciler.registries.model import BASE_PATHS
 from reconciler.rollout.strays import removable
 from reconciler.stages.context import Context, FileSet, Progress, decode_file_set
 from reconciler.stages.drift import judge_drift
+from reconciler.stages.inventory import another_cluster
 from reconciler.stages.restores import detect
 from reconciler.stages.sight import Sight, is_unread, not_read
 
@@ -105,8 +106,9 @@ async def look(
     `cat --live` use)."""
     chosen = None if names is None else set(names)
     rows = {name: row for name, row in nodes_of_ours(snapshot).items() if chosen is None or name in chosen}
-    sets = await file_sets(context, snapshot)
+    sets, other = await file_sets(context, snapshot), another_cluster(snapshot)
     sights: list[Sight] = []
+    kept: dict[str, Sight] = {}
     requests: list[tuple[Target, ObserveRequest]] = []
     for name, row in rows.items():
         state = snapshot.one(NODE_STATES, context.name, name) or {}
@@ -119,6 +121,9 @@ async def look(
             FileSet(tuple(entry for name in state.get("unproven") or () for entry in sets[name].entries)),
             spec=_spec(snapshot, row["pool"]),
         )
+        if other and sight.target.transport == "kubernetes":
+            sight.out, kept[name] = other, sight
+            continue
         known = _known(sight, sets.get(wanted_files(snapshot, sight) or "", FileSet(())))
         known = {**dict.fromkeys(paths, ""), **known}
         runtime = str(sight.spec.get("runtime", "crio"))
@@ -134,7 +139,8 @@ async def look(
                 sight.bodies.extend(_unreachable(sight, refused=isinstance(answer, NodeRefused)))
         else:
             sight.observation = answer
-    return {sight.name: sight for sight in sights}
+    found = kept | {sight.name: sight for sight in sights}
+    return {name: found[name] for name in rows}
 
 
 def nodes_of_ours(snapshot: Snapshot) -> dict[str, Row]:

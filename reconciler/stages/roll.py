@@ -34,6 +34,7 @@ from reconciler.rollout.pools import Pool
 from reconciler.rollout.views import PoolView
 from reconciler.stages.context import Context, Progress, anew
 from reconciler.stages.drain import is_ours
+from reconciler.stages.inventory import kept_from_cluster
 from reconciler.stages.restores import REMEDY, contradicted, epoch_of, epoch_to_send
 from reconciler.stages.sight import Sight
 from reconciler.stages.turn import GIVING, Begun, Ended, take_turn
@@ -147,7 +148,7 @@ class _PoolRoll:
         self.outdated |= any(step.purpose == "adopt" or step.files != wanted[step.node] for step in steps)
         self.running |= {asyncio.create_task(self._turn(view.pool, one)) for one in begun}
         if not begun:
-            self.done.moving = self.outdated or _moving(view, plan)
+            self.done.moving = self.outdated or _moving(snapshot, view, plan)
         return bool(plan.events) and not begun
 
     async def _turn(self, pool: Pool, begun: Begun) -> Ended:
@@ -235,7 +236,8 @@ class _PoolRoll:
 
         Also our own that are not in hand: they were forgotten when a pass failed in the middle.
         """
-        rows = [snapshot.one(NODE_STATES, self.context.name, node.name) for node in view.nodes if not node.tried]
+        free = [n.name for n in view.nodes if not (n.tried or kept_from_cluster(snapshot, view.pool, n.name))]
+        rows = [snapshot.one(NODE_STATES, self.context.name, name) for name in free]
         states = [row for row in rows if row is not None and row["step"] is not None]
         if not states:
             return []
@@ -293,8 +295,9 @@ def _asked(snapshot: Snapshot, step: StepStarted) -> Mapping[str, Any]:
     return state.get("asked") or {} if step.purpose in GIVING else {}
 
 
-def _moving(view: PoolView, plan: Plan) -> bool:
+def _moving(snapshot: Snapshot, view: PoolView, plan: Plan) -> bool:
     """Whether waiting (a canary's soak, somebody else's step) will change something."""
     soon = any(why in PASSING or why.startswith("canary soaks") for why in plan.waits.values())
     goes_back = any(node.back and node.back != node.applied and not node.out for node in view.nodes)
-    return soon or (goes_back and not view.locks) or any(node.step for node in view.nodes)
+    steps = any(node.step and not kept_from_cluster(snapshot, view.pool, node.name) for node in view.nodes)
+    return soon or (goes_back and not view.locks) or steps

@@ -23,7 +23,7 @@ from reconciler.stages.carriage import Carriage
 from reconciler.stages.changes import Changes, and_loaded, given_back
 from reconciler.stages.context import Context, FileSet
 from reconciler.stages.guard import blocked_targets
-from reconciler.stages.inventory import node_of
+from reconciler.stages.inventory import another_cluster, kept_from_cluster, node_of
 from reconciler.stages.observe import file_sets, wanted_files
 from reconciler.stages.restores import REMEDY, contradicted
 from reconciler.stages.sight import Sight, is_unread
@@ -77,7 +77,8 @@ async def view_pool(look: Look, snapshot: Snapshot, name: str) -> PoolView:
         if node.behind and (large := await look.carriage.too_large(known, node.target)):
             node = replace(node, blocked=large)
         node = _only_observed(node) if sight.name in given_back else node
-        nodes.append(await _with_change(look, view, known, node, sets))
+        node = await _with_change(look, view, known, node, sets)
+        nodes.append(_drainable(look.context, snapshot, view.pool, node))
     stop = next((f"stopped by drift of {node.name}: {node.stop}" for node in nodes if node.stop), "")
     return replace(view, nodes=sorted(nodes, key=in_turn), stop=stop)
 
@@ -140,7 +141,8 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
     foreign = asked and asked["purpose"] == "adopt" and _is_owned_by(sight, asked["log_id"])
     stray = blocking(view.pool.spec["strays"], state.get("strays") or ())
     out = ("" if foreign else sight.out or stray) or ("" if asked or state.get("step") else unavailable)
-    out = out or _waits(look.context, view.pool, sight)
+    kept = kept_from_cluster(snapshot, view.pool, sight.name)
+    out = kept or out or _waits(look.context, view.pool, sight)
     ours = {entry.path for entry in (*sight.applied.entries, *sight.unproven.entries)}
     strays = [path for path, file in seen.files.items() if file.kind == "file" and path not in ours] if seen else []
     remove = removable(view.pool.spec["strays"], strays)
@@ -169,7 +171,7 @@ def _node(look: Look, snapshot: Snapshot, view: PoolView, sight: Sight, own: set
         asked=asked["purpose"] if asked and not out else "",
         tried=sight.name in look.tried,
         own=sight.name in own,
-        rest=_rest(look.context, sight),
+        rest=kept or _rest(look.context, sight),
         cordoned=state.get("cordoned") is not None,
         away=seen is None or not healthy or bool(unavailable),
         healthy=healthy,
@@ -237,10 +239,16 @@ async def _with_change(
     start, change = await look.changes.between(view.pool, sight.observation, target, ends, unread)
     if repaired and RUNTIME in node.heal:
         change = and_loaded(change)
-    why = look.context.lacking.get(view.pool.spec["drain"]["via"], "") if change.effective == "drain" else ""
-    if why:
-        return replace(node, start=start, change=change, out=f"it would have to be drained: {why}")
     return replace(node, start=start, change=change, restore=tuple(sorted(gone.keys() - set(remove))), remove=remove)
+
+
+def _drainable(context: Context, snapshot: Snapshot, pool: Pool, node: NodeView) -> NodeView:
+    """The node, left out where its change would have to drain it and nobody here can."""
+    via = pool.spec["drain"]["via"]
+    if node.change is None or node.change.effective != "drain":
+        return node
+    why = context.lacking.get(via) or (another_cluster(snapshot) if via == "kubernetes" else "")
+    return replace(node, out=f"it would have to be drained: {why}", asked="") if why else node
 
 
 def _is_owned_by(sight: Sight, log_id: str) -> bool:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler import commands, queries
+from reconciler import commands, custody, doctor, queries
 from reconciler.describe import describe_node
 from reconciler.errors import ClusterError, ClusterRefused, UsageError
 from reconciler.kubernetes.memory import MemoryCluster
 from reconciler.planning.plan import Asked, plan
-from reconciler.ports import ClusterNode, EventFilter
+from reconciler.ports import (
+    ApplyRequest,
+    ClusterNode,
+    DrainAnswer,
+    DrainTask,
+    EventFilter,
+    Observation,
+    ObserveRequest,
+    Receipt,
+    Target,
+)
 from reconciler.transport.memory import MemoryTransport
+from reconciler.work.inline import InlineRunner
 from tests.world import IMAGE, ManualClock, MemoryWorld, make_world, node_document, pool
 
 WORKER = {"node-role.kubernetes.io/worker": ""}
@@ -208,6 +219,165 @@ async def test_another_cluster_is_not_believed_before_a_person_says_so(fleet: Fl
     assert (await fleet.world.sync()).exit_code == 0
     assert set(await fleet.nodes()) == {"w1", "x2"}
     assert (await queries.status(fleet.context))[1]["cluster"] is None
+
+
+@dataclass
+class Noting:
+    """Writes down what a cluster's nodes, and those of documents, are asked for. `dies`: so does a drain."""
+
+    did: list[str] = field(default_factory=list)
+    dies: bool = False
+
+    def _note(self, verb: str, target: Target) -> DrainAnswer:
+        self.did.append(f"{verb} {target.name}")
+        return DrainAnswer("done")
+
+    async def cordon(self, task: DrainTask) -> DrainAnswer:
+        return self._note("cordon", task.target)
+
+    async def drain(self, task: DrainTask) -> DrainAnswer:
+        if self.dies:
+            raise RuntimeError
+        return self._note("drain", task.target)
+
+    async def uncordon(self, task: DrainTask) -> DrainAnswer:
+        return self._note("uncordon", task.target)
+
+
+class NotingTransport(MemoryTransport):
+    """Notes which nodes it reaches by way of their cluster, and which any way are sent files."""
+
+    noting: Noting
+
+    async def observe(self, target: Target, request: ObserveRequest) -> Observation:
+        if target.transport == "kubernetes":
+            self.noting.did.append(f"observe {target.name}")
+        return await super().observe(target, request)
+
+    async def apply(self, target: Target, request: ApplyRequest) -> Receipt:
+        self.noting.did.append(f"apply {target.name}")
+        return await super().apply(target, request)
+
+
+@pytest.fixture
+async def drained(fleet: Fleet) -> Noting:
+    """What is done in a fleet, all well, whose changes drain: w1 is of a document, w2 and w3 of the cluster."""
+    noting, transport = Noting(), NotingTransport(fleet.world.clock)
+    transport.noting = noting
+    fleet.world.context = fleet.context = replace(
+        fleet.context, drainers={"kubernetes": noting}, runner=InlineRunner(transport)
+    )
+    spec = {**SELECTS_WORKERS, "drain": {"via": "kubernetes"}, "canary": {"nodes": 0}}
+    fleet.world.repository.commit({"pool.yaml": pool(**spec), "w1.yaml": node_document("w1", "{transport: memory}")})
+    assert (await fleet.world.sync()).exit_code == 0
+    noting.did.clear()
+    return noting
+
+
+def switch(fleet: Fleet) -> MemoryCluster:
+    """To a cluster whose nodes have the same names."""
+    fleet.context.cluster = other = MemoryCluster([node(name, uid=f"other-{name}") for name in ("w1", "w2", "w3")])
+    return other
+
+
+async def test_nothing_is_asked_of_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    other = switch(fleet)
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    done = await fleet.world.run()
+    other.failure = ClusterError("no route")
+    await fleet.world.run()
+    other.failure = None
+    planned = [(await plan(fleet.context, Asked(live=live)))["pools"][0] for live in (True, False)]
+    assert drained.did == []
+    waits = done.pools[0].waits
+    why = "the cluster is not the fleet's: it has none of the 3 nodes known of it"
+    assert waits["w1"].startswith(f"it would have to be drained: {why}")
+    assert set(waits) == {"w1", "w2", "w3"}
+    assert waits["w2"] == waits["w3"]
+    assert waits["w2"].startswith(why)
+    for found in planned:
+        assert {group["reason"] for group in (*found["waits"], *found["unknown"])} == set(waits.values())
+        assert not found["begins"]
+    assert "NodeUnreachable" not in await fleet.world.types()
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    assert (await fleet.world.sync()).exit_code == 0
+    assert {"cordon w1", "drain w1", "apply w1", "uncordon w1", "observe w2", "drain w2"} <= set(drained.did)
+
+
+async def test_a_step_that_was_under_way_is_not_taken_to_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    drained.dies = True
+    with pytest.raises(RuntimeError):
+        await fleet.world.run()
+    drained.did.clear()
+    drained.dies = False
+    fleet.world.context = fleet.context = replace(fleet.context, owner="another")
+    switch(fleet)
+    done = await fleet.world.run()
+    assert (drained.did, done.moving) == ([], False)
+    assert "the cluster is not the fleet's" in done.pools[0].waits["w1"]
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    assert (await fleet.world.sync()).exit_code == 0
+    assert drained.did[-1].startswith("uncordon")
+
+
+async def test_a_node_left_cordoned_is_not_uncordoned_in_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    uncordon = drained.uncordon
+
+    async def failed(task: DrainTask) -> DrainAnswer:
+        return DrainAnswer("failed", "no right")
+
+    drained.uncordon = failed  # type: ignore[method-assign]
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    await fleet.world.run()
+    drained.did.clear()
+    drained.uncordon = uncordon  # type: ignore[method-assign]
+    switch(fleet)
+    fleet.context.retry_now = True
+    done = await fleet.world.run()
+    assert drained.did == []
+    assert any(why.startswith("is still cordoned: the cluster is not") for why in done.pools[0].waits.values())
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    assert (await fleet.world.sync()).exit_code == 0
+    assert "uncordon w1" in drained.did
+
+
+async def test_a_pool_that_drains_otherwise_by_now_uncordons_nothing_in_another_cluster(
+    fleet: Fleet, drained: Noting
+) -> None:
+    """How the node was cordoned is how it is uncordoned; only its turn knows that it asks the cluster."""
+    fleet.world.repository.commit({"image.yaml": IMAGE.replace("untrusted.", "worse.")})
+    drained.dies = True
+    with pytest.raises(RuntimeError):
+        await fleet.world.run()
+    drained.did.clear()
+    fleet.world.context = fleet.context = replace(fleet.context, owner="another")
+    switch(fleet)
+    fleet.world.repository.commit({"pool.yaml": pool(**SELECTS_WORKERS, drain={"via": "none"}, canary={"nodes": 0})})
+    await fleet.world.run()
+    assert "uncordon w1" not in drained.did
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    await fleet.world.sync()
+    assert "uncordon w1" in drained.did
+
+
+async def test_a_node_is_not_given_back_by_way_of_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    """Giving its files back drains it."""
+    await custody.release(fleet.context, "w1", restore=True, reason="x")
+    switch(fleet)
+    await fleet.world.run()
+    assert drained.did == []
+    await commands.accept_cluster(fleet.context, reason="rebuilt")
+    await fleet.world.sync()
+    assert [did for did in drained.did if "w1" in did] == ["cordon w1", "drain w1", "uncordon w1"]
+
+
+async def test_a_check_asks_no_node_of_another_cluster(fleet: Fleet, drained: Noting) -> None:
+    switch(fleet)
+    await fleet.world.run()
+    found = await doctor._nodes(fleet.context)
+    assert (drained.did, found.ok) == ([], False)
+    assert "the cluster is not the fleet's" in found.detail
 
 
 async def test_foreign_cordon_and_not_ready_wait_and_count(fleet: Fleet) -> None:

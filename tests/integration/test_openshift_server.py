@@ -197,6 +197,6 @@ async def test_a_user_without_rights_is_told_which(fleet: Fleet) -> None:
     fleet.commit({"pool.yaml": cluster_pool(), "image.yaml": image(blockedRegistries=[A])})
     status = await fleet.until(lambda status: status.pools and status.pools[0].blocked)
     assert 'User "nobody" cannot list resource' in status.pools[0].blocked
-    assert "deploy/kubernetes/rbac.yaml" in status.pools[0].blocked
+    assert "deploy/kubernetes/base/rbac.yaml" in status.pools[0].blocked
     await resources.close()
     await connection.close()

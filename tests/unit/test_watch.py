@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +17,8 @@ from lightkube.resources.core_v1 import Node
 from reconciler.errors import ClusterError, ClusterRefused
 from reconciler.kubernetes import watch
 from reconciler.kubernetes.watch import Mirror
+
+DEPLOY = Path(__file__).parents[2] / "deploy/kubernetes"
 
 
 class Stream(httpx2.AsyncByteStream):
@@ -254,7 +257,8 @@ async def test_a_right_that_is_missing_is_named_until_it_is_granted(api: Api, mi
     api.refuse = 403
     with pytest.raises(ClusterRefused, match="cannot list") as refused:
         await mirror.synced()
-    assert "rbac.yaml" in refused.value.remedy
+    assert "deploy/kubernetes/base/rbac.yaml and openshift/rbac.yaml" in refused.value.remedy
+    assert all((DEPLOY / part / "rbac.yaml").is_file() for part in ("base", "openshift"))
     with pytest.raises(ClusterRefused):
         mirror.items()
     api.refuse = None
