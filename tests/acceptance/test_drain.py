@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.events.catalogue import DrainBlocked, NodeDrained
+from reconciler.events.catalogue import DrainBlocked, NodeDrained, StepTakenOver
 from reconciler.planning.plan import Asked, plan
 from reconciler.ports import Blocker, DrainAnswer, DrainTask, EventFilter
 from reconciler.projections.tables import NODE_STATES
@@ -209,6 +209,26 @@ async def test_a_turn_is_taken_over_where_it_was(fleet: Drained, verb: str) -> N
     assert fleet.drainer.did[0] == first
     assert not fleet.drainer.cordoned
     assert len(fleet.transport.node("w1").actions) == 2  # one reload for each change
+
+
+@pytest.mark.parametrize(("verb", "rounds"), [("cordon", 0), ("drain", 1)])
+async def test_a_step_that_another_took_over_is_left_alone_between_two_tries(
+    fleet: Drained, verb: str, rounds: int
+) -> None:
+    """Ours was frozen for longer than its lease: the other has the node now, or is done with it."""
+    await fleet.begin()
+    await fleet.change()
+
+    async def lose(task: DrainTask) -> DrainAnswer:
+        fleet.drainer.did.append(f"{verb} {task.target.name}")
+        snapshot = await fleet.world.context.snapshot()
+        taken = StepTakenOver("worker", task.target.name, task.step, "another")
+        await fleet.world.context.append(fleet.world.context.events(snapshot, [taken]), snapshot)
+        return DrainAnswer("again", "a pod is left")
+
+    setattr(fleet.drainer, verb, lose)
+    await fleet.world.run()
+    assert [did for did in fleet.drainer.did if did.endswith("w1")] == ["cordon w1", "drain w1"][: rounds + 1]
 
 
 async def test_a_pool_that_observes_by_now_uncordons_what_it_left(fleet: Drained) -> None:
