@@ -19,10 +19,8 @@ from reconciler.errors import ClusterError, ClusterRefused
 from reconciler.kubernetes.budgets import Budgets
 from reconciler.kubernetes.client import errors
 from reconciler.kubernetes.eviction import Tried, delete, evict, judge, name_of
+from reconciler.kubernetes.nodes import CORDONED_BY
 from reconciler.ports import Blocker, Clock, DrainAnswer, DrainTask
-
-MARK = "reconciler.dev/cordoned-by"
-"""Annotation of a Node that we cordoned: the step that did. One that is unschedulable without it is somebody else's."""
 
 PATCH_TRIES = 5
 """How often a patch is made anew because the Node changed meanwhile: its kubelet and controllers write to it, too."""
@@ -96,7 +94,7 @@ class KubernetesDrainer:
                 return DrainAnswer("failed", f"another step has cordoned it ({mark})")
             if not over and mark != task.mark:  # `kubectl uncordon` leaves it; whoever ended the turn took it away
                 return DrainAnswer("failed", "the turn is over: its mark is gone")
-            if await self._patch(node, {MARK: task.mark}, closed=True):
+            if await self._patch(node, {CORDONED_BY: task.mark}, closed=True):
                 return DONE
         return DrainAnswer("again", f"node {name} changed each time it was to be cordoned")
 
@@ -110,7 +108,7 @@ class KubernetesDrainer:
             if mark != task.mark:
                 why = f"another step cordoned it ({mark})" if mark else "somebody else cordoned it"
                 return DrainAnswer("done", kept=why if closed else "")
-            if await self._patch(node, {MARK: None}, closed=False):
+            if await self._patch(node, {CORDONED_BY: None}, closed=False):
                 return DONE
         return DrainAnswer("again", f"node {name} changed each time it was to be uncordoned")
 
@@ -216,7 +214,7 @@ def _node_name(task: DrainTask) -> str:
 
 
 def _mark(node: Node) -> str:
-    return str(((node.metadata.annotations if node.metadata else None) or {}).get(MARK, ""))
+    return str(((node.metadata.annotations if node.metadata else None) or {}).get(CORDONED_BY, ""))
 
 
 def _is_closed(node: Node) -> bool:

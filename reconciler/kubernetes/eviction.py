@@ -15,8 +15,8 @@ from lightkube.models.meta_v1 import DeleteOptions, ObjectMeta, OwnerReference, 
 from lightkube.resources.core_v1 import Pod, PodEviction
 
 from reconciler.kubernetes.client import errors, refusal
+from reconciler.kubernetes.pod_spec import MANAGED_BY
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = "reconciler"
 MIRROR = "kubernetes.io/config.mirror"
 """Annotation of the API's picture of a static pod, which the node runs from its own files."""
@@ -100,7 +100,8 @@ async def evict(client: AsyncClient, pod: Pod, grace: int | None) -> Tried:
 async def delete(client: AsyncClient, pod: Pod, grace: int | None) -> bool:
     """Delete the pod, this one and not one of the same name, whatever protects it; False where it is gone already.
     Raises ClusterError."""
-    metadata, http = _metadata(pod), client._client  # noqa: SLF001  lightkube's own delete() takes no preconditions
+    metadata = _metadata(pod)
+    http: Any = client._client  # noqa: SLF001  lightkube's own delete() takes no preconditions
     request = http.prepare_request("delete", Pod, None, metadata.name, metadata.namespace)
     request.data = {"preconditions": {"uid": metadata.uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
     with errors(f"deletion of pod {name_of(pod)}"):
