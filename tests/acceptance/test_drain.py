@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from reconciler.events.catalogue import DrainBlocked, NodeDrained, StepTakenOver
+from reconciler.events.catalogue import CommitRejected, DrainBlocked, NodeDrained, StepTakenOver
 from reconciler.planning.plan import Asked, plan
 from reconciler.ports import Blocker, DrainAnswer, DrainTask, EventFilter
 from reconciler.projections.tables import NODE_STATES
@@ -121,6 +122,25 @@ async def test_a_drain_that_may_work_later_is_tried_again(fleet: Drained) -> Non
     fleet.drainer.answers["drain w1"] = [DrainAnswer("again", "a pod is left"), DrainAnswer("again", "a pod is left")]
     assert (await fleet.world.sync()).exit_code == 0
     assert fleet.drainer.did[:5] == ["cordon w1", "drain w1", "drain w1", "drain w1", "apply w1"]
+
+
+async def test_a_pool_is_not_given_to_the_cluster_while_we_have_a_node_of_it_cordoned(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    fleet.drainer.answers["uncordon w1"] = [DrainAnswer("again", "the API does not answer")] * 3
+    await fleet.world.run()
+    spec = {"nodeSelector": {"matchLabels": {"node-role.kubernetes.io/worker": ""}}, "manage": "cluster"}
+    document = {"apiVersion": "reconciler.dev/v1alpha1", "kind": "NodePool", "metadata": {"name": "worker"}}
+    fleet.world.repository.commit({"pool.yaml": yaml.safe_dump({**document, "spec": spec})})
+    await fleet.world.run()
+    [refused] = await fleet.world.log.read(EventFilter(types=["CommitRejected"]))
+    assert isinstance(refused.body, CommitRejected)
+    [problem] = refused.body.problems
+    said = "the commit gives node w1 of pool worker, which reconciler cordoned, to a pool of manage: cluster"
+    assert (problem["name"], problem["message"], problem["file"]) == ("node-cordoned", said, "pool.yaml")
+    fleet.world.clock.advance(60)
+    await fleet.world.run()
+    assert not fleet.drainer.cordoned
 
 
 @pytest.mark.parametrize("answer", ["again", "failed"])
