@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from reconciler.kubernetes.drainer import MARK
+from reconciler.kubernetes.nodes import CORDONED_BY
 from reconciler.transport.sandbox import wait_for
 from tests.cluster import ApiServer
 from tests.kubelet import Kubelet
@@ -101,7 +101,7 @@ class Workloads:
     def node(self, name: str) -> tuple[bool, str]:
         """Whether it is unschedulable, and our mark."""
         found = self.cluster.api("GET", f"/api/v1/nodes/{name}")
-        return found["spec"].get("unschedulable", False), found["metadata"].get("annotations", {}).get(MARK, "")
+        return found["spec"].get("unschedulable", False), found["metadata"].get("annotations", {}).get(CORDONED_BY, "")
 
     def written(self, node: str) -> int:
         """How often the Node was patched so far."""
@@ -111,7 +111,7 @@ class Workloads:
     def uncordon(self, nodes: Sequence[str]) -> None:
         for node in nodes:
             if self.node(node) != (False, ""):
-                patch = {"metadata": {"annotations": {MARK: None}}, "spec": {"unschedulable": None}}
+                patch = {"metadata": {"annotations": {CORDONED_BY: None}}, "spec": {"unschedulable": None}}
                 self.cluster.api("PATCH", f"/api/v1/nodes/{node}", patch)
 
     def _listed(self, query: str) -> list[dict[str, Any]]:

@@ -19,10 +19,8 @@ from reconciler.errors import ClusterError, ClusterRefused
 from reconciler.kubernetes.budgets import Budgets
 from reconciler.kubernetes.client import errors
 from reconciler.kubernetes.eviction import Tried, delete, evict, judge, name_of
+from reconciler.kubernetes.nodes import CORDONED_BY
 from reconciler.ports import Blocker, Clock, DrainAnswer, DrainTask
-
-MARK = "reconciler.dev/cordoned-by"
-"""Annotation of a Node that we cordoned: the step that did. One that is unschedulable without it is somebody else's."""
 
 PATCH_TRIES = 5
 """How often a patch is made anew because the Node changed meanwhile: its kubelet and controllers write to it, too."""
@@ -81,7 +79,8 @@ class KubernetesDrainer:
     # --- The Node -----------------------------------------------------------------------------------------------------
 
     async def _cordon(self, task: DrainTask, *, over: bool) -> DrainAnswer:
-        """`over`: another step's mark is taken over; else that step has the node now."""
+        """`over`: the turn begins here, and another step's mark is taken over; else that step has the node now, and an
+        open node without our mark is one that was given back."""
         name = _node_name(task)
         for _ in range(PATCH_TRIES):
             node = await self._node(name)
@@ -93,7 +92,9 @@ class KubernetesDrainer:
                 return DrainAnswer("done", "" if mark else "somebody else cordoned it")
             if closed and not over:
                 return DrainAnswer("failed", f"another step has cordoned it ({mark})")
-            if await self._patch(node, {MARK: task.mark}, closed=True):
+            if not over and mark != task.mark:  # `kubectl uncordon` leaves it; whoever ended the turn took it away
+                return DrainAnswer("failed", "the turn is over: its mark is gone")
+            if await self._patch(node, {CORDONED_BY: task.mark}, closed=True):
                 return DONE
         return DrainAnswer("again", f"node {name} changed each time it was to be cordoned")
 
@@ -107,7 +108,7 @@ class KubernetesDrainer:
             if mark != task.mark:
                 why = f"another step cordoned it ({mark})" if mark else "somebody else cordoned it"
                 return DrainAnswer("done", kept=why if closed else "")
-            if await self._patch(node, {MARK: None}, closed=False):
+            if await self._patch(node, {CORDONED_BY: None}, closed=False):
                 return DONE
         return DrainAnswer("again", f"node {name} changed each time it was to be uncordoned")
 
@@ -164,17 +165,18 @@ class KubernetesDrainer:
         """What is left after a round, and what is waited for."""
         kept = [one for one in tried if one.outcome in ("kept", "held")]
         against = [one.pod for one in kept if one.outcome == "kept"] if task.force else []
+        forced: tuple[str, ...] = ()
         if against:
             grace = task.settings["gracePeriod"]
-            await self._each(against, lambda pod: delete(self._client, pod, grace))
+            deleted = await self._each(against, lambda pod: delete(self._client, pod, grace))
             kept = [one for one in kept if one.outcome == "held"]
-        forced = tuple(map(name_of, against))
+            forced = tuple(name_of(pod) for pod, done in zip(against, deleted, strict=True) if done)
         stuck = [pod for pod in leaving if self._is_stuck(pod)]
         async with self._calls:
             blockers = [await budgets.blocker(one) for one in kept]
             blockers += [Blocker(name_of(pod), await budgets.owner(pod), why=_unended(pod)) for pod in stuck]
         going = [name_of(one.pod) for one in tried if one.outcome == "going"]
-        going += [*forced, *(name_of(pod) for pod in leaving if pod not in stuck)]
+        going += [*map(name_of, against), *(name_of(pod) for pod in leaving if pod not in stuck)]
         later = [f"pod {name_of(one.pod)}: {one.said}" for one in tried if one.outcome == "later"]
         after = max((one.after for one in tried), default=0.0)
         return DrainAnswer("again", _said(blockers, going, later), tuple(blockers), bool(going), after, forced)
@@ -212,7 +214,7 @@ def _node_name(task: DrainTask) -> str:
 
 
 def _mark(node: Node) -> str:
-    return str(((node.metadata.annotations if node.metadata else None) or {}).get(MARK, ""))
+    return str(((node.metadata.annotations if node.metadata else None) or {}).get(CORDONED_BY, ""))
 
 
 def _is_closed(node: Node) -> bool:

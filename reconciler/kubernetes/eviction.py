@@ -15,8 +15,8 @@ from lightkube.models.meta_v1 import DeleteOptions, ObjectMeta, OwnerReference, 
 from lightkube.resources.core_v1 import Pod, PodEviction
 
 from reconciler.kubernetes.client import errors, refusal
+from reconciler.kubernetes.pod_spec import MANAGED_BY
 
-MANAGED_BY = "app.kubernetes.io/managed-by"
 OURS = "reconciler"
 MIRROR = "kubernetes.io/config.mirror"
 """Annotation of the API's picture of a static pod, which the node runs from its own files."""
@@ -97,15 +97,21 @@ async def evict(client: AsyncClient, pod: Pod, grace: int | None) -> Tried:
     return Tried(pod, "going")
 
 
-async def delete(client: AsyncClient, pod: Pod, grace: int | None) -> None:
-    """Delete the pod, whatever protects it. Raises ClusterError."""
+async def delete(client: AsyncClient, pod: Pod, grace: int | None) -> bool:
+    """Delete the pod, this one and not one of the same name, whatever protects it; False where it is gone already.
+    Raises ClusterError."""
     metadata = _metadata(pod)
+    http: Any = client._client  # noqa: SLF001  lightkube's own delete() takes no preconditions
+    request = http.prepare_request("delete", Pod, None, metadata.name, metadata.namespace)
+    request.data = {"preconditions": {"uid": metadata.uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
     with errors(f"deletion of pod {name_of(pod)}"):
         try:
-            await client.delete(Pod, str(metadata.name), namespace=metadata.namespace, grace_period=grace)
+            http.handle_response("delete", await http.send(http.build_adapter_request(request)), request)
         except ApiError as error:
-            if error.status.code != 404:
+            if error.status.code not in (404, 409):
                 raise
+            return False
+    return True
 
 
 def _tried(pod: Pod, error: ApiError, asked: str) -> Tried:

@@ -12,7 +12,7 @@ from reconciler.kubernetes.watch import Mirror
 from reconciler.ports import ClusterCheck, ClusterNode
 
 CORDONED_BY = "reconciler.dev/cordoned-by"
-"""The annotation that marks a cordon as ours: the id of the step."""
+"""Annotation of a Node that we cordoned: the step that did. One that is unschedulable without it is somebody else's."""
 
 MACHINE_CONFIG = "machineconfiguration.openshift.io/"
 MACHINE_CONFIG_KEYS = ("currentConfig", "desiredConfig", "state", "reason")

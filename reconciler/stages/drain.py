@@ -145,7 +145,8 @@ class NodeDrain:
         return self.settings
 
     async def _until(self, verb: Literal["cordon", "drain"], task: DrainTask, deadline: datetime) -> DrainAnswer:
-        """Try until it is done, cannot be done, the time is up, or the process is about to end: the last answer."""
+        """Try until it is done, cannot be done, the time is up, the step is another process's, or this one is about to
+        end: the last answer."""
         drainer = self.context.drainers.get(self.settings["via"])
         if drainer is None:
             return DrainAnswer("failed", self._lacking(self.settings["via"]))
@@ -153,6 +154,8 @@ class NodeDrain:
         while True:
             if why := await self._forbidden(self.settings["via"]):
                 return DrainAnswer("failed", why)
+            if not is_ours(self.context, await self.state(), self.step):
+                return DrainAnswer("failed", "another process has taken the step over")
             answer: DrainAnswer = await getattr(drainer, verb)(task)
             self.forced += answer.forced
             if answer.state != "again":

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from reconciler.events.catalogue import DrainBlocked, NodeDrained
+from reconciler.events.catalogue import CommitRejected, DrainBlocked, NodeDrained, StepTakenOver
 from reconciler.planning.plan import Asked, plan
 from reconciler.ports import Blocker, DrainAnswer, DrainTask, EventFilter
 from reconciler.projections.tables import NODE_STATES
@@ -123,6 +124,25 @@ async def test_a_drain_that_may_work_later_is_tried_again(fleet: Drained) -> Non
     assert fleet.drainer.did[:5] == ["cordon w1", "drain w1", "drain w1", "drain w1", "apply w1"]
 
 
+async def test_a_pool_is_not_given_to_the_cluster_while_we_have_a_node_of_it_cordoned(fleet: Drained) -> None:
+    await fleet.begin()
+    await fleet.change()
+    fleet.drainer.answers["uncordon w1"] = [DrainAnswer("again", "the API does not answer")] * 3
+    await fleet.world.run()
+    spec = {"nodeSelector": {"matchLabels": {"node-role.kubernetes.io/worker": ""}}, "manage": "cluster"}
+    document = {"apiVersion": "reconciler.dev/v1alpha1", "kind": "NodePool", "metadata": {"name": "worker"}}
+    fleet.world.repository.commit({"pool.yaml": yaml.safe_dump({**document, "spec": spec})})
+    await fleet.world.run()
+    [refused] = await fleet.world.log.read(EventFilter(types=["CommitRejected"]))
+    assert isinstance(refused.body, CommitRejected)
+    [problem] = refused.body.problems
+    said = "the commit gives node w1 of pool worker, which reconciler cordoned, to a pool of manage: cluster"
+    assert (problem["name"], problem["message"], problem["file"]) == ("node-cordoned", said, "pool.yaml")
+    fleet.world.clock.advance(60)
+    await fleet.world.run()
+    assert not fleet.drainer.cordoned
+
+
 @pytest.mark.parametrize("answer", ["again", "failed"])
 async def test_a_node_that_cannot_be_emptied_is_uncordoned_and_deferred_untouched(fleet: Drained, answer: Any) -> None:
     await fleet.begin()
@@ -209,6 +229,26 @@ async def test_a_turn_is_taken_over_where_it_was(fleet: Drained, verb: str) -> N
     assert fleet.drainer.did[0] == first
     assert not fleet.drainer.cordoned
     assert len(fleet.transport.node("w1").actions) == 2  # one reload for each change
+
+
+@pytest.mark.parametrize(("verb", "rounds"), [("cordon", 0), ("drain", 1)])
+async def test_a_step_that_another_took_over_is_left_alone_between_two_tries(
+    fleet: Drained, verb: str, rounds: int
+) -> None:
+    """Ours was frozen for longer than its lease: the other has the node now, or is done with it."""
+    await fleet.begin()
+    await fleet.change()
+
+    async def lose(task: DrainTask) -> DrainAnswer:
+        fleet.drainer.did.append(f"{verb} {task.target.name}")
+        snapshot = await fleet.world.context.snapshot()
+        taken = StepTakenOver("worker", task.target.name, task.step, "another")
+        await fleet.world.context.append(fleet.world.context.events(snapshot, [taken]), snapshot)
+        return DrainAnswer("again", "a pod is left")
+
+    setattr(fleet.drainer, verb, lose)
+    await fleet.world.run()
+    assert [did for did in fleet.drainer.did if did.endswith("w1")] == ["cordon w1", "drain w1"][: rounds + 1]
 
 
 async def test_a_pool_that_observes_by_now_uncordons_what_it_left(fleet: Drained) -> None:

@@ -15,6 +15,7 @@ from lightkube import AsyncClient
 
 from reconciler.kubernetes.client import connect
 from reconciler.kubernetes.drainer import STUCK, KubernetesDrainer
+from reconciler.kubernetes.eviction import delete
 from reconciler.ports import DrainAnswer, DrainTask, Target
 from reconciler.rollout.pools import Pool
 from reconciler.transport.sandbox import wait_for
@@ -140,6 +141,24 @@ async def test_a_node_that_is_uncordoned_in_the_middle_is_cordoned_again(
     assert workloads.node("w1") == (True, "step-1")
 
 
+@pytest.mark.parametrize("mark", ["", "step-2"])
+async def test_a_round_after_the_turn_ended_leaves_the_node_open_and_its_pods_alone(
+    cluster: ApiServer, workloads: Workloads, drainer: KubernetesDrainer, mark: str
+) -> None:
+    """Another process ended the turn while ours was frozen; the node may have had another turn since."""
+    workloads.deploy("web", 1, nodes=["w1"])
+    assert await drainer.cordon(task()) == DONE
+    assert await drainer.uncordon(task()) == DONE
+    if mark:
+        assert await drainer.cordon(task(mark=mark)) == DONE
+        cluster.kubectl("uncordon", "w1")
+    before, [pod] = workloads.written("w1"), workloads.ready("web")
+    stale = await drainer.drain(task())
+    assert (stale.state, stale.detail) == ("failed", "the turn is over: its mark is gone")
+    assert (workloads.node("w1"), workloads.written("w1")) == ((False, mark), before)
+    assert workloads.ready("web") == [pod]
+
+
 async def test_a_node_that_the_cluster_does_not_have(drainer: KubernetesDrainer) -> None:
     answer = await drainer.cordon(task("elsewhere"))
     assert (answer.state, "the cluster has no node elsewhere" in answer.detail) == ("failed", True)
@@ -192,6 +211,7 @@ async def test_the_documented_rights_are_enough(cluster: ApiServer, workloads: W
     cluster.kubectl("delete", "clusterrolebinding", "drain-4", "drain-5")  # those that only give names
     wait_for(lambda: workloads.on("w1") == ["db"], "it is not back", WITHIN)
     async with drainer_of(cluster.kubeconfig_for("robot", ["drainers"])) as drainer:
+        await drainer.cordon(task())
         [one] = (await until(drainer, task(), "again")).blockers
         assert (one.owner.partition("-")[0], one.budget, one.allowed) == ("ReplicaSet/db", "", None)
         assert "violate the pod's disruption budget" in one.why
@@ -232,6 +252,7 @@ async def test_what_the_pool_wants_kept_stops_the_drain_before_anything_goes(
 ) -> None:
     workloads.deploy("web", 1, nodes=["w1"])
     workloads.pod("lone", "w1", **spec)
+    await drainer.cordon(task())
     answer = await drainer.drain(task(**{setting: "abort"}))
     assert answer.state == "failed"
     assert answer.detail == f"pod default/lone: {said} (drain.{setting}: abort)"
@@ -262,6 +283,7 @@ async def test_a_pod_of_several_budgets_names_them(
     workloads.deploy("db", 1, {"minAvailable": 0}, nodes=["w1"])
     second = {"metadata": {"name": "all"}, "spec": {"selector": {}, "minAvailable": 0}}
     cluster.api("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", second)
+    await drainer.cordon(task())
     [one] = (await until(drainer, task(), "again")).blockers
     assert one.budget == "default/all, default/db"
     assert "more than one PodDisruptionBudget" in one.why
@@ -270,6 +292,7 @@ async def test_a_pod_of_several_budgets_names_them(
 async def test_force_deletes_what_only_a_budget_keeps(workloads: Workloads, drainer: KubernetesDrainer) -> None:
     workloads.deploy("db", 1, {"minAvailable": 1}, nodes=["w1"])
     [name] = workloads.ready("db")
+    await drainer.cordon(task())
     assert (await until(drainer, task(), "again")).blockers
     forced = await drainer.drain(replace(task(), force=True))
     assert forced.forced == (f"default/{name}",)
@@ -281,6 +304,7 @@ async def test_the_grace_period_is_the_pools(cluster: ApiServer, workloads: Work
     kubelet.faults.ending = 600.0
     try:
         async with drainer_of(cluster.kubeconfig) as drainer:
+            await drainer.cordon(task())
             assert (await drainer.drain(task(gracePeriod=1))).moving
             assert await until(drainer, task(gracePeriod=1)) == DONE
     finally:
@@ -291,6 +315,7 @@ async def test_a_pod_that_does_not_end_is_named(
     cluster: ApiServer, workloads: Workloads, drainer: KubernetesDrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workloads.pod("held", "w1", {"finalizers": ["example.com/hold"]}, terminationGracePeriodSeconds=1)
+    await drainer.cordon(task())
     assert (await drainer.drain(task())).moving
     monkeypatch.setattr("reconciler.kubernetes.drainer.STUCK", -STUCK)
     answer = await until(drainer, task(), "again")
@@ -313,8 +338,32 @@ async def test_only_the_pod_that_was_looked_at_is_evicted(
         workloads.pod("db-0", "w2")
         return found
 
+    await drainer.cordon(task())
     monkeypatch.setattr(KubernetesDrainer, "_pods", slow)
     assert (await drainer.drain(task())).state == "again"
+    assert workloads.ready("db-0") == ["db-0"]
+    assert await until(drainer, task()) == DONE
+    assert workloads.on("w2") == ["db-0"]
+
+
+async def test_only_the_pod_that_a_budget_kept_is_deleted_by_force(
+    cluster: ApiServer, workloads: Workloads, drainer: KubernetesDrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another of the same name came between the refused eviction and the deletion."""
+    workloads.pod("db-0", "w1")
+    workloads.budget("db-0", minAvailable=1)
+    await drainer.cordon(task())
+    assert (await until(drainer, task(), "again")).blockers
+
+    async def slow(*given: Any) -> bool:
+        monkeypatch.undo()
+        cluster.kubectl("delete", "pod", "db-0", "--force", "--grace-period=0")
+        workloads.pod("db-0", "w2")
+        return await delete(*given)
+
+    monkeypatch.setattr("reconciler.kubernetes.drainer.delete", slow)
+    answer = await drainer.drain(replace(task(), force=True))
+    assert (answer.state, answer.forced) == ("again", ())
     assert workloads.ready("db-0") == ["db-0"]
     assert await until(drainer, task()) == DONE
     assert workloads.on("w2") == ["db-0"]
