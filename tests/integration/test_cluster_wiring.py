@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
+from lightkube import KubeConfig
 
 from reconciler import queries
 from reconciler.doctor import examine
 from reconciler.errors import ClusterRefused
+from reconciler.kubernetes.connection import Connection
 from reconciler.settings import FleetSettings, Settings
 from reconciler.settings.model import DatabaseSettings
 from reconciler.wiring import open_application
@@ -88,3 +91,25 @@ async def test_doctor_says_whether_clusters_answer_and_which_rights_are_missing(
     assert "grant them" in denied.remedy
     assert not lost.ok
     assert "nothing not found" in lost.detail
+
+
+async def test_in_the_cluster_itself_the_service_account_counts(
+    cluster: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a kubelet gives every pod: a token, the authority, and the API server's address in variables."""
+    kubeconfig = yaml.safe_load(cluster.kubeconfig_for("system:serviceaccount:default:default").read_text())
+    (tmp_path / "token").write_text(kubeconfig["users"][0]["user"]["token"])
+    (tmp_path / "namespace").write_text("default")
+    (tmp_path / "ca.crt").write_bytes((cluster.directory / "ca.crt").read_bytes())
+    host, _, port = cluster.url.removeprefix("https://").partition(":")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+    mounted = partial(KubeConfig.from_service_account, tmp_path)
+    monkeypatch.setattr(KubeConfig, "from_service_account", mounted)
+    connection = Connection("default", "in-cluster")
+    try:
+        found = await connection.check()
+    finally:
+        await connection.close()
+    assert (found.version, found.missing) == ("v1.36.3", ("list nodes", "watch nodes"))
+    assert {call.user for call in cluster.calls("system:serviceaccount:default:default")}
