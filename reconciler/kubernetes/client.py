@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 import yaml
@@ -13,9 +13,10 @@ from lightkube import ApiError, AsyncClient, KubeConfig
 from lightkube.core.exceptions import ConfigError
 
 from reconciler.errors import ClusterError, ClusterRefused, UsageError
+from reconciler.rollout.managed_fields import FIELD_MANAGER
 
-FIELD_MANAGER = "reconciler"
-"""Who we are in metadata.managedFields."""
+PAGE = 500
+"""Objects that a list asks for at once."""
 
 TIMEOUT = 30.0
 """Seconds that one call may take; watches last longer."""
@@ -85,6 +86,16 @@ def errors(asked: str) -> Iterator[None]:
     except (ValueError, KeyError, TypeError) as error:
         what = f"unreadable answer of the API server, or of the program that gives credentials ({type(error).__name__})"
         raise ClusterError(what, where=asked, remedy=_CREDENTIALS) from None
+
+
+async def delete_with(
+    client: AsyncClient, kind: type[Any], name: str | None, namespace: str | None, options: Mapping[str, Any]
+) -> None:
+    """DELETE with DeleteOptions, which lightkube's own delete() does not take. Raises what that raises."""
+    http: Any = client._client  # noqa: SLF001
+    request = http.prepare_request("delete", kind, None, name, namespace)
+    request.data = options
+    http.handle_response("delete", await http.send(http.build_adapter_request(request)), request)
 
 
 def refusal(error: ApiError, asked: str) -> ClusterError:

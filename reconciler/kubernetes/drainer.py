@@ -17,7 +17,7 @@ from lightkube.types import PatchType
 
 from reconciler.errors import ClusterError, ClusterRefused
 from reconciler.kubernetes.budgets import Budgets
-from reconciler.kubernetes.client import errors
+from reconciler.kubernetes.client import PAGE, errors
 from reconciler.kubernetes.eviction import Tried, delete, evict, judge, name_of
 from reconciler.kubernetes.nodes import CORDONED_BY
 from reconciler.ports import Blocker, Clock, DrainAnswer, DrainTask
@@ -34,7 +34,6 @@ CALLS_PER_NODE = 8
 STUCK = timedelta(seconds=60)
 """How long after its grace period a pod that still is there counts as one that does not end."""
 
-PAGE = 500
 SHOWN = 3
 """Pods that a sentence names; it counts all."""
 

@@ -14,7 +14,7 @@ from lightkube import ApiError, AsyncClient
 from lightkube.models.meta_v1 import DeleteOptions, ObjectMeta, OwnerReference, Preconditions
 from lightkube.resources.core_v1 import Pod, PodEviction
 
-from reconciler.kubernetes.client import errors, refusal
+from reconciler.kubernetes.client import delete_with, errors, refusal
 from reconciler.kubernetes.pod_spec import MANAGED_BY
 
 OURS = "reconciler"
@@ -101,12 +101,10 @@ async def delete(client: AsyncClient, pod: Pod, grace: int | None) -> bool:
     """Delete the pod, this one and not one of the same name, whatever protects it; False where it is gone already.
     Raises ClusterError."""
     metadata = _metadata(pod)
-    http: Any = client._client  # noqa: SLF001  lightkube's own delete() takes no preconditions
-    request = http.prepare_request("delete", Pod, None, metadata.name, metadata.namespace)
-    request.data = {"preconditions": {"uid": metadata.uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
+    options = {"preconditions": {"uid": metadata.uid}, **({} if grace is None else {"gracePeriodSeconds": grace})}
     with errors(f"deletion of pod {name_of(pod)}"):
         try:
-            http.handle_response("delete", await http.send(http.build_adapter_request(request)), request)
+            await delete_with(client, Pod, metadata.name, metadata.namespace, options)
         except ApiError as error:
             if error.status.code not in (404, 409):
                 raise

@@ -19,13 +19,13 @@ from lightkube.resources.core_v1 import ConfigMap, Pod
 from lightkube.types import PatchType
 
 from reconciler.errors import ClusterError, ClusterRefused, FieldConflict
-from reconciler.kubernetes.client import FIELD_MANAGER, errors
+from reconciler.kubernetes.client import PAGE, delete_with, errors
 from reconciler.kubernetes.connection import Connection
 from reconciler.kubernetes.watch import Mirror
 from reconciler.ports import ClusterLook
 from reconciler.registries.kinds import KEPT_METADATA
 from reconciler.rollout.cluster_objects import CA_NAMESPACE, key_of
-from reconciler.rollout.managed_fields import ClusterObject, FieldManager
+from reconciler.rollout.managed_fields import FIELD_MANAGER, ClusterObject, FieldManager
 
 _CONFIG = ("config.openshift.io", "v1")
 _MACHINES = ("machineconfiguration.openshift.io", "v1")
@@ -43,8 +43,6 @@ KINDS: Mapping[str, Any] = {
 _POOL = create_global_resource(*_MACHINES, "MachineConfigPool", "machineconfigpools")
 _MACHINE_CONFIG = create_global_resource(*_MACHINES, "MachineConfig", "machineconfigs")
 _NAMESPACES = {"ConfigMap": CA_NAMESPACE, "ImagePolicy": "*"}
-PAGE = 500
-"""Pods that one call of a list brings."""
 
 
 class OpenShiftResources:
@@ -126,14 +124,11 @@ class OpenShiftResources:
     async def delete(self, live: ClusterObject) -> None:
         kind, metadata = live.key.partition("/")[0], live.document["metadata"]
         asked = f"{live.key} of the cluster of fleet {self._connection.fleet}"
-        client: Any = self._connection.client()
-        # lightkube's own delete() takes no preconditions
-        http = client._client  # noqa: SLF001
-        request = http.prepare_request("delete", KINDS[kind], None, metadata["name"], metadata.get("namespace"))
-        request.data = {"preconditions": {"uid": live.uid, "resourceVersion": live.resource_version}}
+        options = {"preconditions": {"uid": live.uid, "resourceVersion": live.resource_version}}
+        client = self._connection.client()
         with errors(asked):
             try:
-                http.handle_response("delete", await http.send(http.build_adapter_request(request)), request)
+                await delete_with(client, KINDS[kind], metadata["name"], metadata.get("namespace"), options)
             except ApiError as error:
                 if error.status.code != httpx2.codes.NOT_FOUND:
                     raise

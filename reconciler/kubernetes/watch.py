@@ -14,7 +14,7 @@ from lightkube.core.generic_client import WatchDriver
 from lightkube.core.resource import Resource
 
 from reconciler.errors import ClusterError
-from reconciler.kubernetes.client import TIMEOUT, errors
+from reconciler.kubernetes.client import PAGE, TIMEOUT, errors
 from reconciler.logs import Log
 
 SILENCE = 150.0
@@ -28,9 +28,6 @@ FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 
 INSISTENCE = 3
 """Failures in a row after which an answer that is an error costs the version that the watch was to go on from."""
-
-PAGE = 500
-"""Objects that one call of the list brings."""
 
 log = Log(__name__)
 
