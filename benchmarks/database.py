@@ -33,13 +33,21 @@ class NoReadTables:
         """Nothing."""
 
 
-def run(measure: Callable[[str], Coroutine[Any, Any, Rows]]) -> None:
-    """Measure on the server of DATABASE_URL, or else on an embedded one, and print the figures."""
+def run(measure: Callable[[str], Coroutine[Any, Any, Rows]], *, apart: bool = False) -> None:
+    """Measure on the server of DATABASE_URL, or else on an embedded one, and print the figures.
+
+    `apart`: the embedded one has every other processor to itself, so that it is not up to the scheduler whether it and
+    its clients share one.
+    """
     if url := os.environ.get("DATABASE_URL"):
         upgrade(url)
         rows = asyncio.run(measure(url))
     else:
+        processors = sorted(os.sched_getaffinity(0))
+        if apart:
+            os.sched_setaffinity(0, processors[::2])
         with tempfile.TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder)) as server:
+            os.sched_setaffinity(0, processors[1::2] if apart else processors)
             upgrade(server.url)
             rows = asyncio.run(measure(server.url))
     print_figures(rows)

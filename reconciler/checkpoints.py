@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from reconciler.errors import InputRejected, NotConverged
-from reconciler.events.catalogue import CheckpointSigned, RestoreAccepted
+from reconciler.events.catalogue import CheckpointSigned, Event, RestoreAccepted
 from reconciler.events.checkpoint import Checkpoint, SignerKey, opened, origin_of
 from reconciler.events.envelope import StoredEvent, fleet_stream
 from reconciler.ports import CheckpointTarget, EventFilter, EventLog
@@ -35,15 +35,17 @@ class Signing:
 async def sign(signing: Signing) -> dict[str, Any] | None:
     """Sign and publish the head; None where the log is empty or another process is just doing it.
 
-    Raises NotConverged where a target holds a checkpoint that contradicts this log, and records RestoreDetected in
-    every fleet; also while an earlier contradiction waits for a person. Raises InputRejected for a target whose
-    checkpoint is of another log, or that this key did not sign.
+    What was appended since the last one is verified before. Raises NotConverged where it does not verify, and where a
+    target holds a checkpoint that contradicts this log, which records RestoreDetected in every fleet; also while an
+    earlier contradiction waits for a person. Raises InputRejected for a target whose checkpoint is of another log, or
+    that this key did not sign.
     """
     first = signing.contexts[0]
     if not await first.leases.acquire(LEASE, first.owner, LEASE_SECONDS):
         return None
     try:
         await check(signing)
+        await _verify(signing.log)
         head = await _newest(signing.log)
         if head is None:
             return None
@@ -90,11 +92,27 @@ async def _contradiction(signing: Signing, target: CheckpointTarget) -> dict[str
     return {**evidence, "position": latest.position, "hash": latest.hash, "found": found}
 
 
+async def _verify(log: EventLog) -> None:
+    """What came after the last event that was signed, unless a person accepted it as it is."""
+    if await _is_accepted(log):
+        return
+    last = await _newest(log, CheckpointSigned)
+    if last is not None and isinstance(last.body, CheckpointSigned):
+        found = await log.verify_after(last.body.position, last.body.hash)
+    else:
+        found = await log.verify()
+    if found.problems:
+        more = f", and {len(found.problems) - 1} more" if len(found.problems) > 1 else ""
+        raise NotConverged(
+            f"nothing is signed, since the log does not verify: {found.problems[0]}{more}",
+            remedy="run `reconciler log verify`, find out who appended it, and restore a backup",
+        )
+
+
 async def _is_accepted(log: EventLog) -> bool:
     """Whether a person let the log go on since it was last signed: the next checkpoint is published over any other."""
-    types = (CheckpointSigned.__name__, RestoreAccepted.__name__)
-    newest = await log.read(EventFilter(types=types, newest_first=True, limit=1))
-    return bool(newest) and isinstance(newest[0].body, RestoreAccepted)
+    newest = await _newest(log, CheckpointSigned, RestoreAccepted)
+    return newest is not None and isinstance(newest.body, RestoreAccepted)
 
 
 async def is_due(signing: Signing, interval: timedelta, events: int) -> bool:
@@ -103,17 +121,17 @@ async def is_due(signing: Signing, interval: timedelta, events: int) -> bool:
     newest = await _newest(signing.log)
     if newest is None or isinstance(newest.body, CheckpointSigned):
         return False
-    types = (CheckpointSigned.__name__,)
-    found = await signing.log.read(EventFilter(types=types, newest_first=True, limit=1))
-    if not found:
+    last = await _newest(signing.log, CheckpointSigned)
+    if last is None:
         return True
-    [last] = found
     passed = signing.contexts[0].clock.now() - last.recorded_at >= interval
     return passed or 0 < events <= newest.position - last.position
 
 
-async def _newest(log: EventLog) -> StoredEvent | None:
-    newest = await log.read(EventFilter(newest_first=True, limit=1))
+async def _newest(log: EventLog, *types: type[Event]) -> StoredEvent | None:
+    """The last event, or the last of one of the types."""
+    wanted = tuple(event_type.__name__ for event_type in types) or None
+    newest = await log.read(EventFilter(types=wanted, newest_first=True, limit=1))
     return newest[0] if newest else None
 
 

@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from json.encoder import encode_basestring as _quoted
 from typing import Any, NamedTuple
+
+import msgspec
 
 GENESIS = bytes(32)
 """The previous hash of the first event."""
@@ -109,19 +110,12 @@ def texts_of(content: Content) -> tuple[Any, ...]:
     return (own, *named, root, None if cause is None else str(cause), node, pool, resource, commit)
 
 
-# The arrays are written out, since a general encoder takes most of the time of a check of a long log.
+_encoded = msgspec.json.Encoder().encode
+
+
 def digest_of(content: Sequence[Any]) -> bytes:
     """`body_digest` of the content's texts."""
-    event_id, fleet, stream, kind, schema, data, actor, tool, correlation_id, cause, node, pool, resource, commit = (
-        content
-    )
-    text = (
-        f'["{FORM}","{event_id}",{_quoted(fleet)},{_quoted(stream)},{_quoted(kind)},{schema},{_quoted(data)},'
-        f'{_quoted(actor)},{_quoted(tool)},"{correlation_id}",{"null" if cause is None else _quoted(cause)},'
-        f"{'null' if node is None else _quoted(node)},{'null' if pool is None else _quoted(pool)},"
-        f"{'null' if resource is None else _quoted(resource)},{'null' if commit is None else _quoted(commit)}]"
-    )
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(_encoded((FORM, *content))).digest()
 
 
 def _event_hash(previous_hash: bytes, place: Sequence[Any], digest: bytes) -> bytes:

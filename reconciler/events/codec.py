@@ -6,12 +6,12 @@ sorted compact JSON is the canonical form of RFC 8785.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
-from json.encoder import encode_basestring as _quoted
 from typing import Any, get_origin, get_type_hints
+
+import msgspec
 
 from reconciler.errors import InputRejected, LogCorrupt, StoreError
 from reconciler.events.catalogue import CATALOGUE, Event
@@ -19,8 +19,8 @@ from reconciler.events.catalogue import CATALOGUE, Event
 MAX_INTEGER = 2**53 - 1
 """Largest magnitude that every JSON reader keeps exact (RFC 7493)."""
 
-_DECODER = json.JSONDecoder()
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_encoded = msgspec.json.Encoder(order="deterministic").encode
+_decoded = msgspec.json.Decoder().decode
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 UPCASTERS: dict[tuple[str, int], Upcaster] = {
@@ -38,40 +38,42 @@ def encode(body: Event) -> str:
 
 
 def recorded(body: Event) -> tuple[str, Event]:
-    """What `encode` gives, and the body that `decode` would make of it, which is not read back from the text."""
+    """What `encode` gives, and a body equal to what `decode` makes of it: nearly always the same."""
+    text = _written(body.__dict__)
+    if text is not None:
+        return text, body
+    text = canonical(body.as_data(), body.type)
+    return text, _decoder(body.type)(_decoded(text))
+
+
+def _written(data: dict[str, Any]) -> str | None:
+    """Its canonical JSON, if nothing in it deserves a closer look."""
+    if not _is_plain(data.values(), tuple):
+        return None
     try:
-        data, text = _written(body.__dict__)
-        # All keys and texts are judged at once, by what became of them. Few deserve a closer look.
-        plainly = text.isascii() and "\\u0000" not in text
-    except (TypeError, _NotRecordable):
-        plainly = False
-    if not plainly:
-        data = plain(body.as_data(), body.type)
-        text = _ENCODER.encode(data)
-    return text, _decoder(body.type)(data)
+        text = _encoded(data).decode()
+    except (TypeError, UnicodeEncodeError):  # a key that is no text, a lone surrogate
+        return None
+    # All keys and texts are judged at once, by what became of them.
+    return text if text.isascii() and "\\u0000" not in text else None
 
 
-def _written(value: Any) -> tuple[Any, str]:
-    """`_plain` and its canonical JSON in one go, without a look at the characters. Raises TypeError for a key that is
-    no text."""
-    kind = type(value)
-    if kind is dict:
-        data, members = {}, []
-        for key in sorted(value):
-            item = value[key]
-            if type(item) is str:  # nearly every value: no call
-                text = _quoted(item)
-            else:
-                item, text = _written(item)
-            data[key] = item
-            members.append(f"{_quoted(key)}:{text}")
-        return data, f"{{{','.join(members)}}}"
-    if value is None:
-        return None, "null"
-    if kind is int and -MAX_INTEGER <= value <= MAX_INTEGER:
-        return value, str(value)
-    value = _plain(value)
-    return value, _ENCODER.encode(value)
+def _is_plain(values: Iterable[Any], sequence: type) -> bool:
+    """Whether they are what `decode` gives: JSON's own types, integers in range, `sequence` as an array. Texts are not
+    looked at."""
+    for value in values:
+        kind = type(value)
+        if kind is str or value is None or kind is bool:
+            continue
+        if kind is int:
+            plain = -MAX_INTEGER <= value <= MAX_INTEGER
+        elif kind is dict:
+            plain = _is_plain(value.values(), list)
+        else:
+            plain = kind is sequence and _is_plain(value, list)
+        if not plain:
+            return False
+    return True
 
 
 def decode(event_type: str, schema_version: int, text: str) -> Event:
@@ -86,27 +88,19 @@ def decode(event_type: str, schema_version: int, text: str) -> Event:
             remedy="use the version of reconciler that wrote the log, or a newer one",
         )
     try:
-        data = _parsed(text)
+        data = _decoded(text)
         for version in range(schema_version, body.schema_version):
             data = UPCASTERS[event_type, version](data)
         return _decoder(event_type)(data)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
         raise LogCorrupt(
             f"data of an event of type {event_type} cannot be read: {error}", remedy="run `reconciler log verify`"
         ) from error
 
 
-def _parsed(text: str) -> Any:
-    """Half the time of json.loads, which looks for spaces around the document."""
-    data, end = _DECODER.raw_decode(text)
-    if end != len(text):
-        raise ValueError(f"something follows its end at character {end}")
-    return data
-
-
 def canonical(value: object, where: str = "") -> str:
     """A value as canonical JSON (RFC 8785). `where` names it in the error."""
-    return _ENCODER.encode(plain(value, where))
+    return _encoded(plain(value, where)).decode()
 
 
 def plain(value: object, where: str = "") -> Any:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, cast
 
 import psycopg
+import sqlalchemy as sa
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -93,6 +94,15 @@ async def driver_of(connection: AsyncConnection) -> psycopg.AsyncConnection[Any]
     """The psycopg connection below, in the same transaction: for COPY and LISTEN, which SQLAlchemy does not offer."""
     raw = await connection.get_raw_connection()
     return cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+
+
+def compiled(statement: sa.Select[Any]) -> bytes:
+    """The statement's text, for the driver: what is asked all the time goes past SQLAlchemy, which takes as long as the
+    rest."""
+    return str(statement.compile(dialect=_DIALECT)).encode()
+
+
+_DIALECT = make_url(f"{_DRIVER}://").get_dialect()()
 
 
 @asynccontextmanager

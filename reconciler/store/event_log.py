@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.types.json import Json
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -17,7 +18,7 @@ from reconciler.events.chain import GENESIS, Content, Record, timestamp
 from reconciler.events.envelope import NewEvent, StoredEvent
 from reconciler.ports import EventFilter, Verification
 from reconciler.projections.fold import FOLD_VERSION
-from reconciler.store.database import copying, driver_of, store_errors, transaction
+from reconciler.store.database import compiled, copying, driver_of, store_errors, transaction
 from reconciler.store.fold_version import SETTING, check_version
 from reconciler.store.folding import Fold, fold_group, touched_by
 from reconciler.store.read_rows import current_rows, uncollected, write_changes
@@ -54,6 +55,7 @@ class PostgresEventLog:
         self._fold = fold
         self._tool_version = tool_version
         self._session = session
+        self._versions = _Versions()
 
     @classmethod
     async def open(cls, engine: AsyncEngine, fold: Fold, *, tool_version: str) -> PostgresEventLog:
@@ -80,7 +82,7 @@ class PostgresEventLog:
         async with transaction(self._engine) as connection:
             await take_append_lock(connection)
             # Only now: under READ COMMITTED this statement sees all that was committed before the lock was ours.
-            state = await _state(connection, events, expect)
+            state = await self._versions.completed(connection, events, expect)
             ids = [event.event_id for event in events]
             present = await _records_by_id(connection, ids) if state.taken else {}
             drafts = (draft(event, self._session, self._tool_version) for event in events)
@@ -97,6 +99,7 @@ class PostgresEventLog:
                     await copy.write_row((*_place_texts(record), *item.texts))
                     group.append(stored(record, item.body))
             await self._fold_in(connection, group)
+        self._versions.remember(state, group)
         return group
 
     async def _fold_in(self, connection: AsyncConnection, group: Sequence[StoredEvent]) -> None:
@@ -150,7 +153,7 @@ async def take_append_lock(connection: AsyncConnection) -> None:
     stands still while it holds the lock loses its connection, and with it the lock. It is a table's and no advisory
     one, which any login might take and keep.
     """
-    await connection.exec_driver_sql(_LOCK)
+    await (await driver_of(connection)).execute(_LOCK)
 
 
 async def end_of_group(connection: AsyncConnection, position: int) -> tuple[int, datetime | None] | None:
@@ -189,7 +192,7 @@ _PLACE_WIDTH = len(Record._fields) - 1
 
 _LOCK = f"""SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}';
 SET LOCAL {SETTING} = '{FOLD_VERSION}';
-LOCK TABLE {APPEND_LOCK.name} IN SHARE ROW EXCLUSIVE MODE"""
+LOCK TABLE {APPEND_LOCK.name} IN SHARE ROW EXCLUSIVE MODE""".encode()
 """Three statements, sent as one."""
 _EVENTS_FROM = (
     sa.select(*_COLUMNS)
@@ -212,8 +215,8 @@ _FIRST_OF_NEXT_GROUP = (
 
 def _select_head_and_clock() -> sa.Select[Any]:
     clock = sa.select(sa.func.clock_timestamp().label("now")).subquery()
-    newest_first = EVENTS.c.position.desc()
-    last = sa.select(EVENTS.c.position, EVENTS.c.hash, EVENTS.c.recorded_at).order_by(newest_first).limit(1).subquery()
+    newest_first = sa.select(EVENTS.c.position, EVENTS.c.hash, EVENTS.c.recorded_at).order_by(EVENTS.c.position.desc())
+    last = newest_first.limit(sa.literal_column("1")).subquery()
     return sa.select(clock.c.now, last).select_from(clock.outerjoin(last, sa.true()))
 
 
@@ -230,7 +233,7 @@ def _select_state() -> sa.Select[Any]:
 
 
 _HEAD_AND_CLOCK = _select_head_and_clock()
-_STATE = _select_state()
+_STATE = compiled(_select_state())
 
 
 def _place_texts(record: Record) -> tuple[object, ...]:
@@ -259,10 +262,39 @@ class _State(NamedTuple):
     taken: bool
 
 
-async def _state(connection: AsyncConnection, events: Sequence[NewEvent], expect: Iterable[str]) -> _State:
-    first = events[0].event_id if events else None
-    given = {"first": first, "streams": list({*expect, *(event.stream for event in events)})}
-    *head_and_clock, versions, taken = (await connection.execute(_STATE, given)).one()
+class _Versions:
+    """The versions of streams as of a head that this process appended. A head's hash stands for all before it: as long
+    as it is the log's, they need not be asked for again."""
+
+    def __init__(self) -> None:
+        self._head = GENESIS
+        self._known: dict[str, int] = {}
+
+    async def completed(self, connection: AsyncConnection, events: Sequence[NewEvent], expect: Iterable[str]) -> _State:
+        """Of all streams that the events or the expectations name. The append lock is held."""
+        first = events[0].event_id if events else None
+        streams = {*expect, *(event.stream for event in events)}
+        known = {stream: self._known[stream] for stream in streams if stream in self._known}
+        state = await _state(connection, first, streams - known.keys())
+        if not known:
+            return state
+        if state.head.hash == self._head:
+            return state._replace(versions=known | state.versions)
+        return await _state(connection, first, streams)
+
+    def remember(self, state: _State, group: Sequence[StoredEvent]) -> None:
+        """The group was committed on that state."""
+        if state.head.hash != self._head:  # in between somebody appended, or this process did so twice at once
+            self._known = {}
+        self._known |= state.versions
+        self._known |= {event.stream: event.version for event in group}
+        self._head = group[-1].hash
+
+
+async def _state(connection: AsyncConnection, first: uuid.UUID | None, streams: Iterable[str]) -> _State:
+    async with (await driver_of(connection)).cursor() as cursor:
+        await cursor.execute(_STATE, {"first": first, "streams": Json(list(streams))})
+        [(*head_and_clock, versions, taken)] = await cursor.fetchall()
     return _State(*_placed(head_and_clock), versions or {}, taken)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -11,13 +10,14 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from psycopg.types.string import TextLoader
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reconciler.projections.tables import TABLES, Key, Row, Table, Touched
-from reconciler.store.database import copy_rows, driver_of
+from reconciler.store.database import compiled, copy_rows, driver_of
 from reconciler.store.folding import Change, PastRow, Rows
 from reconciler.store.tables import READ_TABLES
 
@@ -124,13 +124,12 @@ def _touched_now(table: Table) -> sa.Select[Any]:
 
 
 _NAMED = {table.name: table for table in TABLES}
-_DIALECT = sa.make_url("postgresql+psycopg://").get_dialect()()
 
 
 @cache
 def _statement(select: Callable[[Table], sa.Select[Any]], name: str) -> bytes:
     """What a table is asked, as text."""
-    return str(select(_NAMED[name]).compile(dialect=_DIALECT)).encode()
+    return compiled(select(_NAMED[name]))
 
 
 _END = {
@@ -156,12 +155,13 @@ def _made(table: Table, found: Sequence[Sequence[Any]]) -> dict[Key, Row]:
     columns: list[Sequence[Any]] = list(zip(*found, strict=True))
     for index, name in enumerate(names if found else ()):
         if table.columns.get(name) == "jsonb" and any(columns[index]):
-            columns[index] = json.loads(f"[{','.join(text or 'null' for text in columns[index])}]")
+            columns[index] = _decoded(f"[{','.join(text or 'null' for text in columns[index])}]")
     keys = zip(*columns[:width], strict=True)
     return {key: dict(zip(names, row, strict=True)) for key, row in zip(keys, zip(*columns, strict=True), strict=True)}
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_decoded = msgspec.json.Decoder().decode
+_encoded = msgspec.json.Encoder().encode
 
 
 @cache
@@ -169,14 +169,14 @@ def _sender(name: str) -> Callable[[Row], list[Any]]:
     """From a row of a read table to what is sent of it: its key and columns in order."""
     table = _NAMED[name]
     names = (*table.key, *table.columns)
-    values, encoded = itemgetter(*names), _ENCODER.encode
+    values = itemgetter(*names)
     documents = [index for index, column in enumerate(names) if table.columns.get(column) == "jsonb"]
 
     def sent(row: Row) -> list[Any]:
         line = list(values(row))
         for index in documents:
             if line[index] is not None:
-                line[index] = encoded(line[index])
+                line[index] = _encoded(line[index]).decode()
         return line
 
     return sent

@@ -30,7 +30,6 @@ _TRIGGERS = {
     "events_authority": "events",
     "events_chain": "events",
     "events_fold": "events",
-    "events_hash": "events",
     "events_redact_blob": "events",
     "events_streams": "events",
     "blobs_append_only": "blobs",

@@ -113,6 +113,23 @@ async def test_the_service_signs_and_goes_on_after_errors(
     assert len(shelf.notes) == 2
 
 
+@pytest.mark.parametrize("signed_before", [False, True])
+async def test_what_does_not_verify_is_not_signed(
+    world: MemoryWorld, signing: Signing, shelf: Shelf, signed_before: bool
+) -> None:
+    if signed_before:
+        await checkpoints.sign(signing)
+    block(world, "more.example.com")
+    await world.sync()
+    last = world.log.records[-1]
+    world.log.records[-1] = last._replace(hash=bytes(32))
+    with pytest.raises(NotConverged, match=f"the log does not verify: event #{last.position}: the row does not match"):
+        await checkpoints.sign(signing)
+    assert len(shelf.notes) == signed_before
+    world.log.records[-1] = last
+    assert await checkpoints.sign(signing) is not None
+
+
 async def test_a_service_over_a_restored_log_finds_it_while_no_node_answers(
     world: MemoryWorld, signing: Signing, shelf: Shelf
 ) -> None:
