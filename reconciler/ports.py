@@ -286,7 +286,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The read tables of one fleet at one position, read at once; `versions` are the streams' at that position."""
+    """The read tables of one fleet at one position, read at once; `versions` are the streams' at that position.
+
+    Of some tables only, it has no versions: nothing is appended on it.
+    """
 
     fleet: str
     position: int
@@ -339,7 +342,10 @@ class ReadModel(Protocol):
     """The read tables, written in the append's transaction, read as of any position."""
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
-        """The fleet's rows now, or as of the end of the append group at position `at`."""
+        """The fleet's rows now, or as of the end of the append group at position `at`.
+
+        `tables`: the rows of these alone, without the streams' versions, which take as long to find as many rows.
+        """
         ...
 
     async def fleets(self) -> Sequence[str]: ...

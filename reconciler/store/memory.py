@@ -221,7 +221,10 @@ class MemoryReadModel:
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         position = self._log.position if at is None else self._log.end_of_group(at)
-        rows = {table.name: self._rows(table, fleet, position) for table in (TABLES if tables is None else tables)}
+        if tables is not None:
+            rows = {table.name: self._rows(table, fleet, position) for table in tables}
+            return Snapshot(fleet, position, self._log.moment(position), rows, {})
+        rows = {table.name: self._rows(table, fleet, position) for table in TABLES}
         versions = {
             stream: version
             for stream, version in self._log.versions_at(position).items()

@@ -50,11 +50,11 @@ class PostgresReadModel:
         async with one_view(self._engine) as connection:
             with uncollected():
                 if at is not None:
-                    return await _as_of(connection, fleet, at, TABLES if tables is None else tables)
+                    return await _as_of(connection, fleet, at, tables)
                 if tables is None:
                     return await self._newest(connection, fleet)
                 position, _, moment = await head_of(connection)
-                return Snapshot(fleet, position, moment, *await _all_now(connection, tables, fleet))
+                return Snapshot(fleet, position, moment, await _now(connection, tables, fleet), {})
 
     async def _newest(self, connection: AsyncConnection, fleet: str) -> Snapshot:
         """The snapshot kept, brought up to date; or a new one where the log went on too far, or is another one."""
@@ -66,7 +66,8 @@ class PostgresReadModel:
             snapshot, last = await self._caught_up(connection, kept.snapshot, records[1:]), records[-1].hash
         else:
             position, last, moment = await head_of(connection)
-            snapshot = Snapshot(fleet, position, moment, *await _all_now(connection, TABLES, fleet))
+            rows = await _now(connection, TABLES, fleet)
+            snapshot = Snapshot(fleet, position, moment, rows, await _versions_now(connection, fleet))
         self._kept[fleet] = _Kept(snapshot, last, rebuilt)
         return snapshot
 
@@ -118,22 +119,20 @@ class PostgresReadModel:
             )
 
 
-async def _all_now(
-    connection: AsyncConnection, tables: Sequence[Table], fleet: str
-) -> tuple[Mapping[str, Mapping[Key, Row]], Mapping[str, int]]:
-    """Every row of these tables, and the streams' versions."""
-    rows = {table.name: await rows_now(connection, table, fleet) for table in tables}
-    return rows, await _versions_now(connection, fleet)
+async def _now(connection: AsyncConnection, tables: Sequence[Table], fleet: str) -> dict[str, dict[Key, Row]]:
+    return {table.name: await rows_now(connection, table, fleet) for table in tables}
 
 
-async def _as_of(connection: AsyncConnection, fleet: str, at: int, tables: Sequence[Table]) -> Snapshot:
+async def _as_of(connection: AsyncConnection, fleet: str, at: int, tables: Sequence[Table] | None) -> Snapshot:
     end = await end_of_group(connection, at)
     if end is None:
         head = await head_of(connection)
         raise UsageError(f"position #{at} is not in the log", remedy=f"the newest is #{head.position}")
     position, moment = end
-    rows = {table.name: await rows_as_of(connection, table, fleet, position) for table in tables}
-    return Snapshot(fleet, position, moment, rows, await _versions_as_of(connection, fleet, position))
+    wanted = TABLES if tables is None else tables
+    rows = {table.name: await rows_as_of(connection, table, fleet, position) for table in wanted}
+    versions = await _versions_as_of(connection, fleet, position) if tables is None else {}
+    return Snapshot(fleet, position, moment, rows, versions)
 
 
 async def _versions_now(connection: AsyncConnection, fleet: str) -> Mapping[str, int]:
