@@ -168,7 +168,8 @@ enter_root() {
     esac
     for program in base64 cat chmod chown cp date dd env flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
         sync tail timeout tr; do
-        command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
+        is_on_path "$program" || command -v "$program" >/dev/null 2>&1 ||
+            refuse missing-program "this host has no $program"
     done
     find_user
     if [ -z "$root" ]; then
@@ -200,8 +201,19 @@ find_program() {
         program_path=$root/usr/local/bin/$1
         [ -x "$program_path" ]
     else
-        program_path=$(command -v "$1" 2>/dev/null)
+        is_on_path "$1"
     fi
+}
+
+# is_on_path NAME: sets $program_path, without the process that the output of `command -v` would take.
+is_on_path() {
+    IFS=:
+    for program_path in $PATH; do
+        program_path=$program_path/$1
+        [ ! -f "$program_path" ] || [ ! -x "$program_path" ] || { IFS=' '; return 0; }
+    done
+    IFS=' '
+    return 1
 }
 
 # Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip); for looks $header (its
@@ -1059,7 +1071,7 @@ flush_state() {
 save() {
     attempt write "$1.new" "$2" || return 1
     flush "$1.new" ${3+"$3"}
-    try mv -f "$1.new" "$1"
+    attempt mv -f "$1.new" "$1"
 }
 
 read_owner() {
@@ -1107,7 +1119,7 @@ write_claim() {
 }
 
 place_claim() {
-    unrelease && try mv -f "$state/owner.new" "$state/owner"
+    unrelease && attempt mv -f "$state/owner.new" "$state/owner"
 }
 
 # Somebody's node again.
@@ -1183,13 +1195,13 @@ stage() {
     for directory in "$aside" "$state/receipts" "$state/baseline" "$state/baseline/files"; do
         [ -d "$directory" ] || set -- "$@" "$directory"
     done
-    try mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
-        attempt write_journal && try "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
+    attempt mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
+        attempt write_journal && fill "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
         keep_program ||
         { rm -rf "$aside"; return 1; }
     flush_state
-    [ -z "$fresh" ] || try mv -f $fresh "$state/baseline" || return 1
-    unrelease && try mv -f $program_aside "$aside/owner" "$staging" "$state"
+    [ -z "$fresh" ] || attempt mv -f $fresh "$state/baseline" || return 1
+    unrelease && attempt mv -f $program_aside "$aside/owner" "$staging" "$state"
 }
 
 write_journal() {
@@ -1205,10 +1217,22 @@ write_journal() {
         { [ -z "$foreseen" ] || write "$staging/foreseen" "${foreseen%"$newline"}"; }
 }
 
-# Puts the bodies into their files: only once, and in a process of its own, which has this umask. Of piped ones those that
-# nobody needs are passed over together, and those after the last one that is needed stay unread.
+# fill FILLER: what comes from the pipe can be read only once.
+fill() {
+    if [ "$bodies" = piped ]; then try "$1"; else attempt "$1"; fi
+}
+
 extract_all() {
     umask 022
+    extract_each
+    done=$?
+    umask 077
+    return "$done"
+}
+
+# Puts the bodies into their files. Of piped ones those that nobody needs are passed over together, and those after the
+# last one that is needed stay unread.
+extract_each() {
     number=0 passed=0
     IFS=$newline
     for line in $wanted; do
@@ -1441,9 +1465,9 @@ copy_beside() {
         umask 077
         [ "$done" = 0 ] || return 1
     elif [ "$3 $4:$5" = "$staged_as" ]; then
-        try cp -p "$placing/$1" "$copy" || return 1
+        attempt cp -p "$placing/$1" "$copy" || return 1
     else
-        try cp "$placing/$1" "$copy" || return 1
+        attempt cp "$placing/$1" "$copy" || return 1
         case $fits in
             *"$newline$3 $4:$5$newline"*) ;;
             *) fits="$fits$3 $4:$5$newline" ;;
@@ -1460,8 +1484,8 @@ fit_copies() {
     for fit in $fits; do
         IFS=' '
         select_copies "${fit% *}" "${fit#* }"
-        try chmod "${fit% *}" $selected || return 1
-        [ "$uid" != 0 ] || try chown "${fit#* }" $selected || return 1
+        attempt chmod "${fit% *}" $selected || return 1
+        [ "$uid" != 0 ] || attempt chown "${fit#* }" $selected || return 1
     done
     IFS=' '
 }
@@ -1608,7 +1632,7 @@ place_one() {
     directory=.${8%/*}
     directories="$directories${directories:+ }$directory"
     if [ "$2" = write ]; then
-        try mv -f "$directory/.${8##*/}.reconciler" ".$8"
+        attempt mv -f "$directory/.${8##*/}.reconciler" ".$8"
     else
         try rm -f ".$8"
     fi
@@ -1679,10 +1703,10 @@ asks_for() {
     return 1
 }
 
-# Remembers where the runtime's log ends, so that only what the action brings is read.
+# Remembers where the runtime's log ends, so that only what the action brings is read. Not bounded: journalctl reads files.
 mark_log() {
     [ -n "$journalctl" ] && asks_for reload:crio.service || return 0
-    said=$(timeout -s KILL 20 "$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
+    said=$("$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
     case $said in
         *'-- cursor: '*) mark=${said##*'-- cursor: '} mark=--after-cursor=${mark%%"$newline"*} ;;
         *) mark=--since=@$(date +%s) ;;
@@ -1738,7 +1762,7 @@ check_log() {
     read -r mark <"$journal/mark" || :
     turns=0
     while :; do
-        said=$(timeout -s KILL 20 "$journalctl" -u crio.service "$mark" -o cat -q --no-pager 2>/dev/null </dev/null)
+        said=$("$journalctl" -u crio.service "$mark" -o cat -q --no-pager 2>/dev/null </dev/null)
         case $said in
             *'Unable to reload configuration'*)
                 detail=${said##*'Unable to reload configuration'}
@@ -1804,7 +1828,7 @@ find_command() {
         /*) program_path=$root$1 ;;
         *) find_program "$1" || return 1 ;;
     esac
-    [ -n "$program_path" ] && { [ "${program_path#/}" = "$program_path" ] || [ -x "$program_path" ]; }
+    [ -x "$program_path" ]
 }
 
 # run_bounded SECONDS BYTES COMMAND…: sets $status (124: it took longer) and $output, the last BYTES of what it said.
@@ -2238,7 +2262,7 @@ survey() {
 }
 
 survey_once() {
-    kinds='' stats='' sums='' surveyed=''
+    kinds='' seen='' surveyed=''
     for path; do
         shift
         kind_of ".$path"
@@ -2246,12 +2270,12 @@ survey_once() {
         [ "$kind" != file ] || set -- "$@" ".$path"
     done
     if [ $# -gt 0 ]; then
-        stats=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null) && sums=$(sha256sum "$@" 2>/dev/null) || return 1
+        seen=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null && sha256sum "$@" 2>/dev/null) || return 1
     fi
     # stats first, sums after them: what belongs to the first file left stands at $1 and right after the stats
     IFS=$newline
     at=$(($# + 1))
-    set -- $stats $sums
+    set -- $seen
     for entry in $kinds; do
         IFS=' '
         case $entry in
