@@ -418,6 +418,7 @@ observe() {
     survey $paths || refuse unreadable "$detail"
     runtime_facts
     machine_facts
+    system_name
     read_owner
     waiting='' reverted=''
     ! read_pending || waiting=$pending_step
@@ -610,13 +611,17 @@ managed_by_mco() {
 }
 
 machine_facts() {
-    machine_id='' boot_id='' os=''
+    machine_id='' boot_id=''
     [ ! -r ./etc/machine-id ] || read -r machine_id <./etc/machine-id || :
     boot_file=./proc/sys/kernel/random/boot_id
     [ -r "$boot_file" ] || boot_file=/proc/sys/kernel/random/boot_id
     [ ! -r "$boot_file" ] || read -r boot_id <"$boot_file" || :
     is_word "$machine_id" || machine_id=''
     is_word "$boot_id" || boot_id=''
+}
+
+system_name() {
+    os=''
     [ -r ./etc/os-release ] || return 0
     while IFS= read -r line; do
         case $line in
@@ -795,8 +800,8 @@ admit_log() {
 
 # A finished step is answered as it was.
 answer_stored() {
-    [ -f "$state/receipts/$step" ] || return 0
-    cat "$state/receipts/$step"
+    read_receipt "$step" || return 0
+    printf '%s' "$text"
     exit 0
 }
 
@@ -1111,11 +1116,23 @@ claim() {
 
 # write_claim FILE GENERATION [STEP]
 write_claim() {
-    owner_generation=$2 owner_step=${3-$owner_step} owner_head=${log_head:-$owner_head}
-    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $2"
-    owner_text="$owner_text${newline}step $owner_step"
-    [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
+    owner_generation=$2 owner_step=${3-$owner_step}
+    word_claim "$2" "$owner_step"
     attempt write "$1" "$owner_text"
+}
+
+# word_claim GENERATION STEP: sets $owner_text.
+word_claim() {
+    owner_head=${log_head:-$owner_head}
+    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1${newline}step $2"
+    [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
+}
+
+# is_claimed GENERATION STEP: whether the node is stamped so already.
+is_claimed() {
+    word_claim "$@"
+    slurp "$state/owner"
+    [ "$text" = "$owner_text$newline" ]
 }
 
 place_claim() {
@@ -1185,9 +1202,9 @@ add_baseline() {
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the stamp and the whole journal aside, with what is new for the baseline and this program for the
-# operator, and makes them valid, in this order, with one rename each, when all of it is on disk. The renames are on disk
-# before anything that is in use is changed: see place_todo.
+# stage FILLER: builds the whole journal and the stamp aside, with what is new for the baseline and this program for the
+# operator, and makes them valid with one rename each, when all of it is on disk: the stamp last, since it says how the
+# node stands at the end. The renames are on disk before anything that is in use is changed: see place_todo.
 stage() {
     aside=$state/staging staging=$state/staging/journal filler=$1
     machine_facts
@@ -1195,13 +1212,22 @@ stage() {
     for directory in "$aside" "$state/receipts" "$state/baseline" "$state/baseline/files"; do
         [ -d "$directory" ] || set -- "$@" "$directory"
     done
-    attempt mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
+    attempt mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_stamps &&
         attempt write_journal && fill "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
         keep_program ||
         { rm -rf "$aside"; return 1; }
     flush_state
     [ -z "$fresh" ] || attempt mv -f $fresh "$state/baseline" || return 1
-    unrelease && attempt mv -f $program_aside "$aside/owner" "$staging" "$state"
+    unrelease && attempt mv -f $program_aside "$staging" "$aside/owner" "$state"
+}
+
+# The stamp for the end of the change, and in the journal the one that names neither its generation nor its step.
+write_stamps() {
+    set -- "$owner_generation" "$owner_step"
+    reached=$1
+    [ -z "$new_plan" ] || reached=$(($1 + 1))
+    write_claim "$aside/owner" "$reached" "$step" || { owner_generation=$1; return 1; }
+    write_claim "$staging/owner" "$1" "$2"
 }
 
 write_journal() {
@@ -1336,7 +1362,7 @@ perform() {
     esac
     if ! place_todo new "$ready"; then
         blocked=$reason blocked_detail=$detail
-        place old && remove_late old && close_journal
+        place old && take_back
         reason=$blocked detail=$blocked_detail
         return 0
     fi
@@ -1934,12 +1960,19 @@ is_overdue() {
     fi
 }
 
+# is_receipt STEP TEXT: whether the step has a receipt that holds the text.
 is_receipt() {
-    slurp "$state/receipts/$1"
+    read_receipt "$1" || return 1
     case $text in
         *"$2"*) return 0 ;;
     esac
     return 1
+}
+
+# read_receipt STEP: sets $text to its stored receipt. One that was cut short by a power loss, and so is no line, is none.
+read_receipt() {
+    slurp "$state/receipts/$1"
+    [ -n "$text" ]
 }
 
 # Ends what no longer waits: confirmed before a crash, or overdue.
@@ -1988,8 +2021,8 @@ confirm() {
 # The receipt is the point of no return here too.
 confirm_pending() {
     is_receipt "$step" '"result":"applied"' || { reason=unreadable detail='the receipt of this step is lost'; return 1; }
+    text=${text%"$newline"}
     claim "$owner_generation" || return 1
-    text=$(cat "$state/receipts/$step")
     text="${text%%'"result":"applied"'*}\"result\":\"confirmed\"${text#*'"result":"applied"'}"
     rest=${text#*'"confirm_by":'}
     text="${text%%'"confirm_by":'*}\"confirm_by\":0${rest#"${rest%%[!0-9]*}"}"
@@ -1999,11 +2032,8 @@ confirm_pending() {
 
 # May be repeated after a crash.
 make_final() {
-    if [ -d "$pending/old" ]; then
-        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
-        mv "$pending/old" "$state/previous"
-    fi
-    flush "$state/receipts" "$state"
+    keep_previous "$pending/old"
+    flush_end
     mv "$pending" "$state/journal.done" && rm -rf "$state/journal.done"
 }
 
@@ -2115,19 +2145,29 @@ finish() {
     build_receipt
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
     claimed=no
-    [ -f "$journal/claim" ] || ! write_claim "$state/owner.new" "$generation" "$step" || claimed=yes
+    if [ -f "$journal/claim" ]; then
+        :
+    elif is_claimed "$generation" "$step"; then
+        claimed=yes
+    elif write_claim "$state/owner.new" "$generation" "$step"; then
+        claimed=aside
+    fi
     owner_generation=$owner_before
     store_receipt
     conclude "$generation"
     prune_receipts
 }
 
-# An older receipt of the step must not outlive what it says, not even on a full disk.
+# The first receipt of a step is written where it is to stand: one that is cut short counts for nothing. An older receipt
+# must not outlive what it says, not even on a full disk.
 store_receipt() {
-    other=$state/owner.new
-    [ "$claimed" = yes ] || other=''
-    save "$state/receipts/$step" "$receipt" $other ||
-        { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
+    stored=$state/receipts/$step other=$state/owner.new
+    [ "$claimed" = aside ] || other=''
+    if [ ! -f "$stored" ] && attempt write "$stored" "$receipt"; then
+        flush "$stored" $other
+    else
+        save "$stored" "$receipt" $other || { rm -f "$stored" "$stored.new" && save "$stored" "$receipt"; } || :
+    fi
 }
 
 # conclude GENERATION: may be repeated after a crash.
@@ -2135,14 +2175,53 @@ conclude() {
     ending=close_journal
     if [ "$1" != "$owner_generation" ] && [ -f "$journal/until" ]; then
         ending=keep_pending
-    elif [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
-        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
-        mv "$journal/old" "$state/previous"
+    elif [ "$1" != "$owner_generation" ]; then
+        keep_previous "$journal/old"
     fi
     [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
-    if [ "$claimed" = yes ]; then place_claim; else claim "$1" "$step"; fi || :
-    flush "$state/receipts" "$state"
+    case $claimed in
+        yes) ;;
+        aside) place_claim || : ;;
+        no) claim "$1" "$step" || : ;;
+    esac
+    flush_end
     [ ! -d "$journal" ] || "$ending"
+}
+
+flush_end() {
+    set -- "$state/receipts" "$state"
+    [ ! -d "$state/previous" ] || set -- "$@" "$state/previous"
+    flush "$@"
+}
+
+# keep_previous OLD: what was replaced last is what can be put back. Files of the same names are replaced one by one, the
+# plan behind those that it lists. May be repeated after a crash.
+keep_previous() {
+    [ -d "$1" ] || return 0
+    [ ! -d "$state/previous" ] || outdates_previous "$1" || rm -rf "$state/previous"
+    if [ ! -d "$state/previous" ]; then
+        mv "$1" "$state/previous"
+        return 0
+    fi
+    set +f
+    set -- "$1"/*
+    set -f
+    [ ! -e "$1" ] || mv -f "$@" "$state/previous"
+}
+
+# outdates_previous OLD: whether it has all files that `previous` has, so that none of an older change would be left.
+outdates_previous() {
+    [ -f "$1/plan" ] || return 0 # that was seen to before a crash
+    slurp "$1/plan"
+    set +f
+    set -- "$state"/previous/[0-9]*
+    set -f
+    for kept; do
+        case $newline$text in
+            *"$newline${kept##*/} write "*) ;;
+            *) return 1 ;;
+        esac
+    done
 }
 
 keep_pending() {
@@ -2183,13 +2262,17 @@ must_be_closed() {
 
 # A stored receipt ends a step; one that says `applied` does not end the undoing of that step.
 is_finished() {
-    [ -f "$state/receipts/$step" ] && { [ "$phase" != reverting ] || ! is_receipt "$step" '"result":"applied"'; }
+    read_receipt "$step" || return 1
+    [ "$phase" = reverting ] || return 0
+    case $text in
+        *'"result":"applied"'*) return 1 ;;
+    esac
 }
 
 end_journal() {
     load_journal
     if is_finished; then
-        case $(cat "$state/receipts/$step") in
+        case $text in
             *'"generation":'"$((owner_generation + 1)),"*) conclude "$((owner_generation + 1))" ;;
             *) conclude "$owner_generation" ;;
         esac
@@ -2246,7 +2329,13 @@ undo() {
     machine_facts
     read -r staged_boot <"$journal/boot" || staged_boot=''
     if [ -n "$todo" ] && [ "$staged_boot" != "$boot_id" ]; then act; fi
+    take_back
+}
+
+# The old files stand, and nobody was told of others: as if the change had never been begun, but that its request was seen.
+take_back() {
     remove_late old
+    [ ! -f "$journal/owner" ] || { attempt mv -f "$journal/owner" "$state" && flush "$state"; } || :
     close_journal
 }
 
