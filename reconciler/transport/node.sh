@@ -23,7 +23,7 @@ main() {
     state=./var/lib/reconciler
     journal=$state/journal
     pending=$state/pending
-    by_operator=no bodies=piped
+    by_operator=no bodies=piped told=''
     forget_request
     case ${1-} in
         status | revert | baseline | hold | resume | confirm | release | timer) operator "$@" ;;
@@ -80,14 +80,18 @@ serve() {
 }
 
 # reside ROOT: answers requests for as long as the input lasts, each in a process of its own, so that nothing of one is
-# left for the next. An answer goes out whole, behind its request's number; a request without one ends this program with
-# its status.
+# left for the next but what the runtime told of itself: a line before an answer. An answer goes out whole, behind its
+# request's number; a request without one ends this program with its status.
 reside() {
     root=$1 bodies=texts
     cd / # the directory of the login may be one that is to be unmounted
     while read_text; do
         line=$(answer_text </dev/null) || exit
-        printf '%s %s\n' "$number" "$line" || exit
+        IFS=$newline
+        set -- $line
+        IFS=' '
+        [ $# -lt 2 ] || { told=$1 && shift; }
+        printf '%s %s\n' "$number" "${1-}" || exit
     done
     exit 0
 }
@@ -416,6 +420,7 @@ is_mode() {
 
 observe() {
     survey $paths || refuse unreadable "$detail"
+    recall
     runtime_facts
     machine_facts
     system_name
@@ -427,6 +432,8 @@ observe() {
     list_effective
     hold=''
     [ ! -f "$state/hold" ] || hold=$(head -n 1 "$state/hold")
+    [ "$also" != images ] || list_images
+    [ "$bodies" = piped ] || retell
     printf '{"protocol":1,"machine_id":"%s","boot_id":"%s"' "$machine_id" "$boot_id"
     quote "$os"
     printf ',"os":"%s"' "$quoted"
@@ -445,7 +452,6 @@ observe() {
     printf ',"pending":"%s","reverted":"%s","loaded_since":%s' "$waiting" "$reverted" "$since"
     print_files
     if [ "$also" = images ]; then
-        list_images
         printf ',"images":{'
         print_images
         printf '}'
@@ -633,12 +639,31 @@ system_name() {
 # Not bounded here, as others are that may hang: what systemctl asks for it waits for no longer than sd-bus does, 25 s;
 # what a runtime says of itself it reads from files.
 runtime_facts() {
-    runtime_version=''
+    unit_facts
+    if [ -n "$started" ] && [ "$started" = "$told_start" ]; then
+        runtime_version=$told_version
+        return 0
+    fi
+    runtime_version='' told_pause='' told_settings=''
     if find_program "$runtime"; then
         runtime_version=$("$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
-    unit_facts
+}
+
+# What the runtime told of itself in answer to the requests before, as long as it has not been started anew: its version,
+# and its pause image as long as its settings are the same, too.
+recall() {
+    told_start='' told_version='' told_pause='' told_settings=''
+    IFS='|'
+    set -- $told
+    IFS=' '
+    [ $# != 5 ] || told_start=$1 told_version=$2 told_pause=$3 told_settings=$4
+}
+
+# Tells it to those after this one. What holds a bar is not understood there, and asked again.
+retell() {
+    printf '%s|%s|%s|%s|.\n' "$started" "$runtime_version" "$told_pause" "$told_settings"
 }
 
 # Sets $unit and $active; both are empty where the runtime is no service or nobody can tell.
@@ -656,7 +681,7 @@ unit_state() {
 # last loaded: its start, or the start of the last reload command that succeeded, whichever is later; 0 where nobody can
 # tell.
 unit_facts() {
-    unit='' active='' since=0
+    unit='' active='' since=0 started=''
     [ "$runtime" = crio ] || return 0
     unit=crio.service
     [ -n "$systemctl" ] || return 0
@@ -668,7 +693,7 @@ unit_facts() {
         IFS=' '
         case $line in
             ActiveState=*) active=${line#*=} ;;
-            ActiveEnterTimestamp=*) is_later "${line#*=}" ;;
+            ActiveEnterTimestamp=*) started=${line#*=} && is_later "$started" ;;
             ExecReload=*' code=exited ; status=0'*)
                 line=${line#*start_time=\[}
                 is_later "${line%%\]*}"
@@ -739,11 +764,33 @@ list_json() {
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
 }
 
-# The image that holds every pod's namespaces; a default is shown as a comment.
+# Sets $pause; a verb that looks at no files has to ask.
 find_pause() {
-    settings=$("$program_path" config 2>/dev/null </dev/null)
+    [ "$verb" = observe ] || { ask_pause; return 0; }
+    find_settings
+    if [ "$settings" != "$told_settings" ]; then
+        ask_pause
+        told_pause=$pause told_settings=$settings
+    fi
+    pause=$told_pause
+}
+
+# Sets $settings to what was seen of the files that the runtime's settings come from; never to nothing.
+find_settings() {
+    settings=.$effective
     IFS=$newline
-    for line in $settings; do
+    for line in $surveyed; do
+        IFS=' '
+        is_managed "${line##* }" || settings="$settings ${line#* }"
+    done
+    IFS=' '
+}
+
+# The image that holds every pod's namespaces; a default is shown as a comment.
+ask_pause() {
+    said=$("$program_path" config 2>/dev/null </dev/null)
+    IFS=$newline
+    for line in $said; do
         IFS=' '
         case $line in
             'pause_image = "'*'"' | '# pause_image = "'*'"') pause=${line#*\"} pause=${pause%\"*} ;;
