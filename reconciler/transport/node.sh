@@ -112,7 +112,7 @@ read_text() {
             *)
                 header=$header$line$newline
                 case $line in
-                    'file '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
+                    'file '* | 'same '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
                 esac
                 ;;
         esac
@@ -290,6 +290,7 @@ header_line() {
         2:timeout) is_number "$2" && [ "$2" -gt 0 ] && hook_seconds=$2 ;;
         3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
         6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
+        4:same) [ -n "$start" ] && is_mode "$2" && is_digest "$3" && want "$4" "file $2 $3 0" ;;
         2:restore | 2:remove) want "$2" "$1" ;;
         1:end) ended=yes ;;
         *) return 1 ;;
@@ -1642,6 +1643,7 @@ add_missing() {
 
 # Adds what is missing to $made, the directories that we made; fails where nothing is new.
 add_made() {
+    [ -n "$missing" ] || return 1
     load_made
     noted=$made
     IFS=$newline
@@ -1667,6 +1669,7 @@ sweep() {
     copy=.$dropped/.${8##*/}.reconciler
     [ ! -e "$copy" ] || rm -f "$copy"
     [ ! -e ".$8" ] || return 0
+    [ -n "$made" ] || load_made
     while :; do
         case $made in
             *"$newline$dropped$newline"*) rmdir ".$dropped" 2>/dev/null || return 0 ;;
@@ -1731,7 +1734,7 @@ remove_late() {
     directories='' missing='' todo=$text
     place_rank late || :
     flush_directories
-    load_made
+    made=''
     IFS=$newline
     for line in $todo; do
         IFS=' '
