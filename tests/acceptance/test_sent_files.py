@@ -16,21 +16,28 @@ from reconciler.transport.memory_parts import Entry
 from reconciler.work.inline import InlineRunner
 from tests.world import IMAGE, POOL, ManualClock, MemoryWorld, make_world, memory_nodes, mirrors
 
+MIRRORS = {"mirrors.yaml": mirrors("m", "quay.io/a", "mirror.example.com/a")}
+
 
 class Watched(InlineRunner):
-    """A runner that keeps what it was asked; `before` happens on a node just before it is asked."""
+    """A runner that keeps what it was asked; `meanwhile` is put on the node just before it is."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         super().__init__(transport)
         self.jobs: list[Job] = []
-        self.before: Mapping[str, bytes] = {}
-        self._nodes = transport
+        self.meanwhile: Mapping[str, bytes] = {}
+        self.files = transport.node("n1").files
 
     async def apply(self, jobs: Sequence[Job]) -> Sequence[Receipt | NodeError]:
         self.jobs += jobs
-        for path, content in self.before.items():
-            self._nodes.node("n1").files[path] = Entry(content)
+        self.files.update({path: Entry(content) for path, content in self.meanwhile.items()})
         return await super().apply(jobs)
+
+    @property
+    def sent(self) -> tuple[set[str], set[str]]:
+        """The paths of the last change, and those of them whose bytes the node has."""
+        request = self.jobs[-1].request
+        return {file.path for file in request.files}, set(request.same)
 
 
 @pytest.fixture
@@ -39,55 +46,44 @@ def transport() -> MemoryTransport:
 
 
 @pytest.fixture
-async def world(transport: MemoryTransport, tmp_path: Path) -> MemoryWorld:
+def runner(transport: MemoryTransport) -> Watched:
+    return Watched(transport)
+
+
+@pytest.fixture
+async def world(transport: MemoryTransport, runner: Watched, tmp_path: Path) -> MemoryWorld:
     world = make_world(tmp_path, transport)
     world.repository.commit({"pool.yaml": POOL, "image.yaml": IMAGE, **memory_nodes(["n1"])})
-    world.context = replace(world.context, runner=Watched(transport))
+    world.context = replace(world.context, runner=runner)
     await world.sync()
+    assert runner.sent[1] == set()
     return world
 
 
-def sent(world: MemoryWorld) -> tuple[set[str], set[str]]:
-    """The paths of the last change, and those of them whose bytes the node has."""
-    assert isinstance(world.context.runner, Watched)
-    request = world.context.runner.jobs[-1].request
-    return {file.path for file in request.files}, set(request.same)  # type: ignore[union-attr]  # all are ApplyRequests
-
-
-async def test_what_the_node_has_is_not_sent(world: MemoryWorld) -> None:
-    assert sent(world)[1] == set()
-    world.repository.commit({"mirrors.yaml": mirrors("m", "quay.io/a", "mirror.example.com/a")})
+async def test_what_the_node_has_is_not_sent(world: MemoryWorld, runner: Watched) -> None:
+    world.repository.commit(MIRRORS)
     await world.sync()
-    paths, same = sent(world)
-    assert REGISTRIES_CONF in paths - same
-    assert same == paths - {REGISTRIES_CONF}
+    paths, same = runner.sent
     assert POLICY_JSON in same
+    assert same == paths - {REGISTRIES_CONF}
 
 
-async def test_what_lost_its_mode_is_sent(world: MemoryWorld, transport: MemoryTransport) -> None:
-    files = transport.node("n1").files
-    files[POLICY_JSON] = replace(files[POLICY_JSON], mode=0o600)
+async def test_what_lost_its_mode_is_sent(world: MemoryWorld, runner: Watched) -> None:
+    runner.files[POLICY_JSON] = replace(runner.files[POLICY_JSON], mode=0o600)
     await world.sync()
-    paths, same = sent(world)
+    paths, same = runner.sent
     assert same == paths - {POLICY_JSON}
-    assert files[POLICY_JSON].mode == 0o644
+    assert runner.files[POLICY_JSON].mode == 0o644
 
 
-async def test_a_node_that_changed_meanwhile_is_looked_at_again(world: MemoryWorld) -> None:
-    """Nothing is written there before it is known what it has."""
-    runner = world.context.runner
-    assert isinstance(runner, Watched)
-    runner.before = {POLICY_JSON: b"{}"}
-    world.repository.commit({"mirrors.yaml": mirrors("m", "quay.io/a", "mirror.example.com/a")})
+async def test_a_node_that_changed_meanwhile_is_looked_at_again(world: MemoryWorld, runner: Watched) -> None:
+    """Nothing is written before it is known what the node has."""
+    runner.meanwhile = {POLICY_JSON: b"{}"}
+    world.repository.commit(MIRRORS)
     await world.run()
-    assert "quay.io/a" not in world_text(world, REGISTRIES_CONF)
-    runner.before = {}
+    assert b"quay.io/a" not in runner.files[REGISTRIES_CONF].content
+    runner.meanwhile = {}
     assert (await world.sync()).exit_code == 0
-    assert "quay.io/a" in world_text(world, REGISTRIES_CONF)
-    assert world_text(world, POLICY_JSON) != "{}"
-
-
-def world_text(world: MemoryWorld, path: str) -> str:
-    runner = world.context.runner
-    assert isinstance(runner, Watched)
-    return runner._nodes.node("n1").files[path].content.decode()
+    assert b"quay.io/a" in runner.files[REGISTRIES_CONF].content
+    assert POLICY_JSON not in runner.sent[1]
+    assert runner.files[POLICY_JSON].content != b"{}"

@@ -306,7 +306,7 @@ async def test_files_replaced_by_an_older_change_are_not_kept(rig: DirectoryRig)
 async def test_power_loss_while_the_receipt_is_stored(rig: DirectoryRig, left: str) -> None:
     """What stands there of it ends no step."""
     await apply(rig, "s1", OLD)
-    trap(rig, "sync", f"case $* in *receipts/s2*) printf %s {shlex.quote(left)} >\"$1\" ;; *) false ;; esac")
+    trap(rig, "sync", f'case $* in *receipts/s2*) printf %s {shlex.quote(left)} >"$1" ;; *) false ;; esac')
     with pytest.raises(NodeUnreachable):
         await apply(rig, "s2", NEW)
     spring(rig)

@@ -33,8 +33,8 @@ from tests.conformance.transport import (
     SECOND,
     apply,
     digest,
-    observe,
     manifest,
+    observe,
     on_disk,
 )
 from tests.nodes import DirectoryRig, LocalRig, SshRig, one_node, shell
