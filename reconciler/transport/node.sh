@@ -1479,11 +1479,12 @@ place() {
 }
 
 # place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
-# them already, and a body that is at hand makes a file that has them.
+# them already, and a body that is at hand makes a file that has them; its staged file was verified, so that this one,
+# which was written whole or failed, is not read again.
 place_todo() {
     placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
-    copies='' fits=$newline directories=''
+    copies='' verified=yes fits=$newline directories=''
     IFS=$newline
     for line in $todo; do
         IFS=' '
@@ -1492,7 +1493,7 @@ place_todo() {
     IFS=' '
     set -- $copies
     if [ $# -gt 0 ]; then
-        fit_copies && same_bytes "$@" || return 1
+        fit_copies && { [ "$verified" = yes ] || same_bytes "$@"; } || return 1
     fi
     [ -z "$todo" ] || flush "$state" "$@" ${fresh:+"$state/baseline"}
     for rank in 1 2 3 4 5 6; do
@@ -1539,8 +1540,10 @@ copy_beside() {
         umask 077
         [ "$done" = 0 ] || return 1
     elif [ "$3 $4:$5" = "$staged_as" ]; then
+        verified=no
         attempt cp -p "$placing/$1" "$copy" || return 1
     else
+        verified=no
         attempt cp "$placing/$1" "$copy" || return 1
         case $fits in
             *"$newline$3 $4:$5$newline"*) ;;
