@@ -172,8 +172,7 @@ enter_root() {
     esac
     for program in base64 cat chmod chown cp date dd env flock gzip head id ls mkdir mv rm rmdir sha256sum sleep sort stat \
         sync tail timeout tr; do
-        is_on_path "$program" || command -v "$program" >/dev/null 2>&1 ||
-            refuse missing-program "this host has no $program"
+        command -v "$program" >/dev/null 2>&1 || refuse missing-program "this host has no $program"
     done
     find_user
     if [ -z "$root" ]; then
@@ -2225,20 +2224,27 @@ store_receipt() {
 
 # conclude GENERATION: may be repeated after a crash.
 conclude() {
-    ending=close_journal
-    if [ "$1" != "$owner_generation" ] && [ -f "$journal/until" ]; then
+    ending=close_journal stamp_before=''
+    if [ "$1" = "$owner_generation" ]; then
+        [ -f "$journal/expired" ] || stamp_before=$journal/owner
+    elif [ -f "$journal/until" ]; then
         ending=keep_pending
-    elif [ "$1" != "$owner_generation" ]; then
+    else
         keep_previous "$journal/old"
     fi
     [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
     case $claimed in
         yes) ;;
-        aside) place_claim || : ;;
-        no) claim "$1" "$step" || : ;;
+        aside) place_claim || put_stamp_back ;;
+        no) claim "$1" "$step" || put_stamp_back ;;
     esac
     flush_end
     [ ! -d "$journal" ] || "$ending"
+}
+
+# Where a full disk takes no new stamp, the one from before a change that was undone is true but for its step.
+put_stamp_back() {
+    [ ! -f "$stamp_before" ] || mv -f "$stamp_before" "$state"
 }
 
 flush_end() {

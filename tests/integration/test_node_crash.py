@@ -292,6 +292,30 @@ async def test_killed_while_the_replaced_files_are_kept(rig: DirectoryRig, moved
     assert on_disk(rig, NEW) == NEW
 
 
+FULL = """#!/bin/sh
+[ "$1" = reload ] || exec /usr/local/bin/systemctl.real "$@"
+dd if=/dev/zero of=/var/.filler bs=512 2>/dev/null
+exit 1
+"""
+
+
+@pytest.mark.parametrize("rig", ["sshd"], indirect=True)
+async def test_a_disk_that_is_full_when_the_old_files_are_put_back(rig: DirectoryRig) -> None:
+    """The node says which generation it has."""
+    await apply(rig, "s1", OLD)
+    systemctl = rig.at("/usr/local/bin/systemctl")
+    systemctl.rename(f"{systemctl}.real")
+    put_program(systemctl, FULL)
+    done = await apply(rig, "s2", NEW)
+    rig.at("/var/.filler").unlink()
+    spring(rig)
+    assert (done.result, done.reason, done.generation) == ("reverted", "reload-failed", 1)
+    assert on_disk(rig, OLD) == OLD
+    seen = await observe(rig, *OLD)
+    assert seen.owner is not None
+    assert seen.owner.generation == 1
+
+
 async def test_files_replaced_by_an_older_change_are_not_kept(rig: DirectoryRig) -> None:
     await apply(rig, "s1", OLD)
     await apply(rig, "s2", NEW)
