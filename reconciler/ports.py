@@ -559,7 +559,8 @@ class ApplyRequest:
     must show before ("" = any). `actions`: any of `reload:UNIT`, `restart:UNIT`, `daemon-reload`, done in this order,
     with `act` also where no file differs. `epoch` and `fence` order requests; a lower one is refused. `health` is
     checked before the change and after the actions. `confirm`: seconds after which the node undoes the change unless
-    it is confirmed; 0: the change is final at once. `head`: how far the log is; the node keeps it (see Owner)."""
+    it is confirmed; 0: the change is final at once. `head`: how far the log is; the node keeps it (see Owner). `same`:
+    paths at which a node that shows `start` has these files already, so that their bytes need not be sent."""
 
     log_id: str
     epoch: int
@@ -575,6 +576,7 @@ class ApplyRequest:
     act: bool = False
     remove: tuple[str, ...] = ()
     head: LogHead = LogHead()
+    same: frozenset[str] = frozenset()
 
     @property
     def patience(self) -> int:

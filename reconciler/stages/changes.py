@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.ports import ABSENT, Observation, manifest_hash
@@ -36,7 +36,7 @@ class Changes:
         of `unread` paths are not known here; the change is judged as if they were absent.
         """
         paths = sorted({entry.path for entry in target.entries} | set(restore))
-        states = {path: _state(seen, path) for path in paths}
+        states = shown(seen, paths)
         start = manifest_hash(states)
         key = (start, target.encode(), tuple(sorted(restore.items())))
         if key not in self._cache:
@@ -97,6 +97,11 @@ def given_back(pool: Pool) -> Change:
     if pool.runtime != "crio":
         return Change("none", "none", (), reasons)
     return Change("drain", "drain" if pool.drains else "reload", ("reload:crio.service",), reasons)
+
+
+def shown(seen: Observation, paths: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Path → hash (or `absent`) and mode that the node was seen to have there."""
+    return {path: _state(seen, path) for path in paths}
 
 
 def _state(seen: Observation, path: str) -> tuple[str, int]:

@@ -30,9 +30,11 @@ from reconciler.ports import (
     LogHead,
     Receipt,
     ReleaseRequest,
+    manifest_hash,
 )
 from reconciler.rollout.pools import Pool
-from reconciler.stages.context import Context
+from reconciler.stages.changes import shown
+from reconciler.stages.context import Context, FileEntry
 from reconciler.stages.drain import NodeDrain, is_ours
 from reconciler.stages.outcome import outcome_events
 from reconciler.stages.sight import Sight
@@ -198,5 +200,16 @@ class _Turn:
             act=step.purpose == "repair",
             remove=step.remove,
             head=self.begun.head,
+            same=self._same(sent),
         )
         return Job(self.sight.target, request)
+
+    def _same(self, sent: Sequence[FileEntry]) -> frozenset[str]:
+        """Where the node has its file already, if it was last seen as the step wants it to begin."""
+        seen, step = self.sight.observation, self.step
+        if seen is None:
+            return frozenset()
+        states = shown(seen, (*(entry.path for entry in sent), *step.restore, *step.remove))
+        if manifest_hash(states) != step.start:
+            return frozenset()
+        return frozenset(entry.path for entry in sent if states[entry.path] == (entry.sha256, entry.mode))

@@ -23,7 +23,7 @@ main() {
     state=./var/lib/reconciler
     journal=$state/journal
     pending=$state/pending
-    by_operator=no bodies=piped
+    by_operator=no bodies=piped told=''
     forget_request
     case ${1-} in
         status | revert | baseline | hold | resume | confirm | release | timer) operator "$@" ;;
@@ -80,14 +80,18 @@ serve() {
 }
 
 # reside ROOT: answers requests for as long as the input lasts, each in a process of its own, so that nothing of one is
-# left for the next. An answer goes out whole, behind its request's number; a request without one ends this program with
-# its status.
+# left for the next but what the runtime told of itself: a line before an answer. An answer goes out whole, behind its
+# request's number; a request without one ends this program with its status.
 reside() {
     root=$1 bodies=texts
     cd / # the directory of the login may be one that is to be unmounted
     while read_text; do
         line=$(answer_text </dev/null) || exit
-        printf '%s %s\n' "$number" "$line" || exit
+        IFS=$newline
+        set -- $line
+        IFS=' '
+        [ $# -lt 2 ] || { told=$1 && shift; }
+        printf '%s %s\n' "$number" "${1-}" || exit
     done
     exit 0
 }
@@ -108,7 +112,7 @@ read_text() {
             *)
                 header=$header$line$newline
                 case $line in
-                    'file '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
+                    'file '* | 'same '* | 'restore '* | 'remove '*) keep_body && place=$((place + 1)) ;;
                 esac
                 ;;
         esac
@@ -200,8 +204,19 @@ find_program() {
         program_path=$root/usr/local/bin/$1
         [ -x "$program_path" ]
     else
-        program_path=$(command -v "$1" 2>/dev/null)
+        is_on_path "$1"
     fi
+}
+
+# is_on_path NAME: sets $program_path, without the process that the output of `command -v` would take.
+is_on_path() {
+    IFS=:
+    for program_path in $PATH; do
+        program_path=$program_path/$1
+        [ ! -f "$program_path" ] || [ ! -x "$program_path" ] || { IFS=' '; return 0; }
+    done
+    IFS=' '
+    return 1
 }
 
 # Reads the whole payload, up to the end of the input, and sets $packed (base64 of the gzip); for looks $header (its
@@ -274,6 +289,7 @@ header_line() {
         2:timeout) is_number "$2" && [ "$2" -gt 0 ] && hook_seconds=$2 ;;
         3:observe) { [ "$2" = absent ] || [ "$2" = - ] || is_digest "$2"; } && want "$3" "$2" ;;
         6:file) is_mode "$2" && is_digest "$3" && is_number "$4" && is_number "$5" && want "$6" "file $2 $3 $5" ;;
+        4:same) [ -n "$start" ] && is_mode "$2" && is_digest "$3" && want "$4" "file $2 $3 0" ;;
         2:restore | 2:remove) want "$2" "$1" ;;
         1:end) ended=yes ;;
         *) return 1 ;;
@@ -404,8 +420,10 @@ is_mode() {
 
 observe() {
     survey $paths || refuse unreadable "$detail"
+    recall
     runtime_facts
     machine_facts
+    system_name
     read_owner
     waiting='' reverted=''
     ! read_pending || waiting=$pending_step
@@ -414,6 +432,8 @@ observe() {
     list_effective
     hold=''
     [ ! -f "$state/hold" ] || hold=$(head -n 1 "$state/hold")
+    [ "$also" != images ] || list_images
+    [ "$bodies" = piped ] || retell
     printf '{"protocol":1,"machine_id":"%s","boot_id":"%s"' "$machine_id" "$boot_id"
     quote "$os"
     printf ',"os":"%s"' "$quoted"
@@ -432,7 +452,6 @@ observe() {
     printf ',"pending":"%s","reverted":"%s","loaded_since":%s' "$waiting" "$reverted" "$since"
     print_files
     if [ "$also" = images ]; then
-        list_images
         printf ',"images":{'
         print_images
         printf '}'
@@ -598,13 +617,17 @@ managed_by_mco() {
 }
 
 machine_facts() {
-    machine_id='' boot_id='' os=''
+    machine_id='' boot_id=''
     [ ! -r ./etc/machine-id ] || read -r machine_id <./etc/machine-id || :
     boot_file=./proc/sys/kernel/random/boot_id
     [ -r "$boot_file" ] || boot_file=/proc/sys/kernel/random/boot_id
     [ ! -r "$boot_file" ] || read -r boot_id <"$boot_file" || :
     is_word "$machine_id" || machine_id=''
     is_word "$boot_id" || boot_id=''
+}
+
+system_name() {
+    os=''
     [ -r ./etc/os-release ] || return 0
     while IFS= read -r line; do
         case $line in
@@ -616,12 +639,31 @@ machine_facts() {
 # Not bounded here, as others are that may hang: what systemctl asks for it waits for no longer than sd-bus does, 25 s;
 # what a runtime says of itself it reads from files.
 runtime_facts() {
-    runtime_version=''
+    unit_facts
+    if [ -n "$started" ] && [ "$started" = "$told_start" ]; then
+        runtime_version=$told_version
+        return 0
+    fi
+    runtime_version='' told_pause='' told_settings=''
     if find_program "$runtime"; then
         runtime_version=$("$program_path" --version 2>/dev/null </dev/null)
         runtime_version=${runtime_version%%"$newline"*}
     fi
-    unit_facts
+}
+
+# What the runtime told of itself in answer to the requests before, as long as it has not been started anew: its version,
+# and its pause image as long as its settings are the same, too.
+recall() {
+    told_start='' told_version='' told_pause='' told_settings=''
+    IFS='|'
+    set -- $told
+    IFS=' '
+    [ $# != 5 ] || told_start=$1 told_version=$2 told_pause=$3 told_settings=$4
+}
+
+# Tells it to those after this one. What holds a bar is not understood there, and asked again.
+retell() {
+    printf '%s|%s|%s|%s|.\n' "$started" "$runtime_version" "$told_pause" "$told_settings"
 }
 
 # Sets $unit and $active; both are empty where the runtime is no service or nobody can tell.
@@ -639,7 +681,7 @@ unit_state() {
 # last loaded: its start, or the start of the last reload command that succeeded, whichever is later; 0 where nobody can
 # tell.
 unit_facts() {
-    unit='' active='' since=0
+    unit='' active='' since=0 started=''
     [ "$runtime" = crio ] || return 0
     unit=crio.service
     [ -n "$systemctl" ] || return 0
@@ -651,7 +693,7 @@ unit_facts() {
         IFS=' '
         case $line in
             ActiveState=*) active=${line#*=} ;;
-            ActiveEnterTimestamp=*) is_later "${line#*=}" ;;
+            ActiveEnterTimestamp=*) started=${line#*=} && is_later "$started" ;;
             ExecReload=*' code=exited ; status=0'*)
                 line=${line#*start_time=\[}
                 is_later "${line%%\]*}"
@@ -722,11 +764,33 @@ list_json() {
     [ "${#listed}" -le 16777216 ] || { detail="$source $1 lists more than 16 MiB"; return 1; }
 }
 
-# The image that holds every pod's namespaces; a default is shown as a comment.
+# Sets $pause; a verb that looks at no files has to ask.
 find_pause() {
-    settings=$("$program_path" config 2>/dev/null </dev/null)
+    [ "$verb" = observe ] || { ask_pause; return 0; }
+    find_settings
+    if [ "$settings" != "$told_settings" ]; then
+        ask_pause
+        told_pause=$pause told_settings=$settings
+    fi
+    pause=$told_pause
+}
+
+# Sets $settings to what was seen of the files that the runtime's settings come from; never to nothing.
+find_settings() {
+    settings=.$effective
     IFS=$newline
-    for line in $settings; do
+    for line in $surveyed; do
+        IFS=' '
+        is_managed "${line##* }" || settings="$settings ${line#* }"
+    done
+    IFS=' '
+}
+
+# The image that holds every pod's namespaces; a default is shown as a comment.
+ask_pause() {
+    said=$("$program_path" config 2>/dev/null </dev/null)
+    IFS=$newline
+    for line in $said; do
         IFS=' '
         case $line in
             'pause_image = "'*'"' | '# pause_image = "'*'"') pause=${line#*\"} pause=${pause%\"*} ;;
@@ -783,8 +847,8 @@ admit_log() {
 
 # A finished step is answered as it was.
 answer_stored() {
-    [ -f "$state/receipts/$step" ] || return 0
-    cat "$state/receipts/$step"
+    read_receipt "$step" || return 0
+    printf '%s' "$text"
     exit 0
 }
 
@@ -1059,7 +1123,7 @@ flush_state() {
 save() {
     attempt write "$1.new" "$2" || return 1
     flush "$1.new" ${3+"$3"}
-    try mv -f "$1.new" "$1"
+    attempt mv -f "$1.new" "$1"
 }
 
 read_owner() {
@@ -1099,15 +1163,27 @@ claim() {
 
 # write_claim FILE GENERATION [STEP]
 write_claim() {
-    owner_generation=$2 owner_step=${3-$owner_step} owner_head=${log_head:-$owner_head}
-    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $2"
-    owner_text="$owner_text${newline}step $owner_step"
-    [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
+    owner_generation=$2 owner_step=${3-$owner_step}
+    word_claim "$2" "$owner_step"
     attempt write "$1" "$owner_text"
 }
 
+# word_claim GENERATION STEP: sets $owner_text.
+word_claim() {
+    owner_head=${log_head:-$owner_head}
+    owner_text="log_id $log_id${newline}epoch $epoch${newline}fence $fence${newline}generation $1${newline}step $2"
+    [ "$owner_head" = '0 ' ] || owner_text="$owner_text${newline}head $owner_head"
+}
+
+# is_claimed GENERATION STEP: whether the node is stamped so already.
+is_claimed() {
+    word_claim "$@"
+    slurp "$state/owner"
+    [ "$text" = "$owner_text$newline" ]
+}
+
 place_claim() {
-    unrelease && try mv -f "$state/owner.new" "$state/owner"
+    unrelease && attempt mv -f "$state/owner.new" "$state/owner"
 }
 
 # Somebody's node again.
@@ -1173,9 +1249,9 @@ add_baseline() {
     added="$added$8 file $6 $3 $4 $5$newline"
 }
 
-# stage FILLER: builds the stamp and the whole journal aside, with what is new for the baseline and this program for the
-# operator, and makes them valid, in this order, with one rename each, when all of it is on disk. The renames are on disk
-# before anything that is in use is changed: see place_todo.
+# stage FILLER: builds the whole journal and the stamp aside, with what is new for the baseline and this program for the
+# operator, and makes them valid with one rename each, when all of it is on disk: the stamp last, since it says how the
+# node stands at the end. The renames are on disk before anything that is in use is changed: see place_todo.
 stage() {
     aside=$state/staging staging=$state/staging/journal filler=$1
     machine_facts
@@ -1183,13 +1259,22 @@ stage() {
     for directory in "$aside" "$state/receipts" "$state/baseline" "$state/baseline/files"; do
         [ -d "$directory" ] || set -- "$@" "$directory"
     done
-    try mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_claim "$aside/owner" "$owner_generation" &&
-        attempt write_journal && try "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
+    attempt mkdir "$@" "$staging" "$staging/new" "$staging/old" && write_stamps &&
+        attempt write_journal && fill "$filler" && attempt copy_old && verify && keep_states && keep_baseline &&
         keep_program ||
         { rm -rf "$aside"; return 1; }
     flush_state
-    [ -z "$fresh" ] || try mv -f $fresh "$state/baseline" || return 1
-    unrelease && try mv -f $program_aside "$aside/owner" "$staging" "$state"
+    [ -z "$fresh" ] || attempt mv -f $fresh "$state/baseline" || return 1
+    unrelease && attempt mv -f $program_aside "$staging" "$aside/owner" "$state"
+}
+
+# The stamp for the end of the change, and in the journal the one that names neither its generation nor its step.
+write_stamps() {
+    set -- "$owner_generation" "$owner_step"
+    reached=$1
+    [ -z "$new_plan" ] || reached=$(($1 + 1))
+    write_claim "$aside/owner" "$reached" "$step" || { owner_generation=$1; return 1; }
+    write_claim "$staging/owner" "$1" "$2"
 }
 
 write_journal() {
@@ -1205,10 +1290,22 @@ write_journal() {
         { [ -z "$foreseen" ] || write "$staging/foreseen" "${foreseen%"$newline"}"; }
 }
 
-# Puts the bodies into their files: only once, and in a process of its own, which has this umask. Of piped ones those that
-# nobody needs are passed over together, and those after the last one that is needed stay unread.
+# fill FILLER: what comes from the pipe can be read only once.
+fill() {
+    if [ "$bodies" = piped ]; then try "$1"; else attempt "$1"; fi
+}
+
 extract_all() {
     umask 022
+    extract_each
+    done=$?
+    umask 077
+    return "$done"
+}
+
+# Puts the bodies into their files. Of piped ones those that nobody needs are passed over together, and those after the
+# last one that is needed stay unread.
+extract_each() {
     number=0 passed=0
     IFS=$newline
     for line in $wanted; do
@@ -1312,7 +1409,7 @@ perform() {
     esac
     if ! place_todo new "$ready"; then
         blocked=$reason blocked_detail=$detail
-        place old && remove_late old && close_journal
+        place old && take_back
         reason=$blocked detail=$blocked_detail
         return 0
     fi
@@ -1381,11 +1478,12 @@ place() {
 }
 
 # place_todo SET [MODE UID:GID]: the same for the lines of $todo. Staged files that are to have this mode and owner have
-# them already, and a body that is at hand makes a file that has them.
+# them already, and a body that is at hand makes a file that has them; its staged file was verified, so that this one,
+# which was written whole or failed, is not read again.
 place_todo() {
     placing=$journal/$1 staged_as=${2-}
     make_directories || return 1
-    copies='' fits=$newline directories=''
+    copies='' verified=yes fits=$newline directories=''
     IFS=$newline
     for line in $todo; do
         IFS=' '
@@ -1394,7 +1492,7 @@ place_todo() {
     IFS=' '
     set -- $copies
     if [ $# -gt 0 ]; then
-        fit_copies && same_bytes "$@" || return 1
+        fit_copies && { [ "$verified" = yes ] || same_bytes "$@"; } || return 1
     fi
     [ -z "$todo" ] || flush "$state" "$@" ${fresh:+"$state/baseline"}
     for rank in 1 2 3 4 5 6; do
@@ -1441,9 +1539,11 @@ copy_beside() {
         umask 077
         [ "$done" = 0 ] || return 1
     elif [ "$3 $4:$5" = "$staged_as" ]; then
-        try cp -p "$placing/$1" "$copy" || return 1
+        verified=no
+        attempt cp -p "$placing/$1" "$copy" || return 1
     else
-        try cp "$placing/$1" "$copy" || return 1
+        verified=no
+        attempt cp "$placing/$1" "$copy" || return 1
         case $fits in
             *"$newline$3 $4:$5$newline"*) ;;
             *) fits="$fits$3 $4:$5$newline" ;;
@@ -1460,8 +1560,8 @@ fit_copies() {
     for fit in $fits; do
         IFS=' '
         select_copies "${fit% *}" "${fit#* }"
-        try chmod "${fit% *}" $selected || return 1
-        [ "$uid" != 0 ] || try chown "${fit#* }" $selected || return 1
+        attempt chmod "${fit% *}" $selected || return 1
+        [ "$uid" != 0 ] || attempt chown "${fit#* }" $selected || return 1
     done
     IFS=' '
 }
@@ -1545,6 +1645,7 @@ add_missing() {
 
 # Adds what is missing to $made, the directories that we made; fails where nothing is new.
 add_made() {
+    [ -n "$missing" ] || return 1
     load_made
     noted=$made
     IFS=$newline
@@ -1570,6 +1671,7 @@ sweep() {
     copy=.$dropped/.${8##*/}.reconciler
     [ ! -e "$copy" ] || rm -f "$copy"
     [ ! -e ".$8" ] || return 0
+    [ -n "$made" ] || load_made
     while :; do
         case $made in
             *"$newline$dropped$newline"*) rmdir ".$dropped" 2>/dev/null || return 0 ;;
@@ -1608,7 +1710,7 @@ place_one() {
     directory=.${8%/*}
     directories="$directories${directories:+ }$directory"
     if [ "$2" = write ]; then
-        try mv -f "$directory/.${8##*/}.reconciler" ".$8"
+        attempt mv -f "$directory/.${8##*/}.reconciler" ".$8"
     else
         try rm -f ".$8"
     fi
@@ -1634,7 +1736,7 @@ remove_late() {
     directories='' missing='' todo=$text
     place_rank late || :
     flush_directories
-    load_made
+    made=''
     IFS=$newline
     for line in $todo; do
         IFS=' '
@@ -1679,10 +1781,10 @@ asks_for() {
     return 1
 }
 
-# Remembers where the runtime's log ends, so that only what the action brings is read.
+# Remembers where the runtime's log ends, so that only what the action brings is read. Not bounded: journalctl reads files.
 mark_log() {
     [ -n "$journalctl" ] && asks_for reload:crio.service || return 0
-    said=$(timeout -s KILL 20 "$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
+    said=$("$journalctl" -u crio.service -n 0 --show-cursor -q --no-pager 2>/dev/null </dev/null)
     case $said in
         *'-- cursor: '*) mark=${said##*'-- cursor: '} mark=--after-cursor=${mark%%"$newline"*} ;;
         *) mark=--since=@$(date +%s) ;;
@@ -1738,7 +1840,7 @@ check_log() {
     read -r mark <"$journal/mark" || :
     turns=0
     while :; do
-        said=$(timeout -s KILL 20 "$journalctl" -u crio.service "$mark" -o cat -q --no-pager 2>/dev/null </dev/null)
+        said=$("$journalctl" -u crio.service "$mark" -o cat -q --no-pager 2>/dev/null </dev/null)
         case $said in
             *'Unable to reload configuration'*)
                 detail=${said##*'Unable to reload configuration'}
@@ -1804,7 +1906,7 @@ find_command() {
         /*) program_path=$root$1 ;;
         *) find_program "$1" || return 1 ;;
     esac
-    [ -n "$program_path" ] && { [ "${program_path#/}" = "$program_path" ] || [ -x "$program_path" ]; }
+    [ -x "$program_path" ]
 }
 
 # run_bounded SECONDS BYTES COMMAND…: sets $status (124: it took longer) and $output, the last BYTES of what it said.
@@ -1910,12 +2012,19 @@ is_overdue() {
     fi
 }
 
+# is_receipt STEP TEXT: whether the step has a receipt that holds the text.
 is_receipt() {
-    slurp "$state/receipts/$1"
+    read_receipt "$1" || return 1
     case $text in
         *"$2"*) return 0 ;;
     esac
     return 1
+}
+
+# read_receipt STEP: sets $text to its stored receipt. One that was cut short by a power loss, and so is no line, is none.
+read_receipt() {
+    slurp "$state/receipts/$1"
+    [ -n "$text" ]
 }
 
 # Ends what no longer waits: confirmed before a crash, or overdue.
@@ -1964,8 +2073,8 @@ confirm() {
 # The receipt is the point of no return here too.
 confirm_pending() {
     is_receipt "$step" '"result":"applied"' || { reason=unreadable detail='the receipt of this step is lost'; return 1; }
+    text=${text%"$newline"}
     claim "$owner_generation" || return 1
-    text=$(cat "$state/receipts/$step")
     text="${text%%'"result":"applied"'*}\"result\":\"confirmed\"${text#*'"result":"applied"'}"
     rest=${text#*'"confirm_by":'}
     text="${text%%'"confirm_by":'*}\"confirm_by\":0${rest#"${rest%%[!0-9]*}"}"
@@ -1975,11 +2084,8 @@ confirm_pending() {
 
 # May be repeated after a crash.
 make_final() {
-    if [ -d "$pending/old" ]; then
-        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
-        mv "$pending/old" "$state/previous"
-    fi
-    flush "$state/receipts" "$state"
+    keep_previous "$pending/old"
+    flush_end
     mv "$pending" "$state/journal.done" && rm -rf "$state/journal.done"
 }
 
@@ -2091,34 +2197,90 @@ finish() {
     build_receipt
     [ -d "$state/receipts" ] || try mkdir "$state/receipts"
     claimed=no
-    [ -f "$journal/claim" ] || ! write_claim "$state/owner.new" "$generation" "$step" || claimed=yes
+    if [ -f "$journal/claim" ]; then
+        :
+    elif is_claimed "$generation" "$step"; then
+        claimed=yes
+    elif write_claim "$state/owner.new" "$generation" "$step"; then
+        claimed=aside
+    fi
     owner_generation=$owner_before
     store_receipt
     conclude "$generation"
     prune_receipts
 }
 
-# An older receipt of the step must not outlive what it says, not even on a full disk.
+# The first receipt of a step is written where it is to stand: one that is cut short counts for nothing. An older receipt
+# must not outlive what it says, not even on a full disk.
 store_receipt() {
-    other=$state/owner.new
-    [ "$claimed" = yes ] || other=''
-    save "$state/receipts/$step" "$receipt" $other ||
-        { rm -f "$state/receipts/$step" "$state/receipts/$step.new" && save "$state/receipts/$step" "$receipt"; } || :
+    stored=$state/receipts/$step other=$state/owner.new
+    [ "$claimed" = aside ] || other=''
+    if [ ! -f "$stored" ] && attempt write "$stored" "$receipt"; then
+        flush "$stored" $other
+    else
+        save "$stored" "$receipt" $other || { rm -f "$stored" "$stored.new" && save "$stored" "$receipt"; } || :
+    fi
 }
 
 # conclude GENERATION: may be repeated after a crash.
 conclude() {
-    ending=close_journal
-    if [ "$1" != "$owner_generation" ] && [ -f "$journal/until" ]; then
+    ending=close_journal stamp_before=''
+    if [ "$1" = "$owner_generation" ]; then
+        [ -f "$journal/expired" ] || stamp_before=$journal/owner
+    elif [ -f "$journal/until" ]; then
         ending=keep_pending
-    elif [ "$1" != "$owner_generation" ] && [ -d "$journal/old" ]; then
-        [ ! -d "$state/previous" ] || rm -rf "$state/previous"
-        mv "$journal/old" "$state/previous"
+    else
+        keep_previous "$journal/old"
     fi
     [ ! -f "$journal/claim" ] || read -r epoch fence step <"$journal/claim"
-    if [ "$claimed" = yes ]; then place_claim; else claim "$1" "$step"; fi || :
-    flush "$state/receipts" "$state"
+    case $claimed in
+        yes) ;;
+        aside) place_claim || put_stamp_back ;;
+        no) claim "$1" "$step" || put_stamp_back ;;
+    esac
+    flush_end
     [ ! -d "$journal" ] || "$ending"
+}
+
+# Where a full disk takes no new stamp, the one from before a change that was undone is true but for its step.
+put_stamp_back() {
+    [ ! -f "$stamp_before" ] || mv -f "$stamp_before" "$state"
+}
+
+flush_end() {
+    set -- "$state/receipts" "$state"
+    [ ! -d "$state/previous" ] || set -- "$@" "$state/previous"
+    flush "$@"
+}
+
+# keep_previous OLD: what was replaced last is what can be put back. Files of the same names are replaced one by one, the
+# plan behind those that it lists. May be repeated after a crash.
+keep_previous() {
+    [ -d "$1" ] || return 0
+    [ ! -d "$state/previous" ] || outdates_previous "$1" || rm -rf "$state/previous"
+    if [ ! -d "$state/previous" ]; then
+        mv "$1" "$state/previous"
+        return 0
+    fi
+    set +f
+    set -- "$1"/*
+    set -f
+    [ ! -e "$1" ] || mv -f "$@" "$state/previous"
+}
+
+# outdates_previous OLD: whether it has all files that `previous` has, so that none of an older change would be left.
+outdates_previous() {
+    [ -f "$1/plan" ] || return 0 # that was seen to before a crash
+    slurp "$1/plan"
+    set +f
+    set -- "$state"/previous/[0-9]*
+    set -f
+    for kept; do
+        case $newline$text in
+            *"$newline${kept##*/} write "*) ;;
+            *) return 1 ;;
+        esac
+    done
 }
 
 keep_pending() {
@@ -2159,13 +2321,17 @@ must_be_closed() {
 
 # A stored receipt ends a step; one that says `applied` does not end the undoing of that step.
 is_finished() {
-    [ -f "$state/receipts/$step" ] && { [ "$phase" != reverting ] || ! is_receipt "$step" '"result":"applied"'; }
+    read_receipt "$step" || return 1
+    [ "$phase" = reverting ] || return 0
+    case $text in
+        *'"result":"applied"'*) return 1 ;;
+    esac
 }
 
 end_journal() {
     load_journal
     if is_finished; then
-        case $(cat "$state/receipts/$step") in
+        case $text in
             *'"generation":'"$((owner_generation + 1)),"*) conclude "$((owner_generation + 1))" ;;
             *) conclude "$owner_generation" ;;
         esac
@@ -2222,7 +2388,13 @@ undo() {
     machine_facts
     read -r staged_boot <"$journal/boot" || staged_boot=''
     if [ -n "$todo" ] && [ "$staged_boot" != "$boot_id" ]; then act; fi
+    take_back
+}
+
+# The old files stand, and nobody was told of others: as if the change had never been begun, but that its request was seen.
+take_back() {
     remove_late old
+    [ ! -f "$journal/owner" ] || { attempt mv -f "$journal/owner" "$state" && flush "$state"; } || :
     close_journal
 }
 
@@ -2238,7 +2410,7 @@ survey() {
 }
 
 survey_once() {
-    kinds='' stats='' sums='' surveyed=''
+    kinds='' seen='' surveyed=''
     for path; do
         shift
         kind_of ".$path"
@@ -2246,12 +2418,12 @@ survey_once() {
         [ "$kind" != file ] || set -- "$@" ".$path"
     done
     if [ $# -gt 0 ]; then
-        stats=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null) && sums=$(sha256sum "$@" 2>/dev/null) || return 1
+        seen=$(stat -c '%a %u %g %s %Y' "$@" 2>/dev/null && sha256sum "$@" 2>/dev/null) || return 1
     fi
     # stats first, sums after them: what belongs to the first file left stands at $1 and right after the stats
     IFS=$newline
     at=$(($# + 1))
-    set -- $stats $sums
+    set -- $seen
     for entry in $kinds; do
         IFS=' '
         case $entry in

@@ -84,15 +84,18 @@ def apply_call(request: ApplyRequest) -> Call:
     paths = [*(file.path for file in request.files), *request.restore, *request.remove]
     if len(set(paths)) != len(paths):
         raise NodeRefused("a path stands twice in the request")
-    files = sorted(request.files, key=lambda file: file.path)
+    bodies: list[bytes] = []
     offset = 0
-    for file in files:
-        size = len(file.content)
-        lines.append(f"file {file.mode:04o} {file.sha256} {offset} {size} {checked(file.path)}")
-        offset += size
+    for file in sorted(request.files, key=lambda file: file.path):
+        if request.start and file.path in request.same:
+            lines.append(f"same {file.mode:04o} {file.sha256} {checked(file.path)}")
+            continue
+        lines.append(f"file {file.mode:04o} {file.sha256} {offset} {len(file.content)} {checked(file.path)}")
+        bodies.append(file.content)
+        offset += len(file.content)
     lines += [f"restore {checked(path)}" for path in sorted(request.restore)]
     lines += [f"remove {checked(path)}" for path in sorted(request.remove)]
-    return _call("apply", lines, [file.content for file in files], request.patience)
+    return _call("apply", lines, bodies, request.patience)
 
 
 def revert_call(request: RevertRequest) -> Call:

@@ -197,15 +197,17 @@ async def test_killed_while_undoing(rig: LocalRig, nth: int) -> None:
     assert on_disk(rig, FIRST) == OWN
 
 
-@pytest.mark.parametrize("nth", [1, 2, 7, 8, 9])
-async def test_killed_while_a_revert_undoes(rig: LocalRig, nth: int) -> None:
+@pytest.mark.parametrize(
+    ("program", "nth"), [("mv", nth) for nth in (1, 2, 6, 7, 8)] + [("sync", nth) for nth in (3, 4, 5)]
+)
+async def test_killed_while_a_revert_undoes(rig: LocalRig, program: str, nth: int) -> None:
     """Exactly one generation is gone afterwards, whenever it died."""
     await adopted(rig)
     await apply(rig, "s2", SECOND, confirm=HOUR)
-    trap_nth(rig, "mv", nth)
+    trap_nth(rig, program, nth)
     with pytest.raises(NodeUnreachable):
         await revert(rig, "s3", fence=2)
-    untrap(rig, "mv")
+    untrap(rig, program)
     done = await revert(rig, "s3", fence=2)
     assert (done.result, done.step, done.reason) == ("reverted", "s3", "")
     assert on_disk(rig, FIRST) == FIRST

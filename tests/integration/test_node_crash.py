@@ -96,12 +96,12 @@ def trap_rename(rig: DirectoryRig, nth: int, *, after: bool = False) -> None:
 
 def spring(rig: DirectoryRig) -> None:
     """Take all traps away."""
-    for program in ("mv", "rm", "systemctl", "journalctl"):
+    for program in ("mv", "rm", "sync", "systemctl", "journalctl"):
         place = rig.at(f"/usr/local/bin/{program}")
         real = place.with_name(f"{program}.real")
         if real.exists():
             real.rename(place)
-        elif program in ("mv", "rm"):
+        elif program in ("mv", "rm", "sync"):
             place.unlink(missing_ok=True)
 
 
@@ -128,7 +128,9 @@ async def test_killed_between_the_renames(rig: DirectoryRig, nth: int, after: bo
     spring(rig)
     assert_loadable(rig)
     assert sum(rig.read(path) == NEW[path] for path in NEW) == nth - (not after)
-    await observe(rig, *OLD)
+    seen = await observe(rig, *OLD)
+    assert seen.owner is not None
+    assert (seen.owner.step, seen.owner.generation) == ("s1", 1)
     assert on_disk(rig, OLD) == OLD
     assert leftovers(rig) == []
     assert rig.actions() == [ACTED]
@@ -255,21 +257,91 @@ async def test_power_loss_before_the_answer(rig: DirectoryRig) -> None:
     assert rig.actions() == [ACTED] * 3
 
 
-async def test_killed_between_the_stamp_and_the_journal(rig: DirectoryRig) -> None:
+async def test_killed_between_the_journal_and_the_stamp(rig: DirectoryRig) -> None:
     """The node has seen the request, and nothing of it counts."""
     await apply(rig, "s1", OLD)
     trap(rig, "mv", 'case "$*" in *staging/journal*) /bin/mv -f "$2" "$4" ;; *) false ;; esac')
     with pytest.raises(NodeUnreachable):
         await apply(rig, "s2", NEW, fence=7)
     spring(rig)
-    assert not (rig.state / "journal").exists()
+    assert (rig.state / "journal").exists()
     seen = await observe(rig, *OLD)
+    assert not (rig.state / "journal").exists()
     assert seen.owner is not None
     assert (seen.owner.step, seen.owner.generation, seen.owner.fence) == ("s1", 1, 7)
     assert on_disk(rig, OLD) == OLD
-    assert list((rig.state / "staging").iterdir()) == []
+    assert not (rig.state / "staging/journal").exists()
     done = await apply(rig, "s2", NEW, fence=7)
     assert (done.result, done.manifest) == ("applied", manifest(NEW))
+    assert rig.actions() == [ACTED] * 2
+
+
+@pytest.mark.parametrize("moved", [":", '/bin/mv "$2" "${10}"', '/bin/mv "$2" "$3" "$4" "$5" "$6" "$7" "${10}"'])
+async def test_killed_while_the_replaced_files_are_kept(rig: DirectoryRig, moved: str) -> None:
+    """The next verb keeps the rest of them, so that the change can be reverted."""
+    await apply(rig, "s1", OLD)
+    await apply(rig, "s2", NEW)
+    trap(rig, "mv", f'case "$*" in *journal/old*) {moved} ;; *) false ;; esac')
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s3", OLD)
+    spring(rig)
+    assert (await apply(rig, "s3", OLD)).result == "applied"
+    assert not (rig.state / "journal").exists()
+    assert rig.actions() == [ACTED] * 3
+    assert (await revert(rig, "s4")).result == "reverted"
+    assert on_disk(rig, NEW) == NEW
+
+
+FULL = """#!/bin/sh
+[ "$1" = reload ] || exec /usr/local/bin/systemctl.real "$@"
+dd if=/dev/zero of=/var/.filler bs=512 2>/dev/null
+exit 1
+"""
+
+
+@pytest.mark.parametrize("rig", ["sshd"], indirect=True)
+async def test_a_disk_that_is_full_when_the_old_files_are_put_back(rig: DirectoryRig) -> None:
+    """The node says which generation it has."""
+    await apply(rig, "s1", OLD)
+    systemctl = rig.at("/usr/local/bin/systemctl")
+    systemctl.rename(f"{systemctl}.real")
+    put_program(systemctl, FULL)
+    done = await apply(rig, "s2", NEW)
+    rig.at("/var/.filler").unlink()
+    spring(rig)
+    assert (done.result, done.reason, done.generation) == ("reverted", "reload-failed", 1)
+    assert on_disk(rig, OLD) == OLD
+    seen = await observe(rig, *OLD)
+    assert seen.owner is not None
+    assert seen.owner.generation == 1
+
+
+async def test_files_replaced_by_an_older_change_are_not_kept(rig: DirectoryRig) -> None:
+    await apply(rig, "s1", OLD)
+    await apply(rig, "s2", NEW)
+    await apply(rig, "s3", {**NEW, MAIN: OLD[MAIN]})
+    kept = [place for place in (rig.state / "previous").iterdir() if place.name.isdigit()]
+    assert [place.read_bytes() for place in kept] == [NEW[MAIN]]
+    assert (await revert(rig, "s4")).result == "reverted"
+    assert on_disk(rig, NEW) == NEW
+
+
+@pytest.mark.parametrize("left", ["", '{"protocol":1,"result":"applied"'])
+async def test_power_loss_while_the_receipt_is_stored(rig: DirectoryRig, left: str) -> None:
+    """What stands there of it ends no step."""
+    await apply(rig, "s1", OLD)
+    trap(rig, "sync", f'case $* in *receipts/s2*) printf %s {shlex.quote(left)} >"$1" ;; *) false ;; esac')
+    with pytest.raises(NodeUnreachable):
+        await apply(rig, "s2", NEW)
+    spring(rig)
+    assert (rig.state / "receipts/s2").read_text() == left
+    rig.power_cycle()
+    seen = await observe(rig, *NEW)
+    assert seen.owner is not None
+    assert (seen.owner.step, seen.owner.generation) == ("s2", 2)
+    done = await apply(rig, "s2", NEW)
+    assert (done.result, done.manifest) == ("applied", manifest(NEW))
+    assert (rig.state / "receipts/s2").read_text().endswith("}\n")
     assert rig.actions() == [ACTED] * 2
 
 

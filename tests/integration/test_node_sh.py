@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.conformance.transport import (
     SECOND,
     apply,
     digest,
+    manifest,
     observe,
     on_disk,
 )
@@ -130,6 +132,32 @@ def test_changes_one_after_the_other(rig: LocalRig, sh: list[str]) -> None:
     assert rig.actions() == [ACTED] * 3
 
 
+@pytest.mark.parametrize("sh", SHELLS, indirect=True)
+def test_files_that_stand_are_not_sent(rig: LocalRig, sh: list[str]) -> None:
+    bodies = {MAIN: b"a\n", POLICY: b"{}\n", DROP_IN: b"b\n", CA: b"c\n"}
+    files = tuple(FileContent(path, body) for path, body in bodies.items())
+    changed = (FileContent(MAIN, b"new\n"), FileContent(POLICY, b"[]\n"), *files[2:])
+    begun = ApplyRequest("l", 1, 1, "s1", "crio", files, actions=RELOAD)
+    less = ApplyRequest(
+        "l", 1, 1, "s2", "crio", changed, start=manifest(bodies), actions=RELOAD, same=frozenset({DROP_IN, CA})
+    )
+    untrue = replace(less, step="s0", same=frozenset({POLICY}))
+    calls = [apply_call(request) for request in (begun, untrue, less, replace(less, step="s3"))]
+    texts = [call.text for call in calls]
+    assert texts[2] is not None
+    assert b"\n|b\n" not in texts[2]
+    told = [("applied", ""), ("failed", "payload"), ("applied", ""), ("stale", "")]
+    answers = asked_in_turn(rig, sh, *(text or b"" for text in texts))
+    assert [(answer["result"], answer["reason"]) for answer in answers] == told
+    after = {**bodies, MAIN: b"new\n", POLICY: b"[]\n"}
+    assert on_disk(rig, bodies) == after
+    asked = [replace(less, step="s4", files=files, start=manifest(after)), replace(less, step="s5", fence=2)]
+    for request, result in zip(asked, ("applied", "applied"), strict=True):
+        plain = apply_call(request)
+        assert call(rig, sh, plain.argv()[-4:], plain.payload)["result"] == result
+    assert on_disk(rig, bodies) == after
+
+
 def packed(text: str) -> tuple[bytes, list[str]]:
     payload = gzip.compress(text.encode())
     return payload, [str(len(payload)), hashlib.sha256(payload).hexdigest()]
@@ -173,6 +201,8 @@ HASH = "0" * 64
         ("apply", HEAD + "action reload:crio.service;id\n\n", "payload"),
         ("apply", HEAD + f"file 0644 {HASH} 0 x /etc/containers/a\n\n", "payload"),
         ("apply", HEAD + f"file 9999 {HASH} 0 1 /etc/containers/a\n\n", "payload"),
+        ("apply", HEAD + f"same 0644 {HASH} /etc/containers/a\n\n", "payload"),
+        ("apply", HEAD + f"start {HASH}\nsame 644 {HASH} /etc/containers/a\n\n", "payload"),
         ("apply", HEAD + "mystery 1\n\n", "payload"),
         ("apply", HEAD.replace("step s", "step ../../x") + "\n", "payload"),
         ("apply", HEAD.replace("fence 1", "fence 01") + "\n", "payload"),

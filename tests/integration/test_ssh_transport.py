@@ -210,6 +210,46 @@ async def test_looks_share_a_process_that_is_replaced_when_it_dies(nodes: list[S
     await asyncio.to_thread(wait_for, lambda: not residents(node), "the program outlives its connection")
 
 
+TELLING = """#!/bin/sh
+printf '%s\\n' "$1" >>/run/sandbox/asked
+[ "$1" = config ] && printf 'pause_image = "pause:VERSION"\\n' || printf 'crio version VERSION\\n'
+"""
+
+
+async def test_the_runtime_is_asked_once_what_it_tells_of_itself(nodes: list[SandboxNode], connect: Connect) -> None:
+    """Until it is started anew; of its pause image, until its settings change, too."""
+    node, transport, crio = nodes[9], connect(), nodes[9].root / "usr/local/bin/crio"
+    asked, started = (node.runtime.control / name for name in ("asked", "started"))
+
+    async def told(images: bool = True) -> tuple[str, str]:
+        seen = await transport.observe(node.target(), replace(REQUEST, images=images))
+        return seen.runtime_version, seen.images.pause if seen.images else ""
+
+    def questions() -> list[str]:
+        words = asked.read_text().split()
+        asked.unlink()
+        return words
+
+    put_program(crio, TELLING.replace("VERSION", "1"))
+    assert [await told(False), await told(False)] == [("crio version 1", "")] * 2
+    assert [await told(), await told()] == [("crio version 1", "pause:1")] * 2
+    assert questions() == ["--version", "config"]
+    put_program(crio, TELLING.replace("VERSION", "2"))
+    SshRig(node).put("/etc/crio/crio.conf", b"[crio]\n")
+    assert [await told(), await told()] == [("crio version 1", "pause:2")] * 2
+    assert questions() == ["config"]
+    started.write_text("@2000\n")
+    assert [await told(), await told(False), await told()] == [
+        ("crio version 2", "pause:2"), ("crio version 2", ""), ("crio version 2", "pause:2"),
+    ]  # fmt: skip
+    assert questions() == ["--version", "config"]
+    started.write_text("\n")
+    assert [await told(), await told()] == [("crio version 2", "pause:2")] * 2
+    assert questions() == ["--version", "config"] * 2
+    started.unlink()
+    put_program(crio, (node.runtime.control / "bin/crio").read_text())
+
+
 async def test_several_looks_at_once_have_an_answer_each(nodes: list[SandboxNode], connect: Connect) -> None:
     transport, target = connect(), nodes[5].target()
     paths = [MAIN, *(f"/etc/containers/registries.conf.d/{n}.conf" for n in range(4))]
@@ -269,8 +309,8 @@ async def test_a_killed_look_is_asked_again_once(nodes: list[SandboxNode], conne
     with stuck(node) as started:
         running = asyncio.create_task(transport.observe(target, REQUEST))
         await kill_look()
-        put_program(node.root / "usr/local/bin/crio", "#!/bin/sh\necho again\n")
-        assert (await running).runtime_version == "again"
+        put_program(node.root / "usr/local/bin/systemctl", "#!/bin/sh\necho ActiveState=again\n")
+        assert (await running).active == "again"
     assert not known & residents(node)
     fresh = connect()
     with stuck(node) as started:
@@ -309,11 +349,11 @@ def residents(node: SandboxNode) -> set[str]:
 @contextmanager
 def stuck(node: SandboxNode) -> Iterator[Callable[[], bool]]:
     """While a look at the node does not come to its end; what it yields says that one is under way."""
-    crio, mark = node.root / "usr/local/bin/crio", node.root / "run/stuck"
+    systemctl, mark = node.root / "usr/local/bin/systemctl", node.root / "run/stuck"
     mark.unlink(missing_ok=True)
-    put_program(crio, "#!/bin/sh\n: >/run/stuck\nexec sleep 1000\n")
+    put_program(systemctl, "#!/bin/sh\n: >/run/stuck\nexec sleep 1000\n")
     yield mark.exists
-    put_program(crio, (node.runtime.control / "bin/crio").read_text())
+    put_program(systemctl, (node.runtime.control / "bin/systemctl").read_text())
 
 
 async def test_few_connections_serve_many_nodes(nodes: list[SandboxNode], connect: Connect) -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -134,6 +135,10 @@ def test_how_a_hook_ended() -> None:
 
 
 def test_a_call_is_one_short_command_and_its_input() -> None:
+    less = apply_call(replace(APPLY, same=frozenset({MAIN})))
+    assert f"\nsame 0600 {HASH} {MAIN}\n".encode() in less.header
+    assert less.bodies == (b"ca",)
+    assert apply_call(replace(APPLY, same=frozenset({MAIN}), start="")).bodies == (b"text\n", b"ca")
     call = apply_call(APPLY)
     argv = call.argv("/some root", ("busybox", "sh"))
     assert argv[:3] == ["busybox", "sh", "-c"]
