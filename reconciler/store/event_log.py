@@ -31,7 +31,7 @@ from reconciler.store.records import (
     draft,
     stored,
 )
-from reconciler.store.tables import APPEND_LOCK, EVENT_COLUMNS, EVENTS, LOG, STREAMS
+from reconciler.store.tables import APPEND_LOCK, EVENT_COLUMNS, EVENTS, LOG, PROJECTIONS, STREAMS
 from reconciler.store.verification import verify_log, verify_tail
 
 LONGEST_PAUSE = "60s"
@@ -174,10 +174,13 @@ async def head_of(connection: AsyncConnection) -> Head:
     return (await _head_and_clock(connection))[0]
 
 
-async def records_from(connection: AsyncConnection, position: int, limit: int) -> list[Record]:
-    """The rows from `position` on, in order, at most `limit`."""
-    found = await connection.execute(_EVENTS_FROM, {"position": position, "limit": limit})
-    return [record_of(row) for row in found]
+async def records_from(connection: AsyncConnection, position: int, limit: int) -> tuple[list[Record], int]:
+    """The rows from `position` on, in order, at most `limit`; and, since it is asked each time, how often the read
+    tables were rebuilt."""
+    async with (await driver_of(connection)).cursor() as cursor:
+        await cursor.execute(_EVENTS_FROM, {"position": position, "limit": limit})
+        found = await cursor.fetchall()
+    return [record_of(row) for _, *row in found if row[0] is not None], found[0][0]
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -194,12 +197,6 @@ _LOCK = f"""SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_PAUSE}';
 SET LOCAL {SETTING} = '{FOLD_VERSION}';
 LOCK TABLE {APPEND_LOCK.name} IN SHARE ROW EXCLUSIVE MODE""".encode()
 """Three statements, sent as one."""
-_EVENTS_FROM = (
-    sa.select(*_COLUMNS)
-    .where(EVENTS.c.position >= sa.bindparam("position"))
-    .order_by(EVENTS.c.position)
-    .limit(sa.bindparam("limit"))
-)
 _EVENTS_BY_ID = sa.select(*_COLUMNS).where(EVENTS.c.event_id == sa.any_(sa.bindparam("ids", type_=ARRAY(sa.Uuid))))
 _HASHES = sa.select(EVENTS.c.position, EVENTS.c.hash).where(
     EVENTS.c.position == sa.any_(sa.bindparam("positions", type_=ARRAY(sa.BigInteger)))
@@ -232,6 +229,14 @@ def _select_state() -> sa.Select[Any]:
     return sa.select(head, versions, taken).select_from(head.join(versions, sa.true()))
 
 
+def _select_from() -> sa.Select[Any]:
+    at_or_after = sa.select(*_COLUMNS).where(EVENTS.c.position >= sa.bindparam("position"))
+    found = at_or_after.order_by(EVENTS.c.position).limit(sa.bindparam("limit")).subquery()
+    source = PROJECTIONS.outerjoin(found, sa.true())
+    return sa.select(PROJECTIONS.c.rebuilds, found).select_from(source).order_by(found.c.position)
+
+
+_EVENTS_FROM = compiled(_select_from())
 _HEAD_AND_CLOCK = _select_head_and_clock()
 _STATE = compiled(_select_state())
 

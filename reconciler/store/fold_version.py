@@ -30,11 +30,6 @@ async def written_by(connection: AsyncConnection) -> int:
     return int(await connection.scalar(sa.select(PROJECTIONS.c.fold_version)) or 0)
 
 
-async def rebuilds(connection: AsyncConnection) -> int:
-    """How often rows were put in place by a rebuild: what was read before the last time may be wrong."""
-    return int(await connection.scalar(sa.select(PROJECTIONS.c.rebuilds)) or 0)
-
-
 async def stamp(connection: AsyncConnection) -> None:
     """Note that this transaction puts the rows of a rebuild in place. Raises StoreError where a newer version did."""
     update = sa.update(PROJECTIONS).where(PROJECTIONS.c.fold_version <= FOLD_VERSION)

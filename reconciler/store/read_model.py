@@ -17,7 +17,6 @@ from reconciler.ports import Seen, Snapshot
 from reconciler.projections.tables import FLEETS, TABLES, Key, Row, Table
 from reconciler.store.database import one_view, transaction
 from reconciler.store.event_log import end_of_group, head_of, records_from
-from reconciler.store.fold_version import rebuilds
 from reconciler.store.folding import Fold, touched_by
 from reconciler.store.read_rows import current_rows, rows_as_of, rows_now, uncollected
 from reconciler.store.rebuild import rebuilding
@@ -59,8 +58,8 @@ class PostgresReadModel:
     async def _newest(self, connection: AsyncConnection, fleet: str) -> Snapshot:
         """The snapshot kept, brought up to date; or a new one where the log went on too far, or is another one."""
         kept = self._kept.get(fleet)
-        records = await records_from(connection, kept.snapshot.position, _CATCH_UP) if kept else []
-        rebuilt = await rebuilds(connection)
+        start = kept.snapshot.position if kept else 0
+        records, rebuilt = await records_from(connection, start, _CATCH_UP if kept else 0)
         as_it_was = kept and records and records[0].hash == kept.hash and rebuilt == kept.rebuilds
         if kept and as_it_was and len(records) < _CATCH_UP:
             snapshot, last = await self._caught_up(connection, kept.snapshot, records[1:]), records[-1].hash

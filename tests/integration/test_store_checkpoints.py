@@ -66,7 +66,7 @@ def superuser(server: Server, database: str) -> psycopg.Connection[Any]:
 async def rewrite(engine: AsyncEngine, server: Server, database: str, position: int) -> None:
     """Change what one event says, and compute every hash from there on anew, as whoever may write everything can."""
     async with transaction(engine) as connection:
-        records = await records_from(connection, 1, 1000)
+        records, _ = await records_from(connection, 1, 1000)
     columns = sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS))
     with superuser(server, database) as rewriting, rewriting.cursor() as cursor:
         cursor.execute("DELETE FROM events")
