@@ -45,8 +45,8 @@ async def sign(signing: Signing) -> dict[str, Any] | None:
         return None
     try:
         await check(signing)
-        await _verify(signing.log)
         head = await _newest(signing.log)
+        await _verify(signing.log)
         if head is None:
             return None
         checkpoint = Checkpoint(origin_of(signing.log.log_id), head.position, head.hash.hex())
@@ -93,20 +93,26 @@ async def _contradiction(signing: Signing, target: CheckpointTarget) -> dict[str
 
 
 async def _verify(log: EventLog) -> None:
-    """What came after the last event that was signed, unless a person accepted it as it is."""
-    if await _is_accepted(log):
-        return
-    last = await _newest(log, CheckpointSigned)
-    if last is not None and isinstance(last.body, CheckpointSigned):
-        found = await log.verify_after(last.body.position, last.body.hash)
-    else:
-        found = await log.verify()
+    """What came after the last event that was signed, or after a person accepted the log as it was."""
+    trusted = await _trusted(log)
+    found = await log.verify() if trusted is None else await log.verify_after(*trusted)
     if found.problems:
         more = f", and {len(found.problems) - 1} more" if len(found.problems) > 1 else ""
         raise NotConverged(
             f"nothing is signed, since the log does not verify: {found.problems[0]}{more}",
             remedy="run `reconciler log verify`, find out who appended it, and restore a backup",
         )
+
+
+async def _trusted(log: EventLog) -> tuple[int, str] | None:
+    """The position and hash up to which nothing is asked again. What an event says of them counts where it is so."""
+    last = await _newest(log, CheckpointSigned, RestoreAccepted)
+    if last is None:
+        return None
+    if not isinstance(last.body, CheckpointSigned):
+        return last.position, last.hash.hex()
+    signed = last.body.position, last.body.hash
+    return signed if (await log.hashes([signed[0]])).get(signed[0]) == signed[1] else None
 
 
 async def _is_accepted(log: EventLog) -> bool:

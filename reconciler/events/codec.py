@@ -39,8 +39,9 @@ def encode(body: Event) -> str:
 
 def recorded(body: Event) -> tuple[str, Event]:
     """What `encode` gives, and a body equal to what `decode` makes of it: nearly always the same."""
-    text = _written(body.__dict__)
-    if text is not None:
+    data = body.__dict__
+    text = _written(data)
+    if text is not None and [name for name in data if type(data[name]) is tuple] == _tuple_fields(body.type):
         return text, body
     text = canonical(body.as_data(), body.type)
     return text, _decoder(body.type)(_decoded(text))
@@ -92,7 +93,7 @@ def decode(event_type: str, schema_version: int, text: str) -> Event:
         for version in range(schema_version, body.schema_version):
             data = UPCASTERS[event_type, version](data)
         return _decoder(event_type)(data)
-    except (AttributeError, KeyError, TypeError, ValueError, msgspec.DecodeError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise LogCorrupt(
             f"data of an event of type {event_type} cannot be read: {error}", remedy="run `reconciler log verify`"
         ) from error
@@ -181,12 +182,17 @@ def _field_names(event_type: str) -> tuple[str, ...]:
 
 
 @cache
+def _tuple_fields(event_type: str) -> list[str]:
+    hints = get_type_hints(CATALOGUE[event_type])
+    return [name for name in _field_names(event_type) if get_origin(hints[name]) is tuple]
+
+
+@cache
 def _decoder(event_type: str) -> Callable[[dict[str, Any]], Event]:
     """A function from JSON data to the type's class; made once, since a replay calls it for every event."""
     body = CATALOGUE[event_type]
-    hints = get_type_hints(body)
     names = frozenset(_field_names(event_type))
-    tuples = [name for name in _field_names(event_type) if get_origin(hints[name]) is tuple]
+    tuples = _tuple_fields(event_type)
     defaults = {field.name: field.default for field in fields(body) if field.default is not MISSING}
 
     def decoded(data: dict[str, Any]) -> Event:

@@ -180,7 +180,7 @@ async def records_from(connection: AsyncConnection, position: int, limit: int) -
     async with (await driver_of(connection)).cursor() as cursor:
         await cursor.execute(_EVENTS_FROM, {"position": position, "limit": limit})
         found = await cursor.fetchall()
-    return [record_of(row) for _, *row in found if row[0] is not None], found[0][0]
+    return [record_of(row) for _, *row in found if row[0] is not None], found[0][0] if found else 0
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -279,11 +279,12 @@ class _Versions:
         """Of all streams that the events or the expectations name. The append lock is held."""
         first = events[0].event_id if events else None
         streams = {*expect, *(event.stream for event in events)}
-        known = {stream: self._known[stream] for stream in streams if stream in self._known}
+        # Both now: another task's append may change them while this one waits for the database.
+        head, known = self._head, {stream: self._known[stream] for stream in streams if stream in self._known}
         state = await _state(connection, first, streams - known.keys())
         if not known:
             return state
-        if state.head.hash == self._head:
+        if state.head.hash == head:
             return state._replace(versions=known | state.versions)
         return await _state(connection, first, streams)
 

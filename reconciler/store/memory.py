@@ -159,16 +159,21 @@ class MemoryEventLog:
         return {place: self.records[place - 1 - self.start].hash.hex() for place in positions if place in known}
 
     async def verify(self) -> Verification:
-        return self._verified(Verifier(), self.records, self.versions)
+        return self._verified(Verifier(), BlobCheck(), self.records, self.versions)
 
     async def verify_after(self, position: int, trusted: str) -> Verification:
-        records = self.records[position - self.start :]
+        before, records = self.records[: position - self.start], self.records[position - self.start :]
         streams = {record.content.stream for record in records}
         heads = {stream: self.versions.get(stream, 0) for stream in streams}
-        return self._verified(TailVerifier(position, bytes.fromhex(trusted)), records, heads)
-
-    def _verified(self, verifier: Verifier, records: Sequence[Record], heads: Mapping[str, int]) -> Verification:
         blobs = BlobCheck()
+        for record in before:
+            if record.content.type == BlobRedacted.__name__:
+                blobs.event(record.position, record.content)
+        return self._verified(TailVerifier(position, bytes.fromhex(trusted)), blobs, records, heads)
+
+    def _verified(
+        self, verifier: Verifier, blobs: BlobCheck, records: Sequence[Record], heads: Mapping[str, int]
+    ) -> Verification:
         problems: list[str] = []
         for record in records:
             problems += verifier.check(record)

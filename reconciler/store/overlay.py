@@ -101,7 +101,9 @@ class OverlayReads:
         """The overlay's rows now; as of a position, those below."""
         if at is not None:
             return await self._below.snapshot(fleet, at, tables)
-        rows = {table.name: dict(self._log.rows.get(table.name, {})) for table in (tables or TABLES)}
+        rows = {
+            table.name: dict(self._log.rows.get(table.name, {})) for table in (TABLES if tables is None else tables)
+        }
         head = self._log.head
         return Snapshot(fleet, head.position, head.recorded_at, rows, dict(self._log.versions))
 

@@ -11,6 +11,7 @@ import pytest
 from reconciler import checkpoints, restores
 from reconciler.checkpoints import LEASE, Signing
 from reconciler.errors import InputRejected, NotConverged, SourceError
+from reconciler.events.catalogue import CheckpointSigned
 from reconciler.events.checkpoint import Checkpoint, SignerKey, opened, origin_of
 from reconciler.service import Notary
 from reconciler.settings import Settings
@@ -128,6 +129,37 @@ async def test_what_does_not_verify_is_not_signed(
     assert len(shelf.notes) == signed_before
     world.log.records[-1] = last
     assert await checkpoints.sign(signing) is not None
+
+
+@pytest.mark.parametrize("forged", [(10**12, "0" * 64), (1, "zz"), (1, "0" * 64), (-1, "")])
+async def test_an_event_that_only_says_what_was_signed_is_not_believed(
+    world: MemoryWorld, signing: Signing, forged: tuple[int, str]
+) -> None:
+    said = CheckpointSigned(*forged, "a key", "a shelf")
+    now = await world.context.snapshot()
+    await world.context.append(world.context.events(now, [said]), now, [])
+    whole = world.log.records[2]
+    world.log.records[2] = whole._replace(hash=bytes(32))
+    with pytest.raises(NotConverged, match="the log does not verify: event #3: the row does not match"):
+        await checkpoints.sign(signing)
+    world.log.records[2] = whole
+    assert await checkpoints.sign(signing) is not None
+
+
+async def test_after_a_person_accepted_the_log_the_rest_is_verified(world: MemoryWorld, signing: Signing) -> None:
+    backup = await world.head()
+    block(world, "more.example.com")
+    await world.sync()
+    await checkpoints.sign(signing)
+    copy = copy_of(world, backup)
+    other = dataclasses.replace(signing, contexts=[copy.context])
+    await Notary(other, Settings()).look()
+    await restores.accept(copy.context, reason="the disk was lost")
+    block(copy, "another.example.com")
+    await copy.sync()
+    copy.log.records[-1] = copy.log.records[-1]._replace(hash=bytes(32))
+    with pytest.raises(NotConverged, match=f"event #{copy.log.records[-1].position}: the row does not match"):
+        await checkpoints.sign(other)
 
 
 async def test_a_service_over_a_restored_log_finds_it_while_no_node_answers(

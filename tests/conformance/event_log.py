@@ -162,6 +162,11 @@ class EventLogConformance:
         assert all(event.group == event.position - (event.position + 1) % 2 for event in events)
         assert (await store.log.verify()).problems == ()
 
+    async def test_appends_at_once_to_a_stream_that_is_known_wait_for_each_other(self, store: Store) -> None:
+        await store.log.append([unreachable("0")], {})
+        await asyncio.gather(*(store.log.append([unreachable(str(number), number)], {}) for number in range(1, 9)))
+        assert [event.version for event in await store.log.read(EventFilter())] == list(range(1, 10))
+
     async def test_only_one_of_several_with_the_same_expectation_wins(self, store: Store) -> None:
         attempts = [store.log.append([unreachable(str(n))], {fleet_stream(FLEET): 0}) for n in range(5)]
         results = await asyncio.gather(*attempts, return_exceptions=True)
@@ -387,6 +392,13 @@ class BlobsConformance:
             assert (found.blobs, found.problems) == (2, ())
             assert (await store.log.verify_after(1, (await store.log.hashes([1]))[1])).problems == ()
             await store.blobs.put([b"a secret"])  # it does not come back
+
+    async def test_what_was_redacted_before_a_position_may_be_named_again_after_it(self, store: Store) -> None:
+        [text] = await store.blobs.put([b"a secret"])
+        added = ResourceAdded("Image/cluster", (), "c" * 40, "i.yaml", 1, text, text, text, "meaning")
+        await store.log.append([new(added), new(BlobRedacted(text, 8, "a password"), 1)], {})
+        await store.log.append([new(BaselineCaptured("a", "b" * 64, {"/etc/a": text}, "m"))], {})
+        assert (await store.log.verify_after(2, (await store.log.hashes([2]))[2])).problems == ()
 
     async def test_verify_names_what_the_log_needs_and_lacks(self, store: Store) -> None:
         """Contents that events name, and the files that a file set names."""

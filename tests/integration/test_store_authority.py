@@ -28,7 +28,7 @@ from reconciler.events.envelope import Actor, NewEvent, event_id, stream_of
 from reconciler.ports import EventFilter
 from reconciler.projections.fold import FOLD_VERSION
 from reconciler.store.blobs import PostgresBlobs
-from reconciler.store.database import copy_rows, engine_for, parsed, transaction
+from reconciler.store.database import copy_rows, driver_of, engine_for, parsed, transaction
 from reconciler.store.event_log import PostgresEventLog
 from reconciler.store.fold_version import SETTING
 from reconciler.store.records import Draft, Head, chained, draft
@@ -253,6 +253,38 @@ async def test_a_wrong_hash_of_the_service_is_found_by_a_verification(session: O
         event = said(body_of("NodeRecovered"), kind="service")
         await insert(log, [row(draft(event, "robot", "1").content)._replace(hash=GENESIS)])
         assert (await log.verify()).problems == ("event #1: the row does not match its hash",)
+
+
+async def test_a_statement_that_appends_while_it_runs_is_refused(session: Open) -> None:
+    """By a function in its RETURNING: those rows come after its own, and their triggers run first."""
+    async with session("olga") as log:
+        event = said(body_of("NodeRecovered"))
+        drafts = [draft(replace(event, event_id=uuid.uuid4()), "olga", "1") for _ in range(2)]
+        first, second = (record for record, _ in chained(drafts, EMPTY, {}, datetime.now(UTC)))
+        # Numbered as those of two appends would be, but for the versions, which are exchanged.
+        before = rehashed(first._replace(version=2))
+        after = rehashed(second._replace(version=1, append_group=2, previous_hash=before.hash))
+        names = sql.SQL(", ").join(map(sql.Identifier, EVENT_COLUMNS))
+        outer, inner = (sql.SQL(", ").join(map(sql.Literal, flat(record))) for record in (before, after))
+        function = sql.SQL(
+            "CREATE FUNCTION pg_temp.on_top() RETURNS integer LANGUAGE plpgsql VOLATILE AS $body$ "
+            "BEGIN INSERT INTO public.events ({}) VALUES ({}); RETURN 1; END $body$"
+        )
+        statement = sql.SQL("INSERT INTO events ({}) VALUES ({}) RETURNING pg_temp.on_top()")
+        with pytest.raises(StoreError, match="does not continue the log"):
+            await execute(log, sql.SQL(FOLDED), function.format(names, inner), statement.format(names, outer))
+
+
+async def execute(log: PostgresEventLog, *statements: sql.SQL | sql.Composed) -> None:
+    async with transaction(log._engine) as connection:
+        driver = await driver_of(connection)
+        for statement in statements:
+            await driver.execute(statement)
+
+
+def rehashed(record: Record) -> Record:
+    place = (record.position, record.version, record.append_group, record.recorded_at)
+    return record._replace(hash=event_hash(record.previous_hash, *place, body_digest(record.content)))
 
 
 async def test_rows_chain_among_themselves(engine: AsyncEngine) -> None:
