@@ -37,6 +37,8 @@ PYTHON = Path(__file__).parents[1] / ".venv/bench/bin/python"
 PROGRAM = Path(__file__).with_name("eventsourcing_appends.py")
 BARE = {"with_indexes": "INCLUDING ALL", "without": "INCLUDING DEFAULTS"}
 """Table → what it has of `events`; no triggers in any case."""
+PROCESSES = 5
+"""In which the library may try a batch."""
 FORMS = ("statements", "functions")
 """How the library inserts: as it does by default, and with the functions it can put into the database."""
 Turn = Callable[[int, Sequence[NewEvent]], Awaitable[dict[str, "Taken"]]]
@@ -56,11 +58,12 @@ class Library:
         """Seconds of its encoding and of its insertion. psycopg's pipeline, which the library uses, stands still for
         ever once in some hundred batches: then the batch is given to another process."""
         asked = json.dumps([version, [[event.stream, dict(event.body.as_data())] for event in batch]])
-        while True:
+        for _ in range(PROCESSES):
             with suppress(TimeoutError):
                 encoding, inserting = (await asyncio.wait_for(self._answer(f"{asked}\n".encode()), 10)).split()
                 return float(encoding), float(inserting)
             await self.end()
+        raise TimeoutError(f"the library has not appended batch {version} in {PROCESSES} processes")
 
     async def _answer(self, asked: bytes) -> bytes:
         if self._process is None:
