@@ -38,11 +38,11 @@ def new(body: NodeConverged | NodeRegistered, version: int) -> NewEvent:
 
 def converged(node: int, version: int) -> NewEvent:
     receipt = {
-        "result": "applied",
+        "active": "active",
         "generation": version,
         "machine_id": "f" * 32,
         "manifest": "e" * 64,
-        "active": "active",
+        "result": "applied",
     }
     return new(NodeConverged(f"n{node}", "worker", f"step-{version}-{node}", "a" * 64, "b" * 64, receipt), version)
 

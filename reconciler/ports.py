@@ -700,9 +700,10 @@ class Receipt:
 
 
 _RECORDED = (
-    "result", "step", "generation", "machine_id", "boot_id", "manifest", "more", "unit", "active",
-    "healthy_before", "loaded", "action", "reason", "detail", "check", "confirm_by",
+    "action", "active", "boot_id", "check", "confirm_by", "detail", "generation", "healthy_before", "loaded",
+    "machine_id", "manifest", "more", "reason", "result", "step", "unit",
 )  # fmt: skip
+"""In the order of canonical JSON: what is in it already is recorded as it is."""
 
 
 def manifest_hash(states: Mapping[str, tuple[str, int]]) -> str:

@@ -208,7 +208,7 @@ def drain(stage: Stage) -> None:
     stage.say("A real API server knows them, with a pod on each. Another search registry is a change that drains:")
     pools, image = f"{stage.fleet}/pools.yaml", f"{stage.fleet}/image.yaml"
     stage.shell(f"sed -i 's/^  mode: enforce$/&\\n  drain: {{via: kubernetes}}/' {pools}")
-    stage.shell(f"sed -i 's/^    - reg1.io$/    - example.com/' {image}")
+    stage.shell(f"sed -i '/SearchRegistries:/,/^$/ s/- reg1.io$/- example.com/' {image}")
     stage.shell(f"git -C {stage.fleet} commit --quiet --all --message 'Look for short names in example.com'")
     settings = (
         "[fleets.default]",

@@ -38,7 +38,7 @@ def encode(body: Event) -> str:
 
 
 def recorded(body: Event) -> tuple[str, Event]:
-    """What `encode` gives, and a body equal to what `decode` makes of it: nearly always the same."""
+    """What `encode` gives, and the body that `decode` makes of it, or the same one where it would be no other."""
     data = body.__dict__
     text = _written(data)
     if text is not None and [name for name in data if type(data[name]) is tuple] == _tuple_fields(body.type):
@@ -49,9 +49,9 @@ def recorded(body: Event) -> tuple[str, Event]:
 
 def _written(data: dict[str, Any]) -> str | None:
     """Its canonical JSON, if nothing in it deserves a closer look."""
-    if not _is_plain(data.values(), tuple):
-        return None
     try:
+        if not _is_plain(data.values(), tuple):
+            return None
         text = _encoded(data).decode()
     except (TypeError, UnicodeEncodeError):  # a key that is no text, a lone surrogate
         return None
@@ -60,8 +60,8 @@ def _written(data: dict[str, Any]) -> str | None:
 
 
 def _is_plain(values: Iterable[Any], sequence: type) -> bool:
-    """Whether they are what `decode` gives: JSON's own types, integers in range, `sequence` as an array. Texts are not
-    looked at."""
+    """Whether they are what `decode` gives: JSON's own types, keys in their order, integers in range, `sequence` as an
+    array. Texts are not looked at. Raises TypeError for keys that have no order."""
     for value in values:
         kind = type(value)
         if kind is str or value is None or kind is bool:
@@ -69,7 +69,8 @@ def _is_plain(values: Iterable[Any], sequence: type) -> bool:
         if kind is int:
             plain = -MAX_INTEGER <= value <= MAX_INTEGER
         elif kind is dict:
-            plain = _is_plain(value.values(), list)
+            keys = list(value)
+            plain = keys == sorted(keys) and _is_plain(value.values(), list)
         else:
             plain = kind is sequence and _is_plain(value, list)
         if not plain:

@@ -45,7 +45,8 @@ async def blame_file(context: Context, node: str, path: str) -> dict[str, Any]:
     if content is None:
         content = base if row is None or kind == "host" else None
     if content is None:
-        remedy = _given_back(desired, _scope(desired, node, row)) or await _paths(context, row)
+        released = "the node was given back: what it has is no longer ours" if state.get("released") else ""
+        remedy = released or _given_back(desired, _scope(desired, node, row)) or await _paths(context, row)
         raise UsageError("the node is to have no such file", where=f"{node}:{path}", remedy=remedy)
     lines = blame(path, content, base, origins)
     known, note = await _known(context, snapshot, desired, node, row, lines)

@@ -19,9 +19,10 @@ def unchanged(fields: Collection[str], versions: Iterable[Mapping[str, Any]]) ->
     """Per field, the number of the oldest version up to which it is without a gap what it is in the newest.
 
     `versions` are the documents of one resource, newest first (number 0); no more of them are taken than are needed.
-    An entry of a list is known by its value, wherever it stands; a field of a mirror row by that and the row's source;
-    a scope of an image policy by that and the policy; a list whose order does not count by its entries. A field that
-    the newest version does not have is of that version.
+    An entry of a list is known by its value, wherever it stands; a mirror row by what it says besides its mirrors,
+    which are fields of their own; a field of a mirror row by that and the row's source; a scope of an image policy by
+    that and the policy; a list whose order does not count by its entries. A field that the newest version does not have
+    is of that version.
     """
     result = dict.fromkeys(fields, 0)
     wanted: dict[str, tuple[Steps, str]] = {}
@@ -58,6 +59,8 @@ def _said(document: Mapping[str, Any], steps: Steps) -> Iterator[str]:
     name = _ANY if steps[-1].isdigit() else steps[-1]
     policy = document["spec"].get("policy") if steps[:2] == ("spec", "scopes") else None
     for source, value in _values(document, steps):
+        if isinstance(value, Mapping) and "source" in value:
+            value = {key: said for key, said in value.items() if key != "mirrors"}
         if isinstance(value, str) and source is None and policy is None:
             yield value  # as it is: lists are long
         else:

@@ -17,7 +17,7 @@ BEGIN
     LIMIT 1;
     -- What a statement appends by a function while it runs comes after its own rows, and is judged before them.
     IF NOT (batch.whole AND batch.grouped AND batch.first = coalesce(head.position, 0) + 1)
-        OR EXISTS (SELECT FROM events WHERE position > batch.last)
+        OR batch.last <> (SELECT max(position) FROM events)
     THEN
         RAISE EXCEPTION 'event #% does not continue the log: it and those appended with it are not numbered from #% on',
             batch.first, coalesce(head.position, 0) + 1
