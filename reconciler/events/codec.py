@@ -39,18 +39,18 @@ def encode(body: Event) -> str:
 
 def recorded(body: Event) -> tuple[str, Event]:
     """What `encode` gives, and the body that `decode` makes of it, or the same one where it would be no other."""
-    data = body.__dict__
-    text = _written(data)
-    if text is not None and [name for name in data if type(data[name]) is tuple] == _tuple_fields(body.type):
+    data, tuples = body.__dict__, _tuple_fields(body.type)
+    text = _written(data, tuple if tuples else list)
+    if text is not None and (not tuples or [name for name in data if type(data[name]) is tuple] == tuples):
         return text, body
     text = canonical(body.as_data(), body.type)
     return text, _decoder(body.type)(_decoded(text))
 
 
-def _written(data: dict[str, Any]) -> str | None:
+def _written(data: dict[str, Any], sequence: type) -> str | None:
     """Its canonical JSON, if nothing in it deserves a closer look."""
     try:
-        if not _is_plain(data.values(), tuple):
+        if not _is_plain(data.values(), sequence):
             return None
         text = _encoded(data).decode()
     except (TypeError, UnicodeEncodeError):  # a key that is no text, a lone surrogate
