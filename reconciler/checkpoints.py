@@ -45,7 +45,7 @@ async def sign(signing: Signing) -> dict[str, Any] | None:
         return None
     try:
         await check(signing)
-        head = await _newest(signing.log)
+        head = await _newest(signing.log)  # before the verification, so that nothing is signed that it has not seen
         await _verify(signing.log)
         if head is None:
             return None

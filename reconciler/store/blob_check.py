@@ -31,15 +31,11 @@ class BlobCheck:
         except ReconcilerError:
             return
         if isinstance(body, BlobRedacted):
-            self.redacted(body.blob, position)
+            self._redacted.setdefault(body.blob, position)
         for digest in blobs_named(body):
             self._needed.setdefault(digest, position)
         if file_set := file_set_of(body):
             self._file_sets.setdefault(file_set, position)
-
-    def redacted(self, digest: str, position: int) -> None:
-        """An event at that position says that the bytes were taken away."""
-        self._redacted.setdefault(digest, position)
 
     def wanted(self) -> list[str]:
         """The blobs that were named and not shown yet."""

@@ -226,13 +226,10 @@ class MemoryReadModel:
 
     async def snapshot(self, fleet: str, at: int | None = None, tables: Sequence[Table] | None = None) -> Snapshot:
         position = self._log.position if at is None else self._log.end_of_group(at)
-        if tables is not None:
-            rows = {table.name: self._rows(table, fleet, position) for table in tables}
-            return Snapshot(fleet, position, self._log.moment(position), rows, {})
-        rows = {table.name: self._rows(table, fleet, position) for table in TABLES}
+        rows = {table.name: self._rows(table, fleet, position) for table in (TABLES if tables is None else tables)}
         versions = {
             stream: version
-            for stream, version in self._log.versions_at(position).items()
+            for stream, version in (self._log.versions_at(position).items() if tables is None else ())
             if stream.split("/", 2)[1] == fleet
         }
         return Snapshot(fleet, position, self._log.moment(position), rows, versions)

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from reconciler.events.catalogue import BlobRedacted
 from reconciler.events.chain import RawRecord, TailVerifier, Verifier
-from reconciler.events.codec import decode
 from reconciler.ports import Verification
 from reconciler.store.blob_check import BlobCheck
 from reconciler.store.blobs import all_blobs, contents_of
@@ -20,7 +19,7 @@ from reconciler.store.tables import EVENTS, STREAMS
 
 _BLOBS = 50
 """Contents held at once."""
-_REDACTED = sa.select(EVENTS.c.position, EVENTS.c.schema_version, EVENTS.c.data).where(
+_REDACTED = sa.select(EVENTS.c.position, EVENTS.c.type, EVENTS.c.schema_version, EVENTS.c.data).where(
     EVENTS.c.type == BlobRedacted.__name__, EVENTS.c.position <= sa.bindparam("position")
 )
 """What was redacted before may be named again after."""
@@ -46,9 +45,9 @@ async def verify_tail(engine: AsyncEngine, position: int, trusted: str) -> Verif
     verifier, blobs = TailVerifier(position, bytes.fromhex(trusted)), BlobCheck()
     problems: list[str] = []
     async with one_view(engine) as connection:
-        for at, schema, data in await connection.execute(_REDACTED, {"position": position}):
-            body = decode(BlobRedacted.__name__, schema, data)
-            blobs.redacted(str(body.as_data()["blob"]), at)
+        redacted: Sequence[Any] = (await connection.execute(_REDACTED, {"position": position})).all()
+        for row in redacted:
+            blobs.event(row.position, row)
         async for page in raw_pages(connection, position):
             for record in page:
                 problems += verifier.check_raw(record)

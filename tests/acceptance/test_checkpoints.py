@@ -64,6 +64,16 @@ def block(world: MemoryWorld, registry: str) -> None:
     world.repository.commit({"image.yaml": IMAGE.replace("untrusted.example.com", registry)})
 
 
+async def signed_then_restored(world: MemoryWorld, signing: Signing) -> tuple[MemoryWorld, Signing]:
+    """The world as it was before a change that was signed; and what signs there."""
+    backup = await world.head()
+    block(world, "more.example.com")
+    await world.sync()
+    await checkpoints.sign(signing)
+    copy = copy_of(world, backup)
+    return copy, dataclasses.replace(signing, contexts=[copy.context])
+
+
 async def test_a_checkpoint_is_published_and_recorded(world: MemoryWorld, signing: Signing, shelf: Shelf) -> None:
     head = world.log.records[-1]
     done = await checkpoints.sign(signing)
@@ -147,12 +157,7 @@ async def test_an_event_that_only_says_what_was_signed_is_not_believed(
 
 
 async def test_after_a_person_accepted_the_log_the_rest_is_verified(world: MemoryWorld, signing: Signing) -> None:
-    backup = await world.head()
-    block(world, "more.example.com")
-    await world.sync()
-    await checkpoints.sign(signing)
-    copy = copy_of(world, backup)
-    other = dataclasses.replace(signing, contexts=[copy.context])
+    copy, other = await signed_then_restored(world, signing)
     await Notary(other, Settings()).look()
     await restores.accept(copy.context, reason="the disk was lost")
     block(copy, "another.example.com")
@@ -166,11 +171,7 @@ async def test_a_service_over_a_restored_log_finds_it_while_no_node_answers(
     world: MemoryWorld, signing: Signing, shelf: Shelf
 ) -> None:
     backup = await world.head()
-    block(world, "more.example.com")
-    await world.sync()
-    await checkpoints.sign(signing)
-    copy = copy_of(world, backup)
-    other = dataclasses.replace(signing, contexts=[copy.context])
+    copy, other = await signed_then_restored(world, signing)
     await Notary(other, Settings()).look()
     assert await copy.types(after=backup) == ["RestoreDetected"]
     assert len(shelf.notes) == 1
@@ -188,14 +189,10 @@ async def test_a_service_over_a_restored_log_finds_it_while_no_node_answers(
 async def test_what_a_person_accepted_for_another_reason_needs_no_second_word(
     world: MemoryWorld, signing: Signing, shelf: Shelf
 ) -> None:
-    backup = await world.head()
-    block(world, "more.example.com")
-    await world.sync()
-    await checkpoints.sign(signing)
-    copy = copy_of(world, backup)
+    copy, other = await signed_then_restored(world, signing)
     assert (await copy.sync()).exit_code == 3
     await restores.accept(copy.context, reason="the nodes said so")
-    assert await checkpoints.sign(dataclasses.replace(signing, contexts=[copy.context])) is not None
+    assert await checkpoints.sign(other) is not None
     assert len(shelf.notes) == 2
 
 
